@@ -1,0 +1,159 @@
+use proptest::prelude::*;
+
+use super::parse::DEPTH_MAX;
+use super::*;
+use crate::testing;
+
+fn read_text(text: &str) -> Result<ReadReport, ReadError> {
+    read(text, "x.edn", &ReadOptions::default())
+}
+
+#[test]
+fn reads_lines_vectors_and_lists_of_operations() {
+    let lines = "; a comment\n\
+                 {:index 3, :time 10, :process 1, :type :invoke, :f :read, :value nil}\n\
+                 #jepsen.history.Op{:index 4, :time 12, :process 1, :type :ok, :f :read, :value 7, :error [:x 1]}\n\
+                 {:index 5 :time 13 :process :nemesis :type :info :f :start :value {:a #{1 2}} :extra 1.5}\n";
+    let report = read_text(lines).unwrap();
+    assert_eq!(report.warnings, []);
+    let events = &report.history.events;
+    assert_eq!(events[1].error.as_deref(), Some("[:x 1]"));
+    assert_eq!(events[2].process, Process::Nemesis);
+    let extra: Vec<(Arc<str>, Value)> = vec![("extra".into(), Value::Float(1.5))];
+    assert_eq!(events[2].extra, extra);
+    let body = lines.trim_start_matches("; a comment\n");
+    for wrapped in [format!("[{body}]"), format!("; c\n({body})\n")] {
+        assert_eq!(read_text(&wrapped).unwrap().history, report.history);
+    }
+    let mut out = Vec::new();
+    write(&mut out, &report.history).unwrap();
+    let text = String::from_utf8(out).unwrap();
+    assert!(text.contains(":error [:x 1]"), "{text}");
+    assert_eq!(read_text(&text).unwrap().history, report.history);
+}
+
+#[test]
+fn missing_and_disordered_indexes_and_times_are_reported() {
+    let report = read_text("[{:process 1 :type :invoke :f :read}]").unwrap();
+    assert_eq!(report.warnings, [Warning::Renumbered, Warning::NoTimes]);
+    let text = "{:index 0 :time 9 :process 1 :type :invoke :f :read}\n\
+                {:index 1 :time 7 :process 2 :type :invoke :f :read}\n";
+    let report = read_text(text).unwrap();
+    assert_eq!(report.warnings, [Warning::TimesRaised { events: 1 }]);
+    assert_eq!(report.history.events[1].time, 9);
+    assert!(report.history.operations().is_ok());
+    let mut out = Vec::new();
+    write(&mut out, &report.history).unwrap();
+    assert!(String::from_utf8(out).unwrap().contains(":time 7"));
+}
+
+#[test]
+fn tuples_of_independent_are_split_if_all_say_so() {
+    let independent = "{:process 1 :type :invoke :f :read :value [:k nil]}\n\
+                       {:process 2 :type :invoke :f :cas :value #clojure.lang.MapEntry[:k [1 2]]}\n\
+                       {:process 1 :type :ok :f :read :value [:k 5]}\n\
+                       {:process 2 :type :info :f :cas :value nil}\n";
+    let events = read_text(independent).unwrap().history.events;
+    let key = Some(Value::Keyword("k".into()));
+    assert!(events[..3].iter().all(|e| e.key == key));
+    assert_eq!(events[1].value, testing::ints(&[1, 2]));
+    assert_eq!(events[2].value, Value::Int(5));
+    let single = "{:process 1 :type :invoke :f :read :value nil}\n\
+                  {:process 2 :type :invoke :f :cas :value [1 2]}\n";
+    let events = read_text(single).unwrap().history.events;
+    assert_eq!(events[1].key, None);
+    let options = ReadOptions {
+        independent: Some(false),
+        ..ReadOptions::default()
+    };
+    let events = read(independent, "x", &options).unwrap().history.events;
+    assert!(events.iter().all(|e| e.key.is_none()));
+}
+
+#[test]
+fn bad_events_name_line_and_field_and_torn_ones_are_left_out() {
+    let good = "{:process 1 :type :invoke :f :read}\n";
+    for (bad, field) in [
+        ("{:process 1.5 :type :ok :f :read}", Some("process")),
+        ("{:process 1 :type :okay :f :read}", Some("type")),
+        ("{:process 1 :type :ok :f 3}", Some("f")),
+        ("{:process 1 :type :ok :f :read :time -3}", Some("time")),
+        ("{:process 1 :f :read}", None),
+        ("{:process}", None),
+        ("17", None),
+        ("}", None),
+    ] {
+        let error = read_text(&format!("{good}{bad}\n{good}")).unwrap_err();
+        let ReadError::Corrupt {
+            line, field: of, ..
+        } = &error
+        else {
+            panic!("{error}");
+        };
+        assert_eq!((*line, of.as_deref()), (2, field), "{bad}: {error}");
+    }
+    let report = read_text(&format!("[{good}{{:process 1 :type :o")).unwrap();
+    assert_eq!(report.history.events.len(), 1);
+    assert!(report.warnings.contains(&Warning::TornLastLine { line: 2 }));
+    let deep = format!("{{:process 1 :type :ok :value {}", "[".repeat(100_000));
+    let error = read_text(&deep).unwrap_err();
+    assert!(
+        error
+            .to_string()
+            .contains(&format!("deeper than {DEPTH_MAX}"))
+    );
+}
+
+#[test]
+fn odd_literals_stay_what_they_are() {
+    for text in [
+        r"\a",
+        r"\newline",
+        r"\(",
+        "1/2",
+        "1.5M",
+        "123456789012345678901234567890N",
+        "##Inf",
+        "foo/bar",
+        "-",
+        "+x",
+        ":a.b/c",
+        r#""\"\\\n""#,
+        "#inst \"2026-01-01\"",
+        "#{}",
+        "()",
+        "{}",
+        "{:a 1, nil [2]}",
+    ] {
+        let value = Parser::new(text).value().unwrap();
+        let mut out = String::new();
+        print::value(&mut out, &value);
+        assert_eq!(out, text);
+    }
+    assert_eq!(Parser::new("#_ [1 2] 3").value(), Ok(Value::Int(3)));
+    assert_eq!(Parser::new("12N").value(), Ok(Value::Int(12)));
+    assert_eq!(Parser::new(r#""\u00e9""#).value(), Ok(Value::str("é")));
+}
+
+proptest! {
+    #[test]
+    fn values_come_back(value in testing::any_value()) {
+        let mut out = String::new();
+        print::value(&mut out, &value);
+        prop_assert_eq!(Parser::new(&out).value(), Ok(value), "{}", out);
+    }
+
+    #[test]
+    fn histories_come_back(history in testing::any_history()) {
+        let mut out = Vec::new();
+        write(&mut out, &history).unwrap();
+        let text = String::from_utf8(out).unwrap();
+        let report = read_text(&text).unwrap();
+        prop_assert_eq!(report.history, history, "{}", text);
+    }
+
+    #[test]
+    fn any_text_is_read_or_refused_without_panic(text in "[\\[\\]{}()#^:;\\\\\"a-z0-9 \n_]{0,60}") {
+        let _ = read_text(&text);
+    }
+}

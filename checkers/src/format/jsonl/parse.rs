@@ -1,0 +1,201 @@
+//! One line of JSON to one event.
+
+use std::cell::RefCell;
+use std::fmt;
+use std::sync::Arc;
+
+use rustc_hash::FxHashSet;
+use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
+
+use crate::format::error::excerpt;
+use crate::{Event, F, Kind, Process, Value};
+
+/// Why a line is not an event.
+pub struct Bad {
+    /// The field that is wrong.
+    pub field: Option<String>,
+    /// What was expected and what was found.
+    pub message: String,
+    /// Whether more input could have made it right.
+    pub incomplete: bool,
+}
+
+impl Bad {
+    fn field(name: &str, message: String) -> Self {
+        Self {
+            field: Some(name.to_owned()),
+            message,
+            incomplete: false,
+        }
+    }
+}
+
+/// Texts that repeat on most lines (nodes, keys), kept once.
+#[derive(Default)]
+pub struct Names {
+    seen: FxHashSet<Arc<str>>,
+}
+
+impl Names {
+    /// More distinct texts than this are not names but data.
+    const MAX: usize = 1 << 16;
+
+    fn share(&mut self, text: Arc<str>) -> Arc<str> {
+        if let Some(known) = self.seen.get(&text) {
+            return known.clone();
+        }
+        if self.seen.len() < Self::MAX {
+            self.seen.insert(text.clone());
+        }
+        text
+    }
+}
+
+/// Parses one line.
+pub fn event(line: &[u8], names: &mut Names) -> Result<Event, Bad> {
+    let at_field = RefCell::new(None);
+    let mut deserializer = serde_json::Deserializer::from_slice(line);
+    let parsed = Line {
+        at_field: &at_field,
+    }
+    .deserialize(&mut deserializer)
+    .and_then(|event| deserializer.end().map(|()| event));
+    let mut event = parsed.map_err(|e| Bad {
+        field: at_field.take(),
+        message: describe(&e),
+        // A line cut within a multi-byte character is not valid UTF-8 any more.
+        incomplete: e.is_eof() || std::str::from_utf8(line).is_err_and(|e| e.error_len().is_none()),
+    })?;
+    for text in [&mut event.node, &mut event.role, &mut event.error] {
+        *text = text.take().map(|t| names.share(t));
+    }
+    if let Some(Value::Str(key)) = &mut event.key {
+        *key = names.share(key.clone());
+    }
+    Ok(event)
+}
+
+/// An event must come after the one before it, in index and in time.
+pub fn check_order(previous: Option<&Event>, event: Event) -> Result<Event, Bad> {
+    let Some(previous) = previous else {
+        return Ok(event);
+    };
+    if event.index <= previous.index {
+        let message = format!(
+            "{} does not follow {}: indexes must increase",
+            event.index, previous.index
+        );
+        return Err(Bad::field("index", message));
+    }
+    if event.time < previous.time {
+        let message = format!(
+            "{} ns is before the {} ns of the event above it",
+            event.time, previous.time
+        );
+        return Err(Bad::field("time", message));
+    }
+    Ok(event)
+}
+
+/// The message of `serde_json` with the column only: it sees one line at a time.
+pub fn describe(error: &serde_json::Error) -> String {
+    let text = error.to_string();
+    let column = error.column();
+    let message = text.split(" at line ").next().unwrap_or(&text);
+    if column == 0 {
+        return message.to_owned();
+    }
+    format!("{message} (column {column})")
+}
+
+struct Line<'a> {
+    at_field: &'a RefCell<Option<String>>,
+}
+
+impl<'de> DeserializeSeed<'de> for Line<'_> {
+    type Value = Event;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Event, D::Error> {
+        deserializer.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Line<'_> {
+    type Value = Event;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("an event: a JSON object with index, time, process, type and f")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Event, A::Error> {
+        let (mut index, mut time, mut process, mut kind, mut f) = (None, None, None, None, None);
+        let (mut key, mut value, mut node, mut role) = (None, None, None, None);
+        let (mut epoch, mut error) = (None, None);
+        let mut extra = Vec::new();
+        while let Some(name) = map.next_key::<String>()? {
+            *self.at_field.borrow_mut() = Some(name.clone());
+            match name.as_str() {
+                "index" => once(&mut index, map.next_value()?)?,
+                "time" => once(&mut time, map.next_value()?)?,
+                "process" => once(&mut process, to_process(map.next_value()?)?)?,
+                "type" => once(&mut kind, to_kind(&map.next_value::<String>()?)?)?,
+                "f" => once(&mut f, F::from_name(&map.next_value::<String>()?))?,
+                "key" => once(&mut key, map.next_value()?)?,
+                "value" => once(&mut value, map.next_value()?)?,
+                "node" => once(&mut node, map.next_value::<Option<Arc<str>>>()?)?,
+                "role" => once(&mut role, map.next_value::<Option<Arc<str>>>()?)?,
+                "epoch" => once(&mut epoch, map.next_value::<Option<u64>>()?)?,
+                "error" => once(&mut error, map.next_value::<Option<Arc<str>>>()?)?,
+                _ => extra.push((Arc::from(name.as_str()), map.next_value()?)),
+            }
+        }
+        *self.at_field.borrow_mut() = None;
+        let missing = |name: &str| A::Error::custom(format!("the field `{name}` is missing"));
+        Ok(Event {
+            index: index.ok_or_else(|| missing("index"))?,
+            time: time.ok_or_else(|| missing("time"))?,
+            process: process.ok_or_else(|| missing("process"))?,
+            kind: kind.ok_or_else(|| missing("type"))?,
+            f: f.ok_or_else(|| missing("f"))?,
+            key: key.filter(|key: &Value| !key.is_nil()),
+            value: value.unwrap_or_default(),
+            node: node.flatten(),
+            role: role.flatten(),
+            epoch: epoch.flatten(),
+            error: error.flatten(),
+            extra,
+        })
+    }
+}
+
+fn once<T, E: Error>(slot: &mut Option<T>, value: T) -> Result<(), E> {
+    if slot.replace(value).is_some() {
+        return Err(E::custom("given twice"));
+    }
+    Ok(())
+}
+
+fn to_process<E: Error>(value: Value) -> Result<Process, E> {
+    match value {
+        Value::Int(n) => u64::try_from(n).map(Process::Client).map_err(|_| {
+            E::custom(format!(
+                "{n} is negative, expected a process number or name"
+            ))
+        }),
+        Value::Str(name) if &*name == "nemesis" => Ok(Process::Nemesis),
+        Value::Str(name) => Ok(Process::Other(name)),
+        other => Err(E::custom(format!(
+            "found {}, expected a process number, \"nemesis\" or another name",
+            excerpt(&other)
+        ))),
+    }
+}
+
+fn to_kind<E: Error>(name: &str) -> Result<Kind, E> {
+    Kind::from_name(name).ok_or_else(|| {
+        E::custom(format!(
+            "found \"{}\", expected invoke, ok, fail or info",
+            excerpt(&name)
+        ))
+    })
+}

@@ -1,0 +1,41 @@
+//! Decides from a recorded history alone what a replicated store did wrong.
+//!
+//! Bytes in, verdict out: no clock, no thread of its own, no I/O beyond reading and writing
+//! histories. The pieces, in the order data goes through them:
+//!
+//! * [`value`]: the values that operations carry.
+//! * [`history`]: events, the history they make up, and the operations paired from them.
+//! * [`format`](mod@format): reading and writing recorded histories.
+//! * `observe`: what each key was asked and shown.
+//! * [`linearizable`]: whether each key behaves as if there was one copy of it.
+//! * [`lost_writes`]: acknowledged writes that are readable nowhere.
+//! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
+//! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
+//! * [`availability`]: how long nothing succeeded, and recovery from each fault.
+//! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
+//! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
+
+pub mod availability;
+pub mod check_all;
+pub mod format;
+pub mod history;
+pub mod linearizable;
+pub mod lost_writes;
+mod observe;
+pub mod split_brain;
+pub mod stale_reads;
+#[cfg(test)]
+mod testing;
+pub mod value;
+pub mod verdict;
+
+pub use availability::Availability;
+pub use check_all::{Report, by_name, check_all};
+pub use format::Format;
+pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
+pub use linearizable::Linearizable;
+pub use lost_writes::LostWrites;
+pub use split_brain::SplitBrain;
+pub use stale_reads::StaleReads;
+pub use value::Value;
+pub use verdict::{Anomaly, CheckResult, Checker, Verdict};

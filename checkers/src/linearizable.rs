@@ -1,0 +1,244 @@
+//! Linearizability, key by key.
+//!
+//! A history over several objects is linearizable if and only if it is so for each of them
+//! (Herlihy and Wing, 1990, theorem 1), so that every key is judged alone, several at a time, and
+//! the results are put in the order of the keys.
+//!
+//! What an operation means: failed ones did not happen; one without result may take effect at any
+//! instant after its invocation, or never; a read without result says nothing. A read of
+//! everything counts as a read of each key. Registers start as `nil`, lists and sets empty.
+
+use rayon::prelude::*;
+
+use crate::observe::{self, KeyView};
+use crate::verdict::conclude;
+use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Outcome, Value};
+
+mod encode;
+pub mod engine;
+mod explain;
+
+pub use engine::{Decision, Engine, Limits, Model};
+
+use engine::witness::WitnessFirst;
+
+/// The checker; see the [module](self).
+pub struct Linearizable {
+    /// The sequential specification of every key; `None` takes the one that fits the functions
+    /// used on the key.
+    pub model: Option<Model>,
+    /// Whether a failed compare-and-set says that the register held another value at some instant
+    /// between its invocation and its completion. In Jepsen's semantics it says only that nothing
+    /// was done; in the logs of etcd that Porcupine is tested with, it constrains.
+    pub refused_cas_constrains: bool,
+    /// What one key may cost.
+    pub limits: Limits,
+    /// Decides.
+    pub engine: Box<dyn Engine>,
+}
+
+impl Default for Linearizable {
+    fn default() -> Self {
+        Self {
+            model: None,
+            refused_cas_constrains: false,
+            limits: Limits::default(),
+            engine: Box::new(WitnessFirst),
+        }
+    }
+}
+
+/// What was found of one key.
+struct KeyResult {
+    judged: u64,
+    decision: Decision,
+    /// Of a key that is not linearizable: operations (of the history) that show it.
+    proof: Vec<usize>,
+}
+
+/// Histories of fewer operations than this are decided sooner than threads start.
+const PARALLEL_MIN: usize = 20_000;
+
+/// Keys whose proof is shrunk to a few operations, where none is plain to see
+/// ([`explain::direct`]); of further ones it is all operations.
+const EXPLAINED_KEYS_MAX: usize = 20;
+
+impl Checker for Linearizable {
+    fn name(&self) -> &'static str {
+        "linearizable"
+    }
+
+    fn check(&self, history: &History) -> CheckResult {
+        let operations = match observe::known_operations(history) {
+            Ok(operations) => operations,
+            Err(reason) => return CheckResult::unknown(self.name(), reason),
+        };
+        let keys = observe::by_key(&operations);
+        let text = self.model == Some(Model::Text)
+            || self.model.is_none() && keys.values().any(|v| encode::is_text(&operations, v));
+        let keys: Vec<(Option<&Value>, KeyView<'_>)> = keys.into_iter().collect();
+        let judge = |(_, view): &(_, KeyView<'_>)| self.judge(&operations, view, text);
+        let mut results: Vec<(KeyResult, Option<encode::Problem>)> =
+            if operations.len() < PARALLEL_MIN {
+                keys.iter().map(judge).collect()
+            } else {
+                keys.par_iter().map(judge).collect()
+            };
+        results
+            .iter_mut()
+            .filter(|(r, _)| r.decision == Decision::NotLinearizable)
+            .filter(|(_, problem)| problem.is_some())
+            .take(EXPLAINED_KEYS_MAX)
+            .collect::<Vec<_>>()
+            .into_par_iter()
+            .for_each(|(result, problem)| {
+                if let Some(problem) = problem {
+                    let core = explain::explain(&*self.engine, problem);
+                    result.proof = core.into_iter().map(|i| problem.sources[i]).collect();
+                }
+            });
+        self.report(&operations, &keys, results)
+    }
+}
+
+impl Linearizable {
+    fn judge(
+        &self,
+        operations: &[Operation<'_>],
+        view: &KeyView<'_>,
+        text: bool,
+    ) -> (KeyResult, Option<encode::Problem>) {
+        let acknowledged = view.writes.iter().filter(|&&w| operations[w].is_ok());
+        let judged = (acknowledged.count() + view.reads.len()) as u64;
+        let unknown = |reason: &str| {
+            let result = KeyResult {
+                judged,
+                decision: Decision::Unknown(reason.to_owned()),
+                proof: Vec::new(),
+            };
+            (result, None)
+        };
+        let Some(model) = self.model.or_else(|| encode::model_of(view.family, text)) else {
+            return unknown("mixed-functions");
+        };
+        let problem = match encode::encode(operations, view, model, self.refused_cas_constrains) {
+            Ok(problem) => problem,
+            Err(reason) => return unknown(reason),
+        };
+        let decision = self.engine.decide(model, &problem.ops, &self.limits);
+        if decision != Decision::NotLinearizable {
+            let proof = Vec::new();
+            return (
+                KeyResult {
+                    judged,
+                    decision,
+                    proof,
+                },
+                None,
+            );
+        }
+        let sources = |core: Vec<usize>| core.into_iter().map(|i| problem.sources[i]).collect();
+        let direct = explain::direct(&*self.engine, &problem).map(sources);
+        let direct_found = direct.is_some();
+        let proof = direct.unwrap_or_else(|| problem.sources.clone());
+        (
+            KeyResult {
+                judged,
+                decision,
+                proof,
+            },
+            (!direct_found).then_some(problem),
+        )
+    }
+
+    fn report(
+        &self,
+        operations: &[Operation<'_>],
+        keys: &[(Option<&Value>, KeyView<'_>)],
+        results: Vec<(KeyResult, Option<encode::Problem>)>,
+    ) -> CheckResult {
+        let mut judged = 0;
+        let (mut linearizable, mut not_linearizable) = (0_u64, 0_u64);
+        let mut undecided: Vec<String> = Vec::new();
+        let mut anomalies = Vec::new();
+        for ((key, view), (result, _)) in keys.iter().zip(results) {
+            judged += result.judged;
+            match result.decision {
+                Decision::Linearizable => linearizable += 1,
+                Decision::NotLinearizable => {
+                    not_linearizable += 1;
+                    anomalies.push(anomaly(operations, *key, &result.proof));
+                }
+                Decision::Unknown(reason) => {
+                    let ops = view.writes.len() + view.reads.len();
+                    let key = observe::key_name(*key);
+                    undecided.push(format!("{reason} at {key} ({ops} ops)"));
+                }
+            }
+        }
+        let unknown = undecided.len() as u64;
+        let mut reasons = Vec::new();
+        if let Some(first) = undecided.into_iter().next() {
+            reasons.push(match unknown {
+                1 => first,
+                more => format!("{first}, and {} more keys", more - 1),
+            });
+        }
+        let verdict = conclude(not_linearizable > 0, judged, reasons);
+        let mut result = CheckResult::new(self.name(), verdict);
+        result.judged = judged;
+        result.anomalies = anomalies;
+        result.figure("keys", keys.len());
+        result.figure("keys_linearizable", linearizable);
+        result.figure("keys_not_linearizable", not_linearizable);
+        result.figure("keys_unknown", unknown);
+        result
+    }
+}
+
+fn anomaly(operations: &[Operation<'_>], key: Option<&Value>, proof: &[usize]) -> Anomaly {
+    const NAMED_MAX: usize = 8;
+    let name = observe::key_name(key);
+    let named: Vec<String> = proof
+        .iter()
+        .take(NAMED_MAX)
+        .map(|&i| sentence(&operations[i]))
+        .collect();
+    let more = match proof.len().saturating_sub(NAMED_MAX) {
+        0 => String::new(),
+        more => format!("; and {more} more"),
+    };
+    Anomaly {
+        class: "non-linearizable".to_owned(),
+        key: key.cloned(),
+        summary: format!(
+            "{name} is not linearizable: no order of these {} operations fits both real time and \
+             what they returned: {}{more}",
+            proof.len(),
+            named.join("; "),
+        ),
+        ops: proof.iter().map(|&i| operations[i].invoke.index).collect(),
+        figures: serde_json::Map::new(),
+    }
+}
+
+/// `write 4 by process 1 (1.000–1.004 s)`.
+fn sentence(op: &Operation<'_>) -> String {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let span = match op.completed_at() {
+        Some(end) => format!("{:.3}–{:.3} s", seconds(op.invoked_at()), seconds(end)),
+        None => format!("from {:.3} s, outcome unknown", seconds(op.invoked_at())),
+    };
+    let what = match (op.f(), op.result()) {
+        (F::Read, Some(value)) => format!("read → {value}"),
+        (f, _) => format!("{} {}", f.name(), op.argument()),
+    };
+    let refused = match op.outcome {
+        Outcome::Fail => " refused",
+        Outcome::Ok | Outcome::Info => "",
+    };
+    format!("{what}{refused} by process {} ({span})", op.process())
+}
+
+#[cfg(test)]
+mod tests;

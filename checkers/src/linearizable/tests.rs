@@ -1,0 +1,252 @@
+use super::engine::brute_force::BruteForce;
+use super::engine::porcupine::Porcupine;
+use super::*;
+use crate::testing::{Script, ints};
+use crate::{Kind, Verdict};
+
+fn check(script: &Script) -> CheckResult {
+    Linearizable::default().check(&script.history())
+}
+
+#[test]
+fn a_read_that_goes_back_is_explained_by_few_operations() {
+    let mut s = Script::new();
+    s.key("quiet").op(9, Kind::Ok, F::Write, 1);
+    s.key("k");
+    for n in 1..=50 {
+        s.op(1, Kind::Ok, F::Write, n);
+        s.op(2, Kind::Ok, F::Read, n);
+    }
+    s.op(3, Kind::Ok, F::Read, 49);
+    s.op(2, Kind::Ok, F::Read, 50);
+    let result = check(&s);
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(result.anomalies.len(), 1);
+    let anomaly = &result.anomalies[0];
+    assert_eq!(anomaly.key, Some(Value::str("k")));
+    // write 49, then write 50, then a read of 49.
+    assert_eq!(anomaly.ops, [194, 198, 202]);
+    assert_eq!(
+        anomaly.summary,
+        "key k is not linearizable: no order of these 3 operations fits both real time and what \
+         they returned: write 49 by process 1 (0.194–0.195 s); write 50 by process 1 \
+         (0.198–0.199 s); read → 49 by process 3 (0.202–0.203 s)"
+    );
+    assert_eq!(result.figures["keys"], 2);
+    assert_eq!(result.figures["keys_linearizable"], 1);
+}
+
+#[test]
+fn a_list_that_misses_an_acknowledged_element_is_explained() {
+    let mut s = Script::new();
+    s.key("k");
+    let mut all = Vec::new();
+    for n in 1..=20 {
+        s.op(1, Kind::Ok, F::Append, n);
+        all.push(n);
+        s.op(2, Kind::Ok, F::Read, ints(&all));
+    }
+    s.op(3, Kind::Ok, F::Read, ints(&all[..19]));
+    let result = check(&s);
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(result.anomalies[0].ops, [76, 80]);
+}
+
+#[test]
+fn pending_writes_may_take_effect_late_or_never() {
+    let mut s = Script::new();
+    s.key("k")
+        .op(1, Kind::Info, F::Write, 1)
+        .op(2, Kind::Info, F::Write, 2)
+        .op(3, Kind::Ok, F::Read, Value::Nil)
+        .op(3, Kind::Ok, F::Read, 1)
+        .op(3, Kind::Info, F::Read, Value::Nil);
+    assert_eq!(check(&s).verdict, Verdict::Valid);
+    s.op(4, Kind::Ok, F::Read, Value::Nil);
+    assert_eq!(check(&s).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_refused_cas_constrains_only_if_asked() {
+    let mut s = Script::new();
+    s.op(1, Kind::Ok, F::Write, 1)
+        .op(1, Kind::Fail, F::Cas, ints(&[1, 2]));
+    assert_eq!(check(&s).verdict, Verdict::Valid);
+    let strict = Linearizable {
+        refused_cas_constrains: true,
+        ..Linearizable::default()
+    };
+    let result = strict.check(&s.history());
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(result.anomalies[0].ops, [0, 2]);
+}
+
+#[test]
+fn what_cannot_be_judged_is_unknown_and_hides_no_violation() {
+    assert_eq!(
+        check(&Script::new()).verdict,
+        Verdict::Unknown("nothing-to-judge".into())
+    );
+    let mut s = Script::new();
+    s.key("mixed").op(1, Kind::Ok, F::Write, 1);
+    s.op(1, Kind::Ok, F::Append, 2);
+    let reason = "mixed-functions at key mixed (2 ops)";
+    assert_eq!(check(&s).verdict, Verdict::Unknown(reason.into()));
+    s.key("k").op(1, Kind::Ok, F::Read, 7);
+    assert_eq!(check(&s).verdict, Verdict::Invalid);
+    let mut s = Script::new();
+    s.op(1, Kind::Ok, F::Other("txn".into()), 1);
+    let reason = "unknown-function: `txn` at event 0";
+    assert_eq!(check(&s).verdict, Verdict::Unknown(reason.into()));
+}
+
+#[test]
+fn a_budget_names_its_key() {
+    let mut s = Script::new();
+    s.key("k");
+    for n in 1..=40 {
+        s.client(n, Kind::Invoke, F::Write, n as i64);
+    }
+    for n in 1..=40 {
+        s.client(n, Kind::Ok, F::Write, n as i64);
+    }
+    s.op(1, Kind::Ok, F::Read, 99);
+    let small = Linearizable {
+        limits: Limits {
+            per_key: None,
+            per_key_bytes: Some(1 << 20),
+        },
+        ..Linearizable::default()
+    };
+    assert_eq!(
+        small.check(&s.history()).verdict,
+        Verdict::Unknown("budget: 1 MiB of search states at key k (41 ops)".into())
+    );
+}
+
+/// Whether these operations of a problem can be ordered. Elements whose writes are left out are left
+/// out of the reads, too; those that nobody wrote stay.
+fn orderable(whole: &encode::Problem, kept: &[usize]) -> bool {
+    let left_out: Vec<Option<engine::Id>> = (0..whole.ops.len())
+        .filter(|i| !kept.contains(i))
+        .map(|i| encode::left_by(&whole.ops[i].action))
+        .collect();
+    let mut ops: Vec<engine::Op> = kept.iter().map(|&i| whole.ops[i].clone()).collect();
+    for op in &mut ops {
+        if let engine::Action::ReadList(items) | engine::Action::ReadSet(items) = &mut op.action {
+            *items = items
+                .iter()
+                .copied()
+                .filter(|&e| !left_out.contains(&Some(e)))
+                .collect();
+        }
+    }
+    BruteForce.decide(whole.model, &ops, &Limits::default()) == Decision::Linearizable
+}
+
+/// The proof cannot be ordered; without any one of its operations, it can. (A write is not left out
+/// while another operation of the proof returned or expects its value.)
+fn assert_minimal(whole: &encode::Problem, proof: &[usize], context: &str) {
+    assert!(!orderable(whole, proof), "no proof: {context}");
+    for &one in proof {
+        let rest: Vec<usize> = proof.iter().copied().filter(|&i| i != one).collect();
+        let left = encode::left_by(&whole.ops[one].action);
+        let needed = rest.iter().any(|&i| match whole.ops[i].action {
+            engine::Action::Read(value) | engine::Action::Cas(value, _) => left == Some(value),
+            _ => false,
+        });
+        assert!(
+            needed || orderable(whole, &rest),
+            "{one} is not needed: {context}"
+        );
+    }
+}
+
+/// Random histories with pending writes. What `check` says after leaving out what nobody saw is what
+/// trying every order of all operations says, and what it gives as the proof is a minimal one, with
+/// and without the short way to it.
+#[test]
+fn verdicts_agree_with_trying_every_order_and_proofs_are_minimal() {
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+    let mut rng = SmallRng::seed_from_u64(11);
+    let (mut invalid, mut direct) = (0, 0);
+    for round in 0..4_000 {
+        let mut s = Script::new();
+        let collection = match round % 3 {
+            0 => None,
+            1 => Some(F::Append),
+            _ => Some(F::Add),
+        };
+        let mut open: Vec<(u64, F, Value)> = Vec::new();
+        let mut shown: Vec<i64> = Vec::new();
+        let mut process = 0;
+        let mut begun = 0;
+        while begun < BruteForce::MAX_OPS || !open.is_empty() {
+            if begun < BruteForce::MAX_OPS && (open.is_empty() || rng.random_bool(0.5)) {
+                let value = rng.random_range(0..3);
+                let (f, value) = match (&collection, rng.random_range(0..4)) {
+                    (_, 0 | 1) => (F::Read, Value::Nil),
+                    (Some(f), _) => (f.clone(), Value::Int(begun as i64)),
+                    (None, 2) => (F::Write, Value::Int(value)),
+                    (None, _) => (F::Cas, ints(&[rng.random_range(0..3), value])),
+                };
+                s.client(process, Kind::Invoke, f.clone(), value.clone());
+                open.push((process, f, value));
+                process += 1;
+                begun += 1;
+            } else {
+                let (process, f, value) = open.remove(rng.random_range(0..open.len()));
+                let is_read = f == F::Read;
+                let result = match (&collection, is_read) {
+                    (Some(_), true) => ints(&shown[..rng.random_range(0..=shown.len())]),
+                    (None, true) => Value::Int(rng.random_range(0..3)),
+                    (_, false) => value.clone(),
+                };
+                if let (Some(_), Value::Int(n)) = (&collection, &value) {
+                    shown.push(*n);
+                }
+                let kind = if !is_read && rng.random_bool(0.3) {
+                    Kind::Info
+                } else {
+                    Kind::Ok
+                };
+                s.client(process, kind, f, result);
+            }
+        }
+        let history = s.history();
+        let result = Linearizable::default().check(&history);
+        let operations = history.operations().unwrap();
+        let keys = observe::by_key(&operations);
+        let view = &keys[&None];
+        let model = encode::model_of(view.family, false).unwrap();
+        let whole = encode::encode_all(&operations, view, model, false).unwrap();
+        let limits = Limits::default();
+        let expected = BruteForce.decide(model, &whole.ops, &limits);
+        if expected == Decision::Linearizable {
+            assert_eq!(result.verdict, Verdict::Valid, "round {round}: {history:?}");
+            continue;
+        }
+        invalid += 1;
+        assert_eq!(
+            result.verdict,
+            Verdict::Invalid,
+            "round {round}: {history:?}"
+        );
+        let context = format!("round {round}: {history:#?} {result:#?}");
+        let position = |index: &u64| {
+            let of = |&source: &usize| operations[source].invoke.index == *index;
+            whole.sources.iter().position(of).unwrap()
+        };
+        let proof: Vec<usize> = result.anomalies[0].ops.iter().map(position).collect();
+        assert_minimal(&whole, &proof, &context);
+        let greedy = explain::explain(&Porcupine, &whole);
+        assert_minimal(&whole, &greedy, &context);
+        direct += u32::from(explain::direct(&Porcupine, &whole).is_some());
+    }
+    assert!(
+        direct > 200,
+        "{direct} of {invalid} proofs were plain to see"
+    );
+    assert!((400..3600).contains(&invalid), "{invalid} invalid");
+}

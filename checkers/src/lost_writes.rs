@@ -1,0 +1,243 @@
+//! Which acknowledged writes are readable nowhere once everything has healed.
+//!
+//! **Final reads.** Reads invoked after the last marker of the final phase
+//! ([`History::final_phase`]); in a history that marks no phases, the last ok read of each key.
+//!
+//! **Lists and sets** (functions append and add) are judged exactly, element by element, in the
+//! manner of Jepsen's set-full. An element is a value of a key. Its classes, by figure:
+//!
+//! * `acknowledged`: write operations that the store acknowledged.
+//! * `lost`: acknowledged, and missing from every final read; at least one of them began after the
+//!   acknowledgement. Of a value appended several times, the occurrences that are missing.
+//! * `vanished`: never acknowledged, but an earlier read showed it, and every final read (at least
+//!   one began after that read ended) misses it.
+//! * `duplicated`: one read shows it more often than it was written.
+//! * `unexpected`: a read shows it although it was not written, or only by operations that
+//!   certainly failed, or only after the read had ended.
+//! * `stale`: acknowledged, shown by a final read, but some read that began after the
+//!   acknowledgement missed it.
+//! * `resurrected`: a node showed it, then missed it in a later read, then showed it again, the
+//!   three reads one after the other and answered by the same node (or all by nobody knows whom).
+//! * `recovered`: never acknowledged, yet shown by a final read.
+//! * `never_read`: acknowledged, and no final read began after the acknowledgement.
+//!
+//! `lost`, `vanished`, `duplicated` and `unexpected` make a history invalid; the others are
+//! figures. `never_read` leaves a history that is otherwise valid `unknown(final-read-missing)`.
+//!
+//! **Registers** (write and compare-and-set, every value written once) hide what was overwritten,
+//! so that `lost` is a lower bound: a write is lost if each final read that began after its
+//! acknowledgement returns a value that was in place before the write began. A value is in place
+//! once its write, or any read that returned it, has ended; the initial `nil` always is.
+//! `vanished` and `resurrected` do not apply, `duplicated` neither.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashSet;
+
+use crate::observe::{self, Family, View};
+use crate::verdict::conclude;
+use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
+
+mod collection;
+mod register;
+
+/// The checker; see the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct LostWrites;
+
+impl Checker for LostWrites {
+    fn name(&self) -> &'static str {
+        "lost-writes"
+    }
+
+    fn check(&self, history: &History) -> CheckResult {
+        let operations = match observe::known_operations(history) {
+            Ok(operations) => operations,
+            Err(reason) => return CheckResult::unknown(self.name(), reason),
+        };
+        find(&operations, history.final_phase()).conclude(self.name())
+    }
+}
+
+/// The acknowledged writes that are lost, by their position among the operations.
+pub(crate) fn lost_operations(
+    operations: &[Operation<'_>],
+    marker: Option<usize>,
+) -> FxHashSet<usize> {
+    find(operations, marker).lost
+}
+
+fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findings<'o, 'a> {
+    let mut findings = Findings {
+        operations,
+        counts: Counts::default(),
+        lost: FxHashSet::default(),
+        anomalies: Vec::new(),
+        reasons: BTreeMap::new(),
+    };
+    for (key, view) in observe::by_key(operations) {
+        let finals = final_reads(operations, &view.reads, marker);
+        findings.counts.reads += view.reads.len() as u64;
+        findings.counts.final_reads += finals.len() as u64;
+        match view.family {
+            Family::List | Family::Set => collection::judge(&mut findings, key, &view, finals),
+            Family::Register => register::judge(&mut findings, key, &view, finals),
+            Family::Mixed => findings.reason("mixed-functions", key),
+            Family::ReadOnly => {
+                for read in &view.reads {
+                    if !observe::is_blank(read.value) {
+                        findings.unexpected(key, read.value, read.op, "nobody wrote to the key");
+                    }
+                }
+            }
+        }
+    }
+    findings
+}
+
+fn final_reads<'v, 'a>(
+    operations: &[Operation<'_>],
+    reads: &'v [View<'a>],
+    marker: Option<usize>,
+) -> &'v [View<'a>] {
+    let from = match marker {
+        Some(marker) => reads.partition_point(|r| operations[r.op].invoked_position <= marker),
+        None => reads.len().saturating_sub(1),
+    };
+    &reads[from..]
+}
+
+#[derive(Default)]
+struct Counts {
+    reads: u64,
+    final_reads: u64,
+    acknowledged: u64,
+    lost: u64,
+    vanished: u64,
+    duplicated: u64,
+    unexpected: u64,
+    stale: u64,
+    resurrected: u64,
+    recovered: u64,
+    never_read: u64,
+}
+
+/// What was found so far, over all keys.
+struct Findings<'o, 'a> {
+    operations: &'o [Operation<'a>],
+    counts: Counts,
+    lost: FxHashSet<usize>,
+    anomalies: Vec<Anomaly>,
+    /// Why a key could not be judged: a key for each reason, and how many.
+    reasons: BTreeMap<&'static str, (String, u64)>,
+}
+
+impl Findings<'_, '_> {
+    fn reason(&mut self, reason: &'static str, key: Option<&Value>) {
+        let first = || (observe::key_name(key), 0);
+        self.reasons.entry(reason).or_insert_with(first).1 += 1;
+    }
+
+    fn lost(&mut self, key: Option<&Value>, value: &Value, write: usize, final_read: usize) {
+        self.counts.lost += 1;
+        self.lost.insert(write);
+        let op = &self.operations[write];
+        let acked_at = op.completed_at().unwrap_or_default() as f64 / 1e9;
+        let node = op.node().map_or_else(String::new, |n| format!(" by {n}"));
+        let epoch = op
+            .epoch()
+            .map_or_else(String::new, |e| format!(" in epoch {e}"));
+        let summary = format!(
+            "{} of {value} to {} was acknowledged{node}{epoch} to process {} at {acked_at:.3} s, \
+             but no final read shows it",
+            op.f().name(),
+            observe::key_name(key),
+            op.process(),
+        );
+        let mut anomaly = self.anomaly("lost", key, value, vec![write, final_read], summary);
+        let mut figure = |name: &str, value: serde_json::Value| {
+            anomaly.figures.insert(name.to_owned(), value);
+        };
+        figure("process", op.process().to_string().into());
+        if let Some(node) = op.node() {
+            figure("node", node.to_string().into());
+        }
+        if let Some(epoch) = op.epoch() {
+            figure("epoch", epoch.into());
+        }
+        figure("acknowledged_at_seconds", acked_at.into());
+        self.anomalies.push(anomaly);
+    }
+
+    fn unexpected(&mut self, key: Option<&Value>, value: &Value, read: usize, why: &str) {
+        self.counts.unexpected += 1;
+        let summary = format!(
+            "a read of {} by process {} shows {value}, but {why}",
+            observe::key_name(key),
+            self.operations[read].process(),
+        );
+        let anomaly = self.anomaly("unexpected", key, value, vec![read], summary);
+        self.anomalies.push(anomaly);
+    }
+
+    /// An anomaly over these operations (positions among the operations).
+    fn anomaly(
+        &self,
+        class: &str,
+        key: Option<&Value>,
+        value: &Value,
+        ops: Vec<usize>,
+        summary: String,
+    ) -> Anomaly {
+        let mut figures = serde_json::Map::new();
+        if let Ok(json) = serde_json::to_value(value) {
+            figures.insert("value".to_owned(), json);
+        }
+        let ops = ops.into_iter().map(|i| self.operations[i].invoke.index);
+        Anomaly {
+            class: class.to_owned(),
+            key: key.cloned(),
+            summary,
+            ops: ops.collect(),
+            figures,
+        }
+    }
+
+    fn conclude(mut self, checker: &str) -> CheckResult {
+        let c = &self.counts;
+        let mut reasons: Vec<String> = Vec::new();
+        if c.never_read > 0 {
+            reasons.push("final-read-missing".to_owned());
+        }
+        for (reason, (key, keys)) in self.reasons {
+            reasons.push(match keys {
+                1 => format!("{reason}: {key}"),
+                more => format!("{reason}: {key} and {} more", more - 1),
+            });
+        }
+        let violated = c.lost + c.vanished + c.duplicated + c.unexpected > 0;
+        let mut result = CheckResult::new(checker, conclude(violated, c.acknowledged, reasons));
+        result.judged = c.acknowledged;
+        for (name, count) in [
+            ("acknowledged", c.acknowledged),
+            ("lost", c.lost),
+            ("vanished", c.vanished),
+            ("duplicated", c.duplicated),
+            ("unexpected", c.unexpected),
+            ("stale", c.stale),
+            ("resurrected", c.resurrected),
+            ("recovered", c.recovered),
+            ("never_read", c.never_read),
+            ("reads", c.reads),
+            ("final_reads", c.final_reads),
+        ] {
+            result.figure(name, count);
+        }
+        self.anomalies.sort_by(|a, b| a.ops.cmp(&b.ops));
+        result.anomalies = self.anomalies;
+        result
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,253 @@
+//! The exact account of one list or set.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use super::Findings;
+use crate::Value;
+use crate::observe::{self, Family, KeyView, View};
+
+/// One value of the key and what became of it. Positions are those of the history.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "independent findings, not a state"
+)]
+struct Element<'a> {
+    value: &'a Value,
+    /// Acknowledged writes of it, by invocation.
+    acknowledged: Vec<usize>,
+    /// Writes that are not known to have failed.
+    possible: u64,
+    /// The first possible write began here.
+    begun: usize,
+    /// The first acknowledgement ended here.
+    acked: usize,
+    /// The first read that shows it, and where that read ended.
+    shown: Option<(usize, usize)>,
+    /// Occurrences in the read being looked at.
+    here: u64,
+    /// The most occurrences in one final read.
+    in_final: u64,
+    missed_after_ack: bool,
+    resurrected: bool,
+    duplicated: bool,
+    unexpected: bool,
+    /// By node: what its reads did with the element.
+    by_node: Vec<Appearance>,
+}
+
+/// Showed, then missed: where the first such reads of a node ended.
+#[derive(Clone, Copy)]
+struct Appearance {
+    shown: usize,
+    missed: usize,
+}
+
+const NEVER: usize = usize::MAX;
+
+impl<'a> Element<'a> {
+    fn new(value: &'a Value) -> Self {
+        Self {
+            value,
+            acknowledged: Vec::new(),
+            possible: 0,
+            begun: NEVER,
+            acked: NEVER,
+            shown: None,
+            here: 0,
+            in_final: 0,
+            missed_after_ack: false,
+            resurrected: false,
+            duplicated: false,
+            unexpected: false,
+            by_node: Vec::new(),
+        }
+    }
+
+    fn appear(&mut self, node: usize, began: usize, ended: usize) {
+        const NOT_YET: Appearance = Appearance {
+            shown: NEVER,
+            missed: NEVER,
+        };
+        if self.by_node.len() <= node {
+            if self.here == 0 {
+                return;
+            }
+            self.by_node.resize(node + 1, NOT_YET);
+        }
+        let on = &mut self.by_node[node];
+        if self.here > 0 {
+            self.resurrected |= on.missed < began;
+            on.shown = on.shown.min(ended);
+        } else if on.shown < began {
+            on.missed = on.missed.min(ended);
+        }
+    }
+}
+
+pub(super) fn judge<'a>(
+    findings: &mut Findings<'_, 'a>,
+    key: Option<&Value>,
+    view: &KeyView<'a>,
+    finals: &[View<'a>],
+) {
+    let operations = findings.operations;
+    let mut elements: Vec<Element<'a>> = Vec::new();
+    let mut ids: FxHashMap<&'a Value, usize> = FxHashMap::default();
+    for &w in &view.writes {
+        let op = &operations[w];
+        let value = op.argument();
+        let id = *ids.entry(value).or_insert_with(|| {
+            elements.push(Element::new(value));
+            elements.len() - 1
+        });
+        let element = &mut elements[id];
+        if observe::possible(op) {
+            element.possible += 1;
+            element.begun = element.begun.min(op.invoked_position);
+        }
+        if op.is_ok() {
+            findings.counts.acknowledged += 1;
+            element.acknowledged.push(w);
+            element.acked = element.acked.min(op.completed_position.unwrap_or(NEVER));
+        }
+    }
+
+    let mut nodes: BTreeMap<Option<&str>, usize> = BTreeMap::new();
+    let first_final = view.reads.len() - finals.len();
+    let mut readable_finals: Vec<View<'a>> = Vec::new();
+    for (r, read) in view.reads.iter().enumerate() {
+        let op = &operations[read.op];
+        let (began, ended) = (op.invoked_position, op.completed_position.unwrap_or(NEVER));
+        let Some(items) = observe::elements(read.value) else {
+            findings.reason("unreadable-read", key);
+            continue;
+        };
+        let is_final = r >= first_final;
+        if is_final {
+            readable_finals.push(*read);
+        }
+        let next = nodes.len();
+        let node = *nodes.entry(op.node().map(|n| &**n)).or_insert(next);
+        for element in &mut elements {
+            element.here = 0;
+        }
+        for value in items {
+            let id = *ids.entry(value).or_insert_with(|| {
+                elements.push(Element::new(value));
+                elements.len() - 1
+            });
+            elements[id].here += 1;
+        }
+        for element in &mut elements {
+            element.appear(node, began, ended);
+            if element.here == 0 {
+                element.missed_after_ack |= element.acked < began;
+                continue;
+            }
+            if is_final {
+                element.in_final = element.in_final.max(element.here);
+            }
+            if element.shown.is_none_or(|(_, first)| ended < first) {
+                element.shown = Some((read.op, ended));
+            }
+            if !element.unexpected && (element.possible == 0 || element.begun > ended) {
+                element.unexpected = true;
+                let why = if element.possible > 0 {
+                    "its write had not begun"
+                } else if view
+                    .writes
+                    .iter()
+                    .any(|&w| operations[w].argument() == element.value)
+                {
+                    "every write of it failed"
+                } else {
+                    "nobody wrote it"
+                };
+                findings.unexpected(key, element.value, read.op, why);
+            }
+            let allowed = match view.family {
+                Family::List => element.possible.max(1),
+                _ => 1,
+            };
+            if !element.duplicated && element.here > allowed {
+                element.duplicated = true;
+                findings.counts.duplicated += 1;
+                let summary = format!(
+                    "a read of {} shows {} {} times, but it was written {} time(s)",
+                    observe::key_name(key),
+                    element.value,
+                    element.here,
+                    element.possible,
+                );
+                let ops = vec![read.op];
+                let anomaly = findings.anomaly("duplicated", key, element.value, ops, summary);
+                findings.anomalies.push(anomaly);
+            }
+        }
+    }
+
+    for element in &elements {
+        settle(findings, key, view.family, element, &readable_finals);
+    }
+}
+
+/// Decides what became of one element once all reads were looked at.
+fn settle(
+    findings: &mut Findings<'_, '_>,
+    key: Option<&Value>,
+    family: Family,
+    element: &Element<'_>,
+    finals: &[View<'_>],
+) {
+    let operations = findings.operations;
+    findings.counts.resurrected += u64::from(element.resurrected);
+    // A set holds a value once, however often it was added.
+    let present = match family {
+        Family::List => element.in_final as usize,
+        _ if element.in_final > 0 => element.acknowledged.len(),
+        _ => 0,
+    };
+    let (kept, missing) = element
+        .acknowledged
+        .split_at(present.min(element.acknowledged.len()));
+    if !kept.is_empty() && missing.is_empty() && element.missed_after_ack {
+        findings.counts.stale += 1;
+    }
+    for &write in missing {
+        // The last one proves it best: whatever was acknowledged before it began must be there.
+        let proof = finals
+            .iter()
+            .rfind(|r| operations[write].precedes(&operations[r.op]));
+        match proof {
+            Some(read) => findings.lost(key, element.value, write, read.op),
+            None => findings.counts.never_read += 1,
+        }
+    }
+    if !element.acknowledged.is_empty() || element.possible == 0 {
+        return;
+    }
+    if element.in_final > 0 {
+        findings.counts.recovered += 1;
+        return;
+    }
+    let Some((seen_by, ended)) = element.shown else {
+        return;
+    };
+    let proof = finals
+        .iter()
+        .rfind(|r| operations[r.op].invoked_position > ended);
+    if let Some(read) = proof {
+        findings.counts.vanished += 1;
+        let summary = format!(
+            "{} of {} was read by process {}, but no final read shows it",
+            element.value,
+            observe::key_name(key),
+            operations[seen_by].process(),
+        );
+        let ops = vec![seen_by, read.op];
+        let anomaly = findings.anomaly("vanished", key, element.value, ops, summary);
+        findings.anomalies.push(anomaly);
+    }
+}

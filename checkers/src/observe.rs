@@ -1,0 +1,235 @@
+//! What each key was asked and shown: operations sorted by key, and reads of everything spread
+//! over the keys.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+
+use crate::{F, History, Operation, Outcome, Value};
+
+/// The kind of object that a key holds, told by the functions used on it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Family {
+    /// Written by write and compare-and-set.
+    Register,
+    /// Written by append: reads return all elements in order.
+    List,
+    /// Written by add: reads return all elements in any order.
+    Set,
+    /// Written by functions of more than one family: nothing can be said.
+    Mixed,
+    /// Only read.
+    ReadOnly,
+}
+
+impl Family {
+    fn with(self, f: &F) -> Self {
+        let of = match f {
+            F::Write | F::Cas => Self::Register,
+            F::Append => Self::List,
+            F::Add => Self::Set,
+            F::Read | F::Other(_) => return self,
+        };
+        match self {
+            Self::ReadOnly => of,
+            same if same == of => same,
+            _ => Self::Mixed,
+        }
+    }
+}
+
+/// An ok read of one key: the operation (by position among the operations) and what it showed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct View<'a> {
+    pub(crate) op: usize,
+    pub(crate) value: &'a Value,
+}
+
+/// Everything that happened to one key.
+#[derive(Debug)]
+pub(crate) struct KeyView<'a> {
+    pub(crate) family: Family,
+    /// Write, compare-and-set, append and add operations of any outcome, by invocation.
+    pub(crate) writes: Vec<usize>,
+    /// Ok reads, by invocation.
+    pub(crate) reads: Vec<View<'a>>,
+}
+
+/// The operations of a history, if the checkers know what all of them do.
+///
+/// A function that is not known, and may have taken effect, may have changed any key: nothing that
+/// rests on the values of keys can be said of such a history. The error is the reason of the
+/// verdict `unknown`.
+pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, String> {
+    let operations = history
+        .operations()
+        .map_err(|e| format!("malformed-history: {e}"))?;
+    for op in &operations {
+        if let (F::Other(name), true) = (op.f(), possible(op)) {
+            let index = op.invoke.index;
+            return Err(format!("unknown-function: `{name}` at event {index}"));
+        }
+    }
+    Ok(operations)
+}
+
+static ABSENT: Value = Value::Nil;
+
+/// Sorts the operations of the five known functions by key.
+///
+/// A read without a key whose result is a map is a read of everything: it shows every key that is
+/// written anywhere in the history, `nil` for those not in the map. If anything was written without
+/// a key, it is a read of that: the map is its value.
+pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Value>, KeyView<'a>> {
+    let mut found: Vec<(Option<&'a Value>, KeyView<'a>)> = Vec::new();
+    let mut numbers: FxHashMap<Option<&'a Value>, usize> = FxHashMap::default();
+    let mut of_everything = Vec::new();
+    let one_object = operations
+        .iter()
+        .any(|op| op.f().is_write() && op.key().is_none() && possible(op));
+    for (i, op) in operations.iter().enumerate() {
+        if matches!(op.f(), F::Other(_)) {
+            continue;
+        }
+        if let (F::Read, None, Some(Value::Map(pairs)), false) =
+            (op.f(), op.key(), op.result(), one_object)
+        {
+            of_everything.push((i, pairs));
+            continue;
+        }
+        let number = *numbers.entry(op.key()).or_insert_with_key(|key| {
+            found.push((*key, KeyView::new()));
+            found.len() - 1
+        });
+        let entry = &mut found[number].1;
+        entry.family = entry.family.with(op.f());
+        if op.f().is_write() {
+            entry.writes.push(i);
+        } else if let Some(value) = op.result() {
+            entry.reads.push(View { op: i, value });
+        }
+    }
+    let mut keys: BTreeMap<_, _> = found.into_iter().collect();
+    if of_everything.is_empty() {
+        return keys;
+    }
+    for (_, pairs) in &of_everything {
+        for (key, _) in pairs.iter() {
+            keys.entry(Some(key)).or_insert_with(KeyView::new);
+        }
+    }
+    for (op, pairs) in of_everything {
+        let shown: BTreeMap<&Value, &'a Value> = pairs.iter().map(|(k, v)| (k, v)).collect();
+        for (key, entry) in &mut keys {
+            let Some(key) = key else { continue };
+            let value = shown.get(key).copied().unwrap_or(&ABSENT);
+            entry.reads.push(View { op, value });
+        }
+    }
+    for entry in keys.values_mut() {
+        entry.reads.sort_by_key(|r| r.op);
+    }
+    keys
+}
+
+impl KeyView<'_> {
+    fn new() -> Self {
+        Self {
+            family: Family::ReadOnly,
+            writes: Vec::new(),
+            reads: Vec::new(),
+        }
+    }
+}
+
+/// The value that a write leaves if it takes effect: of a compare-and-set `[old new]`, the new.
+pub(crate) fn written<'a>(op: &Operation<'a>) -> Option<&'a Value> {
+    match op.f() {
+        F::Write | F::Append | F::Add => Some(op.argument()),
+        F::Cas => match op.argument().items() {
+            Some([_, new]) => Some(new),
+            _ => None,
+        },
+        F::Read | F::Other(_) => None,
+    }
+}
+
+/// The elements of a collection as a read showed it; a key that was never written reads as nil.
+pub(crate) fn elements(value: &Value) -> Option<&[Value]> {
+    match value {
+        Value::Nil => Some(&[]),
+        other => other.items(),
+    }
+}
+
+/// Whether stores show a key like this that was never written: nil, an empty collection or text.
+/// (Only what nobody wrote: an empty text may also be the value of a register.)
+pub(crate) fn is_blank(value: &Value) -> bool {
+    match value {
+        Value::Nil => true,
+        Value::Str(text) => text.is_empty(),
+        Value::Map(pairs) => pairs.is_empty(),
+        other => other.items().is_some_and(<[Value]>::is_empty),
+    }
+}
+
+/// How a key is called in a sentence.
+pub(crate) fn key_name(key: Option<&Value>) -> String {
+    key.map_or_else(|| "the object".to_owned(), |k| format!("key {k}"))
+}
+
+/// Whether the operation may have taken effect.
+pub(crate) fn possible(op: &Operation<'_>) -> bool {
+    op.outcome != Outcome::Fail
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Script, ints};
+    use crate::{CheckResult, Kind, Verdict, by_name};
+
+    fn verdicts(script: &Script) -> Vec<Verdict> {
+        let check =
+            |name: &&str| -> CheckResult { by_name(name).unwrap().check(&script.history()) };
+        let names = ["linearizable", "lost-writes", "stale-reads"];
+        names
+            .iter()
+            .map(check)
+            .map(|result| result.verdict)
+            .collect()
+    }
+
+    #[test]
+    fn a_key_that_was_never_written_may_read_as_anything_empty() {
+        for empty in [Value::Nil, ints(&[]), Value::str(""), Value::Map([].into())] {
+            let mut s = Script::new();
+            s.key("quiet").op(1, Kind::Ok, F::Read, empty.clone());
+            s.key("k")
+                .op(1, Kind::Ok, F::Read, empty)
+                .op(1, Kind::Ok, F::Write, 1)
+                .op(1, Kind::Ok, F::Read, 1);
+            assert_eq!(verdicts(&s), vec![Verdict::Valid; 3]);
+        }
+    }
+
+    #[test]
+    fn an_empty_value_that_was_written_is_a_value() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, "")
+            .op(1, Kind::Ok, F::Read, "");
+        assert_eq!(verdicts(&s), vec![Verdict::Valid; 3]);
+        s.op(1, Kind::Ok, F::Write, 2).op(1, Kind::Ok, F::Read, "");
+        assert_eq!(verdicts(&s)[..2], vec![Verdict::Invalid; 2]);
+    }
+
+    #[test]
+    fn a_map_is_the_value_of_an_object_without_key_that_was_written() {
+        let map = Value::Map([(Value::str("a"), Value::Int(1))].into());
+        let mut s = Script::new();
+        s.op(1, Kind::Ok, F::Write, map.clone())
+            .op(1, Kind::Ok, F::Read, map);
+        assert_eq!(verdicts(&s), vec![Verdict::Valid; 3]);
+    }
+}

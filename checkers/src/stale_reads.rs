@@ -1,0 +1,451 @@
+//! Which reads missed writes acknowledged before they began, by how many versions and for how
+//! long.
+//!
+//! Every ok read is judged, each key of a read of everything on its own.
+//!
+//! * **Lists and sets**, exactly: an element misses from a read if it was acknowledged before the
+//!   read began and the read does not show it.
+//! * **Registers** whose every value is written once: a write is missing if it was acknowledged
+//!   before the read began, and the value returned was in place before the write began (its write,
+//!   or any read that returned it, had ended; the initial `nil` always was).
+//!
+//! A missing write makes the read *stale* if some read that ends later does reflect it. If none
+//! does, it may be lost rather than late, which is the matter of [`crate::lost_writes`]; such reads
+//! are counted in `reads_missing_lost_writes`.
+//!
+//! Of a stale read, `versions` is how many such writes it misses, and `ms` the time from the oldest
+//! acknowledgement among them to the invocation of the read. Distributions (nearest rank) are over
+//! the stale reads.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use crate::observe::{self, Family, KeyView};
+use crate::verdict::conclude;
+use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
+
+/// The checker; see the [module](self).
+#[derive(Clone, Copy, Debug, Default)]
+pub struct StaleReads;
+
+impl Checker for StaleReads {
+    fn name(&self) -> &'static str {
+        "stale-reads"
+    }
+
+    fn check(&self, history: &History) -> CheckResult {
+        let operations = match observe::known_operations(history) {
+            Ok(operations) => operations,
+            Err(reason) => return CheckResult::unknown(self.name(), reason),
+        };
+        let mut findings = Findings {
+            operations: &operations,
+            reads: 0,
+            judged: 0,
+            missing_lost: 0,
+            stale: Vec::new(),
+            reasons: BTreeMap::new(),
+        };
+        for (key, view) in observe::by_key(&operations) {
+            findings.reads += view.reads.len() as u64;
+            let judged = match view.family {
+                Family::List | Family::Set => findings.collection(key, &view),
+                Family::Register => findings.register(key, &view),
+                Family::Mixed => Err("mixed-functions"),
+                Family::ReadOnly => Ok(()),
+            };
+            if let Err(reason) = judged {
+                *findings.reasons.entry(reason).or_insert(0) += 1;
+            }
+        }
+        findings.conclude(self.name())
+    }
+}
+
+struct Stale {
+    key: Option<Value>,
+    read: usize,
+    oldest_missed: usize,
+    versions: u64,
+    ms: f64,
+}
+
+struct Findings<'o, 'a> {
+    operations: &'o [Operation<'a>],
+    reads: u64,
+    /// Reads that began after an acknowledgement: only those can be stale.
+    judged: u64,
+    missing_lost: u64,
+    stale: Vec<Stale>,
+    /// Why keys could not be judged, and how many.
+    reasons: BTreeMap<&'static str, u64>,
+}
+
+/// Adds up what one read missed.
+#[derive(Default)]
+struct Missed {
+    versions: u64,
+    /// The one acknowledged first: when (ns), and which operation.
+    oldest: Option<(u64, usize)>,
+    lost: bool,
+}
+
+impl Missed {
+    fn add(&mut self, operations: &[Operation<'_>], write: usize, reflected_later: bool) {
+        if !reflected_later {
+            self.lost = true;
+            return;
+        }
+        self.versions += 1;
+        let acked = operations[write].completed_at().unwrap_or(u64::MAX);
+        if self.oldest.is_none_or(|(oldest, _)| acked < oldest) {
+            self.oldest = Some((acked, write));
+        }
+    }
+}
+
+impl Findings<'_, '_> {
+    fn began(&self, op: usize) -> usize {
+        self.operations[op].invoked_position
+    }
+
+    fn ended(&self, op: usize) -> usize {
+        self.operations[op].completed_position.unwrap_or(usize::MAX)
+    }
+
+    fn record(&mut self, key: Option<&Value>, read: usize, missed: &Missed) {
+        self.missing_lost += u64::from(missed.lost);
+        let Some((acked, oldest_missed)) = missed.oldest else {
+            return;
+        };
+        let ns = self.operations[read].invoked_at().saturating_sub(acked);
+        self.stale.push(Stale {
+            key: key.cloned(),
+            read,
+            oldest_missed,
+            versions: missed.versions,
+            ms: ns as f64 / 1e6,
+        });
+    }
+
+    fn collection(&mut self, key: Option<&Value>, view: &KeyView<'_>) -> Result<(), &'static str> {
+        // The first acknowledged write of each element, in the order of acknowledgement.
+        let mut acked: Vec<usize> = view.writes.clone();
+        acked.retain(|&w| self.operations[w].is_ok());
+        acked.sort_by_key(|&w| self.ended(w));
+        let mut seen = FxHashSet::default();
+        acked.retain(|&w| seen.insert(self.operations[w].argument()));
+
+        let mut unreadable = false;
+        let mut last_shown: FxHashMap<&Value, usize> = FxHashMap::default();
+        for read in &view.reads {
+            let Some(items) = observe::elements(read.value) else {
+                unreadable = true;
+                continue;
+            };
+            let ended = self.ended(read.op);
+            for value in items {
+                let last = last_shown.entry(value).or_insert(ended);
+                *last = ended.max(*last);
+            }
+        }
+        let mut shown: FxHashSet<&Value> = FxHashSet::default();
+        for read in &view.reads {
+            let Some(items) = observe::elements(read.value) else {
+                continue;
+            };
+            let (began, ended) = (self.began(read.op), self.ended(read.op));
+            let before = acked.partition_point(|&w| self.ended(w) < began);
+            self.judged += u64::from(before > 0);
+            shown.clear();
+            shown.extend(items);
+            let mut missed = Missed::default();
+            for &write in &acked[..before] {
+                let value = self.operations[write].argument();
+                if !shown.contains(value) {
+                    let later = last_shown.get(value).is_some_and(|&last| last > ended);
+                    missed.add(self.operations, write, later);
+                }
+            }
+            self.record(key, read.op, &missed);
+        }
+        if unreadable {
+            return Err("unreadable-read");
+        }
+        Ok(())
+    }
+
+    fn register(&mut self, key: Option<&Value>, view: &KeyView<'_>) -> Result<(), &'static str> {
+        let in_place = self.in_place(view)?;
+        // The instant from which the value of a read was in place; the initial one is before all.
+        let initial = |value: &Value| observe::is_blank(value) && !in_place.contains_key(value);
+        let place = |value: &Value| match in_place.get(value) {
+            None if initial(value) => Some(0),
+            place => place.copied(),
+        };
+        // For every instant, the last end of a read of a value in place only since then.
+        let mut reflecting: Vec<(usize, usize)> = view
+            .reads
+            .iter()
+            .filter(|r| !initial(r.value))
+            .filter_map(|r| Some((place(r.value)?, self.ended(r.op))))
+            .collect();
+        reflecting.sort_unstable();
+        for i in (1..reflecting.len()).rev() {
+            reflecting[i - 1].1 = reflecting[i - 1].1.max(reflecting[i].1);
+        }
+        let last_reflected = |write: usize| {
+            let from = reflecting.partition_point(|&(place, _)| place < self.began(write));
+            reflecting.get(from).map(|&(_, ended)| ended)
+        };
+        let mut acked: Vec<usize> = view.writes.clone();
+        acked.retain(|&w| self.operations[w].is_ok());
+        let first_ack = acked.iter().map(|&w| self.ended(w)).min();
+        let mut found = Vec::new();
+        let mut judged = 0;
+        for read in &view.reads {
+            let (began, ended) = (self.began(read.op), self.ended(read.op));
+            judged += u64::from(first_ack.is_some_and(|first| first < began));
+            let Some(place) = place(read.value) else {
+                continue;
+            };
+            let initial = initial(read.value);
+            let mut missed = Missed::default();
+            let before = acked.partition_point(|&w| self.began(w) < began);
+            for &write in acked[..before].iter().rev() {
+                if !initial && self.began(write) < place {
+                    break;
+                }
+                if self.ended(write) < began {
+                    let later = last_reflected(write).is_some_and(|last| last > ended);
+                    missed.add(self.operations, write, later);
+                }
+            }
+            found.push((read.op, missed));
+        }
+        self.judged += judged;
+        for (read, missed) in found {
+            self.record(key, read, &missed);
+        }
+        Ok(())
+    }
+
+    /// Since when each value that may have been written was in place.
+    fn in_place<'v>(&self, view: &KeyView<'v>) -> Result<FxHashMap<&'v Value, usize>, &'static str>
+    where
+        Self: 'v,
+    {
+        let mut in_place = FxHashMap::default();
+        for &w in &view.writes {
+            let op = &self.operations[w];
+            if !observe::possible(op) {
+                continue;
+            }
+            let value = observe::written(op).ok_or("malformed-cas")?;
+            let ended = self.ended(w);
+            if value.is_nil() || in_place.insert(value, ended).is_some() {
+                return Err("values-not-unique");
+            }
+        }
+        for read in &view.reads {
+            if let Some(place) = in_place.get_mut(read.value) {
+                *place = self.ended(read.op).min(*place);
+            }
+        }
+        Ok(in_place)
+    }
+
+    fn conclude(self, checker: &str) -> CheckResult {
+        let mut stale = self.stale;
+        stale.sort_by(|a, b| (a.read, &a.key).cmp(&(b.read, &b.key)));
+        let reasons = self
+            .reasons
+            .iter()
+            .map(|(reason, keys)| format!("{reason} ({keys} keys)"));
+        let verdict = conclude(!stale.is_empty(), self.judged, reasons.collect());
+        let mut result = CheckResult::new(checker, verdict);
+        result.judged = self.judged;
+        result.figure("reads", self.reads);
+        result.figure("stale", stale.len());
+        result.figure("reads_missing_lost_writes", self.missing_lost);
+        let mut versions: Vec<u64> = stale.iter().map(|s| s.versions).collect();
+        let mut ms: Vec<f64> = stale.iter().map(|s| s.ms).collect();
+        versions.sort_unstable();
+        ms.sort_by(f64::total_cmp);
+        for (name, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+            let versions = nearest_rank(&versions, percent);
+            let ms = nearest_rank(&ms, percent);
+            result.figure(&format!("versions_{name}"), versions);
+            result.figure(&format!("ms_{name}"), ms);
+        }
+        result.anomalies = stale
+            .into_iter()
+            .map(|stale| anomaly(self.operations, stale))
+            .collect();
+        result
+    }
+}
+
+/// The percentile of an ascending sample by nearest rank; `None` of an empty one.
+fn nearest_rank<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
+    let rank = (sorted.len() * percent).div_ceil(100);
+    sorted.get(rank.saturating_sub(1)).copied()
+}
+
+fn anomaly(operations: &[Operation<'_>], stale: Stale) -> Anomaly {
+    let (read, missed) = (&operations[stale.read], &operations[stale.oldest_missed]);
+    let node = read
+        .node()
+        .map_or_else(String::new, |n| format!(" from {n}"));
+    let mut figures = serde_json::Map::new();
+    figures.insert("versions".to_owned(), stale.versions.into());
+    figures.insert("ms".to_owned(), stale.ms.into());
+    if let Some(node) = read.node() {
+        figures.insert("node".to_owned(), node.to_string().into());
+    }
+    let summary = format!(
+        "a read of {} by process {}{node} misses {} write(s), the oldest ({} of {}) acknowledged \
+         {:.3} ms before the read began",
+        observe::key_name(stale.key.as_ref()),
+        read.process(),
+        stale.versions,
+        missed.f().name(),
+        observe::written(missed).unwrap_or(&Value::Nil),
+        stale.ms,
+    );
+    Anomaly {
+        class: "stale-read".to_owned(),
+        key: stale.key,
+        summary,
+        ops: vec![missed.invoke.index, read.invoke.index],
+        figures,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::{Script, ints};
+    use crate::{F, Kind, Verdict};
+
+    fn check(script: &Script) -> CheckResult {
+        StaleReads.check(&script.history())
+    }
+
+    #[test]
+    fn a_late_element_makes_a_read_stale_by_versions_and_time() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Append, 1)
+            .op(1, Kind::Ok, F::Append, 2)
+            .op(1, Kind::Ok, F::Append, 3)
+            .op(2, Kind::Ok, F::Read, ints(&[1]))
+            .op(2, Kind::Ok, F::Read, ints(&[1, 2, 3]));
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Invalid);
+        let anomaly = &result.anomalies[0];
+        assert_eq!(result.anomalies.len(), 1);
+        assert_eq!(anomaly.ops, [2, 6]);
+        assert_eq!(anomaly.figures["versions"], 2);
+        // Acknowledged at 3 ms, read at 6 ms.
+        assert_eq!(anomaly.figures["ms"], 3.0);
+        assert_eq!(result.figures["reads"], 2);
+        assert_eq!(result.figures["stale"], 1);
+        assert_eq!(result.figures["versions_p99"], 2);
+    }
+
+    #[test]
+    fn an_element_never_seen_again_is_not_late_but_lost() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Add, 1)
+            .op(2, Kind::Ok, F::Read, ints(&[1]))
+            .op(2, Kind::Ok, F::Read, ints(&[]))
+            .op(2, Kind::Ok, F::Read, ints(&[]));
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Valid);
+        assert_eq!(result.figures["reads_missing_lost_writes"], 2);
+        assert_eq!(result.figures["ms_max"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn concurrent_and_unacknowledged_writes_may_be_missed() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Add, 1)
+            .client(2, Kind::Invoke, F::Add, 2)
+            .client(3, Kind::Invoke, F::Read, Value::Nil)
+            .client(2, Kind::Ok, F::Add, 2)
+            .client(3, Kind::Ok, F::Read, ints(&[1]))
+            .op(4, Kind::Info, F::Add, 3)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 2]))
+            .op(3, Kind::Ok, F::Read, ints(&[1, 2, 3]));
+        assert_eq!(check(&s).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn registers_count_the_writes_since_the_value_was_in_place() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(1, Kind::Ok, F::Write, 2)
+            .op(1, Kind::Ok, F::Cas, ints(&[2, 3]))
+            .op(2, Kind::Ok, F::Read, 1)
+            .op(2, Kind::Ok, F::Read, Value::Nil)
+            .op(2, Kind::Ok, F::Read, 3);
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Invalid);
+        let versions: Vec<_> = result
+            .anomalies
+            .iter()
+            .map(|a| &a.figures["versions"])
+            .collect();
+        assert_eq!(versions, [2, 3]);
+        // Without a later read that reflects them, the writes may be lost instead.
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(1, Kind::Ok, F::Write, 2)
+            .op(2, Kind::Ok, F::Read, 1);
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Valid);
+        assert_eq!(result.figures["reads_missing_lost_writes"], 1);
+    }
+
+    #[test]
+    fn a_read_of_a_pending_write_puts_its_value_in_place() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Info, F::Write, 1)
+            .op(2, Kind::Ok, F::Read, 1)
+            .op(3, Kind::Ok, F::Write, 2)
+            .op(2, Kind::Ok, F::Read, 1)
+            .op(2, Kind::Ok, F::Read, 2);
+        let result = check(&s);
+        assert_eq!(result.figures["stale"], 1);
+        assert_eq!(result.anomalies[0].ops, [4, 6]);
+    }
+
+    #[test]
+    fn reads_before_any_acknowledgement_prove_nothing() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(2, Kind::Ok, F::Read, ints(&[]))
+            .op(1, Kind::Ok, F::Add, 1);
+        assert_eq!(
+            check(&s).verdict,
+            Verdict::Unknown("nothing-to-judge".into())
+        );
+    }
+
+    #[test]
+    fn percentiles_are_by_nearest_rank() {
+        let sample: Vec<u32> = (1..=200).collect();
+        assert_eq!(nearest_rank(&sample, 50), Some(100));
+        assert_eq!(nearest_rank(&sample, 99), Some(198));
+        assert_eq!(nearest_rank(&sample, 100), Some(200));
+        assert_eq!(nearest_rank(&sample[..1], 50), Some(1));
+        assert_eq!(nearest_rank::<u32>(&[], 50), None);
+    }
+}
