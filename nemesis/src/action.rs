@@ -1,0 +1,112 @@
+//! What a substrate is asked to do, and what it answers.
+
+use std::fmt;
+
+/// A node by its number, from 1: `1` is `n1`.
+pub type Node = u16;
+
+/// One end of a link.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Endpoint {
+    /// A replica.
+    Node(Node),
+    /// All clients of the harness.
+    Clients,
+}
+
+/// A directed link. Between replicas each direction is a link of its own; a link from
+/// [`Endpoint::Clients`] carries requests and their answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Link {
+    /// Where messages come from.
+    pub from: Endpoint,
+    /// Where they go.
+    pub to: Endpoint,
+}
+
+/// A primitive fault with every role resolved to nodes.
+///
+/// The contract of a substrate, for each action: do it, **prove by observation** that it took
+/// effect (a probe over every cut link that gets no answer, the state of the process, a measured
+/// round trip) and report the proof; when told to heal, undo exactly this action and prove that it
+/// is gone. Healing is idempotent. When the owner dies, the action heals by itself within seconds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// End the processes at once, as `SIGKILL` does; what was written but not synced survives.
+    /// Healing starts them again on their data.
+    Kill(Vec<Node>),
+    /// End the processes and lose everything not synced, the last record possibly torn.
+    /// Healing starts them again on what is left. Simulation only, so far.
+    PowerLoss(Vec<Node>),
+    /// Stop the processes as `SIGSTOP` does. Healing continues them.
+    Pause(Vec<Node>),
+    /// Let nothing through these links.
+    Cut(Vec<Link>),
+    /// Delay, and optionally throttle, what goes through these links.
+    Slow {
+        /// Which.
+        links: Vec<Link>,
+        /// Delay in milliseconds added to the round trip, at least: all of it on the request where
+        /// messages go one way, as between replicas.
+        latency_ms: u64,
+        /// At most this many KiB/s a link; `None` is unlimited.
+        bandwidth_kib_s: Option<u64>,
+    },
+}
+
+/// What a substrate observed after injecting or healing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Proof {
+    /// The effect was seen; how, in a few words ("8 of 8 cut links gave no answer in 300 ms").
+    Seen(String),
+    /// It was not; why.
+    NotSeen(String),
+}
+
+/// What is known of one node when a fault is about to be injected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NodeView {
+    /// Which node.
+    pub node: Node,
+    /// `leader`, `follower`, …; `None` if it did not answer.
+    pub role: Option<String>,
+    /// Its epoch or term.
+    pub epoch: u64,
+    /// Index of the newest entry in its log.
+    pub last_index: u64,
+    /// Who it believes the leader is.
+    pub leader: Option<Node>,
+}
+
+/// What is known of the cluster: one entry a node, ordered by number.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct View {
+    /// All nodes, also those that did not answer.
+    pub nodes: Vec<NodeView>,
+}
+
+impl View {
+    /// The node that calls itself leader in the highest epoch.
+    pub fn leader(&self) -> Option<Node> {
+        self.nodes
+            .iter()
+            .filter(|n| n.role.as_deref() == Some("leader"))
+            .max_by_key(|n| (n.epoch, n.node))
+            .map(|n| n.node)
+    }
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Node(n) => write!(f, "n{n}"),
+            Self::Clients => f.write_str("clients"),
+        }
+    }
+}
+
+impl fmt::Display for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}→{}", self.from, self.to)
+    }
+}

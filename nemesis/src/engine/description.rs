@@ -1,0 +1,97 @@
+//! Faults in words.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::action::Node;
+use crate::duration;
+use crate::fault::{Direction, Fault, Shape};
+use crate::schedule::Entry;
+use crate::selector::{Selector, names};
+
+/// What a fault is, in words.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct FaultDescription {
+    /// The kind: `kill`, `partition`, …
+    pub name: String,
+    /// The nodes hit, by name; empty for a majorities ring.
+    pub targets: Vec<String>,
+    /// Everything else: shape, direction, latency, how the target was chosen, ….
+    pub parameters: Vec<(String, String)>,
+}
+
+impl FaultDescription {
+    /// All of it as pairs of texts: `fault`, `targets`, then the parameters.
+    pub fn pairs(&self) -> Vec<(String, String)> {
+        let mut pairs = vec![("fault".to_owned(), self.name.clone())];
+        if !self.targets.is_empty() {
+            pairs.push(("targets".to_owned(), self.targets.join(", ")));
+        }
+        pairs.extend(self.parameters.iter().cloned());
+        pairs
+    }
+}
+
+/// `partition isolate n1 (leader)`.
+impl fmt::Display for FaultDescription {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)?;
+        let selected = self.parameters.iter().find(|(name, _)| name == "selected");
+        for (name, value) in &self.parameters {
+            if name != "selected" && name != "order" {
+                write!(f, " {value}")?;
+            }
+        }
+        if !self.targets.is_empty() {
+            write!(f, " {}", self.targets.join(", "))?;
+        }
+        if let Some((_, selector)) = selected {
+            write!(f, " ({selector})")?;
+        }
+        Ok(())
+    }
+}
+
+pub(super) fn describe(entry: &Entry, hit: &[Node], order: Option<&[Node]>) -> FaultDescription {
+    let mut parameters: Vec<(String, String)> = Vec::new();
+    let mut add = |name: &str, value: String| parameters.push((name.to_owned(), value));
+    match &entry.fault {
+        Fault::Kill | Fault::PowerLoss | Fault::Pause => {}
+        Fault::Partition(shape) => {
+            add("shape", shape.name().to_owned());
+            if let Shape::OneWay(direction) = shape {
+                let name = match direction {
+                    Direction::Out => "out",
+                    Direction::In => "in",
+                };
+                add("direction", name.to_owned());
+            }
+        }
+        Fault::Slow {
+            links,
+            latency,
+            bandwidth,
+        } => {
+            add("links", links.name().to_owned());
+            if !latency.is_zero() {
+                add("latency", duration::format(*latency));
+            }
+            if let Some(bandwidth) = bandwidth {
+                add("bandwidth", bandwidth.to_string());
+            }
+        }
+    }
+    if let Some(order) = order {
+        add("order", names(order));
+    }
+    match &entry.target {
+        None | Some(Selector::Nodes(_)) => {}
+        Some(selector) => add("selected", selector.to_string()),
+    }
+    FaultDescription {
+        name: entry.fault.kind().name().to_owned(),
+        targets: hit.iter().map(|node| format!("n{node}")).collect(),
+        parameters,
+    }
+}

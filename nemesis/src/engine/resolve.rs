@@ -1,0 +1,159 @@
+//! From an entry with roles to an action on nodes and links.
+
+use std::collections::BTreeSet;
+
+use rand::seq::SliceRandom;
+use rand_pcg::Pcg32;
+
+use super::description::{FaultDescription, describe};
+use crate::action::{Action, Endpoint, Link, Node};
+use crate::fault::{Fault, Shape};
+use crate::schedule::Entry;
+use crate::selector::Scene;
+use crate::shape::{cut_links, first_side, slow_links};
+
+/// A fault with every role replaced by nodes.
+#[derive(Clone, Debug)]
+pub(super) struct Resolved {
+    /// The nodes hit; none for a majorities ring.
+    pub target: Option<Vec<Node>>,
+    /// All nodes, for the shapes that divide them.
+    pub order: Option<Vec<Node>>,
+    /// What the substrate is to do.
+    pub action: Action,
+    /// The same in words.
+    pub description: FaultDescription,
+    /// Nodes that no other fault may take down meanwhile.
+    pinned: Vec<Node>,
+}
+
+/// Replaces roles by nodes, or says why that is impossible at the moment.
+pub(super) fn resolve(
+    entry: &Entry,
+    scene: &Scene<'_>,
+    random: &mut Pcg32,
+) -> Result<Resolved, &'static str> {
+    let selector = entry.target.as_ref();
+    let mut target = selector
+        .map(|selector| selector.resolve(scene, random))
+        .transpose()?;
+    let mut order = None;
+    if let Fault::Partition(shape) = entry.fault
+        && shape.ordered()
+    {
+        let wanted = target.as_deref().unwrap_or(&[]);
+        let nodes = entry
+            .order
+            .clone()
+            .unwrap_or_else(|| arrange(shape, scene.nodes, wanted, random));
+        target = hit_by(shape, &nodes, wanted.len());
+        order = Some(nodes);
+    }
+    let hit = target.as_deref().unwrap_or(&[]);
+    let action = action(&entry.fault, scene.nodes, hit, order.as_deref());
+    if links_of(&action).is_empty() && down(&action).is_empty() {
+        return Err("it would touch no link");
+    }
+    let pinned = match &entry.fault {
+        Fault::Partition(shape) if shape.ordered() => Vec::new(),
+        Fault::Partition(_) | Fault::Slow { .. } => hit.to_vec(),
+        Fault::Kill | Fault::PowerLoss | Fault::Pause => Vec::new(),
+    };
+    Ok(Resolved {
+        description: describe(entry, hit, order.as_deref()),
+        target,
+        order,
+        action,
+        pinned,
+    })
+}
+
+impl Resolved {
+    /// The nodes that this fault takes down or forbids to.
+    pub fn taken(&self, taken: &mut BTreeSet<Node>) {
+        taken.extend(down(&self.action).iter().chain(&self.pinned));
+    }
+
+    /// Whether this fault, under way, stands in the way of another. See the
+    /// [module](super#when-faults-meet).
+    pub fn blocks(&self, other: &Self) -> bool {
+        let (down_mine, down_other) = (down(&self.action), down(&other.action));
+        let (links_mine, links_other) = (links_of(&self.action), links_of(&other.action));
+        let ends = |link: &Link, node: Node| {
+            link.from == Endpoint::Node(node) || link.to == Endpoint::Node(node)
+        };
+        down_other
+            .iter()
+            .any(|node| down_mine.contains(node) || self.pinned.contains(node))
+            || links_other.iter().any(|link| {
+                links_mine.contains(link) || down_mine.iter().any(|&node| ends(link, node))
+            })
+    }
+}
+
+fn action(fault: &Fault, nodes: Node, hit: &[Node], order: Option<&[Node]>) -> Action {
+    match fault {
+        Fault::Kill => Action::Kill(hit.to_vec()),
+        Fault::PowerLoss => Action::PowerLoss(hit.to_vec()),
+        Fault::Pause => Action::Pause(hit.to_vec()),
+        Fault::Partition(shape) => {
+            let natural: Vec<Node> = (1..=nodes).collect();
+            Action::Cut(cut_links(*shape, order.unwrap_or(&natural), hit))
+        }
+        Fault::Slow {
+            links,
+            latency,
+            bandwidth,
+        } => Action::Slow {
+            links: slow_links(*links, nodes, hit),
+            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
+            bandwidth_kib_s: bandwidth.map(|b| b.kib_s),
+        },
+    }
+}
+
+/// All nodes in a random order, with the target in its place in the shape.
+fn arrange(shape: Shape, nodes: Node, target: &[Node], random: &mut Pcg32) -> Vec<Node> {
+    let mut all: Vec<Node> = (1..=nodes).filter(|node| !target.contains(node)).collect();
+    all.shuffle(random);
+    let place = match shape {
+        Shape::Bridge if !target.is_empty() => usize::from(nodes.saturating_sub(1) / 2),
+        _ => 0,
+    };
+    let place = place.min(all.len());
+    all.splice(place..place, target.iter().copied());
+    all
+}
+
+/// The nodes that a shape over this order is said to hit, `wanted` of them at least.
+fn hit_by(shape: Shape, order: &[Node], wanted: usize) -> Option<Vec<Node>> {
+    match shape {
+        Shape::Halves => {
+            let side = first_side(order.len(), wanted).min(order.len());
+            let mut half = order[..side].to_vec();
+            half.sort_unstable();
+            Some(half)
+        }
+        Shape::Bridge => {
+            let bridge = order.get(order.len().saturating_sub(1) / 2);
+            bridge.map(|&node| vec![node])
+        }
+        _ => None,
+    }
+}
+
+/// The nodes that an action takes down.
+fn down(action: &Action) -> &[Node] {
+    match action {
+        Action::Kill(nodes) | Action::PowerLoss(nodes) | Action::Pause(nodes) => nodes,
+        Action::Cut(_) | Action::Slow { .. } => &[],
+    }
+}
+
+/// The links that an action touches.
+fn links_of(action: &Action) -> &[Link] {
+    match action {
+        Action::Cut(links) | Action::Slow { links, .. } => links,
+        Action::Kill(_) | Action::PowerLoss(_) | Action::Pause(_) => &[],
+    }
+}

@@ -1,0 +1,482 @@
+//! Faults in time: the schedule, as YAML, and what makes one impossible.
+//!
+//! ```yaml
+//! faults:
+//!   - {at: 3s, for: 5s, fault: partition, shape: isolate, target: leader}
+//!   - {at: 12s, for: 3s, fault: kill, target: leader}
+//!   - {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
+//! ```
+//!
+//! A bare list of the same entries is read too. A realised schedule has the same form, with what
+//! was observed beside each fault, and is itself a schedule.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::fault::{Capabilities, Fault, LinkSet, Shape};
+use crate::wire::{WireEntry, WireSchedule};
+use crate::{Node, Selector};
+
+/// An ordered list of faults.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(from = "WireSchedule", into = "WireSchedule")]
+pub struct Schedule {
+    /// The faults, in the order written; that of injection is by time.
+    pub faults: Vec<Entry>,
+}
+
+/// One injection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(into = "WireEntry")]
+pub struct Entry {
+    /// When, since the start of the run.
+    pub at: Duration,
+    /// For how long (`for` in YAML), from the moment it is injected.
+    pub lasting: Duration,
+    /// What.
+    pub fault: Fault,
+    /// To whom. Not needed by the shapes that divide all nodes ([`Shape::ordered`]).
+    pub target: Option<Selector>,
+    /// All nodes in the order in which such a shape divides them; drawn by seed if absent.
+    pub order: Option<Vec<Node>>,
+    /// What came of it, in a realised schedule.
+    pub realised: Option<Realised>,
+}
+
+/// What came of an entry.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Realised {
+    /// The selector that the concrete target was resolved from.
+    pub was: Option<Selector>,
+    /// When the proof of injection came, since the start of the run.
+    pub injected_at: Option<Duration>,
+    /// Whether the effect was seen.
+    pub seen: Option<bool>,
+    /// What was observed after injecting.
+    pub proof: Option<String>,
+    /// When the proof of healing came, since the start of the run.
+    pub healed_at: Option<Duration>,
+    /// Whether the effect was seen to be gone.
+    pub gone: Option<bool>,
+    /// What was observed after healing.
+    pub heal_proof: Option<String>,
+    /// Why it was never injected; such an entry is left out when the schedule is replayed.
+    pub skipped: Option<String>,
+}
+
+/// Why a schedule cannot be carried out.
+#[derive(Debug, thiserror::Error)]
+pub enum ScheduleError {
+    /// It is not the YAML expected; the message holds line, column and field.
+    #[error("{0}")]
+    Syntax(#[from] serde_yaml::Error),
+    /// It is, but asks for the impossible.
+    #[error("faults[{index}].{field}: {message}")]
+    Impossible {
+        /// Which entry, from 0.
+        index: usize,
+        /// Which of its fields.
+        field: &'static str,
+        /// What is wrong and what was expected.
+        message: String,
+    },
+}
+
+impl ScheduleError {
+    /// Line and column (from 1) in the text, where known.
+    pub fn location(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Syntax(error) => error.location().map(|l| (l.line(), l.column())),
+            Self::Impossible { .. } => None,
+        }
+    }
+}
+
+impl Schedule {
+    /// Reads a schedule: a mapping with `faults`, or a bare list.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Syntax`] with line, field and what was expected.
+    pub fn parse(text: &str) -> Result<Self, ScheduleError> {
+        let first = text
+            .lines()
+            .map(str::trim_start)
+            .find(|line| !line.is_empty() && !line.starts_with('#') && *line != "---");
+        if first.is_some_and(|line| line.starts_with(['-', '['])) {
+            let faults = serde_yaml::from_str(text)?;
+            return Ok(Self { faults });
+        }
+        Ok(serde_yaml::from_str(text)?)
+    }
+
+    /// The schedule as YAML, such that [`Schedule::parse`] reads the same.
+    pub fn to_yaml(&self) -> String {
+        // Only text, numbers and lists: nothing that YAML could refuse.
+        serde_yaml::to_string(self).unwrap_or_default()
+    }
+
+    /// Whether it can be carried out on this many nodes with these capabilities.
+    ///
+    /// # Errors
+    /// [`ScheduleError::Impossible`] for the first entry that cannot.
+    pub fn validate(&self, nodes: Node, capabilities: &Capabilities) -> Result<(), ScheduleError> {
+        for (index, entry) in self.faults.iter().enumerate() {
+            entry
+                .validate(nodes, capabilities)
+                .map_err(|(field, message)| ScheduleError::Impossible {
+                    index,
+                    field,
+                    message,
+                })?;
+        }
+        Ok(())
+    }
+}
+
+impl Entry {
+    /// An entry still to be carried out.
+    pub fn new(at: Duration, lasting: Duration, fault: Fault, target: Option<Selector>) -> Self {
+        Self {
+            at,
+            lasting,
+            fault,
+            target,
+            order: None,
+            realised: None,
+        }
+    }
+
+    /// Whether it was planned but never injected.
+    pub fn skipped(&self) -> bool {
+        self.realised.as_ref().is_some_and(|r| r.skipped.is_some())
+    }
+
+    /// The field that makes it impossible, and how.
+    pub(crate) fn validate(
+        &self,
+        nodes: Node,
+        capabilities: &Capabilities,
+    ) -> Result<(), (&'static str, String)> {
+        let kind = self.fault.kind();
+        if self.lasting.is_zero() {
+            return Err(("for", "0s; expected a duration above zero".to_owned()));
+        }
+        if !capabilities.has(kind) {
+            let name = kind.name();
+            return Err((
+                "fault",
+                format!("{name} cannot be injected on this substrate"),
+            ));
+        }
+        self.validate_target(nodes)?;
+        self.validate_order(nodes)?;
+        match &self.fault {
+            Fault::Partition(shape) => validate_shape(*shape, nodes, self.target.as_ref()),
+            Fault::Slow {
+                links,
+                latency,
+                bandwidth,
+            } => {
+                if nodes == 1 && *links == LinkSet::Peers {
+                    let message = "peers; a single node has none, expected clients";
+                    return Err(("links", message.to_owned()));
+                }
+                if !latency.subsec_nanos().is_multiple_of(1_000_000) {
+                    let message = format!("{latency:?}; expected whole milliseconds");
+                    return Err(("latency", message));
+                }
+                if latency.is_zero() && bandwidth.is_none() {
+                    let message = "nothing would be slow; expected a latency above zero, \
+                                   a bandwidth, or both";
+                    return Err(("latency", message.to_owned()));
+                }
+                Ok(())
+            }
+            Fault::Kill | Fault::PowerLoss | Fault::Pause => Ok(()),
+        }
+    }
+
+    fn validate_target(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+        let Some(target) = &self.target else {
+            return match self.fault {
+                Fault::Partition(shape) if shape.ordered() => Ok(()),
+                _ => Err(("target", "missing; expected e.g. leader or n1".to_owned())),
+            };
+        };
+        if let Selector::Nodes(list) = target {
+            if let Some(stranger) = list.iter().find(|&&n| n == 0 || n > nodes) {
+                let message = format!("n{stranger} does not exist; expected {}", range(nodes));
+                return Err(("target", message));
+            }
+            if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
+                let message = format!("{target} names a node twice; expected distinct nodes");
+                return Err(("target", message));
+            }
+        }
+        match target.size(nodes) {
+            0 => Err(("target", format!("{target} of {nodes} nodes is nobody"))),
+            size if size > nodes => {
+                let message = format!("{target} of {nodes} nodes; expected at most {nodes}");
+                Err(("target", message))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn validate_order(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+        let Some(order) = &self.order else {
+            return Ok(());
+        };
+        let mut sorted = order.clone();
+        sorted.sort_unstable();
+        if !sorted.iter().copied().eq(1..=nodes) {
+            let message = format!("expected each of {} exactly once", range(nodes));
+            return Err(("order", message));
+        }
+        Ok(())
+    }
+}
+
+fn validate_shape(
+    shape: Shape,
+    nodes: Node,
+    target: Option<&Selector>,
+) -> Result<(), (&'static str, String)> {
+    let least = match shape {
+        Shape::Clients => 1,
+        Shape::Isolate | Shape::Halves | Shape::OneWay(_) => 2,
+        Shape::Bridge | Shape::MajoritiesRing => 3,
+    };
+    if nodes < least {
+        let name = shape.name();
+        let message = format!("{name} needs at least {least} nodes; there are {nodes}");
+        return Err(("shape", message));
+    }
+    let most = match shape {
+        Shape::Clients => nodes,
+        Shape::Isolate | Shape::Halves | Shape::OneWay(_) => nodes - 1,
+        Shape::Bridge => 1,
+        Shape::MajoritiesRing => 0,
+    };
+    if let Some(target) = target
+        && target.size(nodes) > most
+    {
+        let name = shape.name();
+        let message = match shape {
+            Shape::MajoritiesRing => format!("{name} takes no target: it divides all nodes"),
+            Shape::Bridge => format!("{target}; the bridge is one node"),
+            _ => format!(
+                "{target}; expected at most {most} of {nodes} nodes, so that others are left to be cut from"
+            ),
+        };
+        return Err(("target", message));
+    }
+    Ok(())
+}
+
+fn range(nodes: Node) -> String {
+    if nodes == 1 {
+        return "n1".to_owned();
+    }
+    format!("n1 to n{nodes}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fault::{Bandwidth, Direction, FaultKind};
+
+    const EXAMPLE: &str = "
+- {at: 3s, for: 5s, fault: partition, shape: isolate, target: leader}
+- {at: 12s, for: 3s, fault: kill, target: leader}
+- {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
+- {at: 25s, for: 500ms, fault: partition, shape: one-way, direction: in, target: [n1, n2]}
+- {at: 26s, for: 1.5s, fault: partition, shape: bridge, order: [n5, n4, n3, n2, n1]}
+";
+
+    #[test]
+    fn the_documented_form_is_read() {
+        let schedule = Schedule::parse(EXAMPLE).expect("readable");
+        let seconds = Duration::from_secs;
+        assert_eq!(
+            schedule.faults[0],
+            Entry::new(
+                seconds(3),
+                seconds(5),
+                Fault::Partition(Shape::Isolate),
+                Some(Selector::Leader)
+            )
+        );
+        assert_eq!(
+            schedule.faults[2].fault,
+            Fault::Slow {
+                links: LinkSet::Peers,
+                latency: Duration::from_millis(100),
+                bandwidth: Some(Bandwidth { kib_s: 64 }),
+            }
+        );
+        assert_eq!(
+            schedule.faults[3].fault,
+            Fault::Partition(Shape::OneWay(Direction::In))
+        );
+        assert_eq!(schedule.faults[4].order, Some(vec![5, 4, 3, 2, 1]));
+        schedule
+            .validate(5, &Capabilities::all())
+            .expect("possible");
+
+        let as_mapping = format!("# three faults\nversion: 1\nfaults:{EXAMPLE}");
+        assert_eq!(Schedule::parse(&as_mapping).expect("readable"), schedule);
+        assert_eq!(
+            Schedule::parse(&schedule.to_yaml()).expect("readable"),
+            schedule
+        );
+        assert!(
+            Schedule::parse("faults: []")
+                .expect("readable")
+                .faults
+                .is_empty()
+        );
+    }
+
+    #[test]
+    fn an_error_names_line_and_field_and_what_was_expected() {
+        let cases = [
+            (
+                "{at: 3, for: 5s, fault: kill, target: n1}",
+                &["unit", "300ms"][..],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: kil, target: n1}",
+                &["kil", "power-loss"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: kill, target: boss}",
+                &["boss", "former-leader"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: kill, targets: n1}",
+                &["targets", "target"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: kill}",
+                &["target", "missing", "leader"],
+            ),
+            ("{for: 5s, fault: kill, target: n1}", &["at"]),
+            (
+                "{at: 3s, for: 5s, fault: partition, target: n1}",
+                &["shape", "isolate"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: partition, shape: ring, target: n1}",
+                &["ring", "majorities-ring"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: partition, shape: one-way, target: n1}",
+                &["direction", "out or in"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: kill, shape: halves, target: n1}",
+                &["shape", "does not apply"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: slow, target: n1}",
+                &["latency", "bandwidth"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: slow, target: n1, bandwidth: 3}",
+                &["[1].bandwidth", "64KiB/s"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: partition, shape: bridge, order: [x]}",
+                &["[1].order[0]", "n3"],
+            ),
+        ];
+        for (entry, expected) in cases {
+            let text = format!("- {{at: 1s, for: 1s, fault: kill, target: n1}}\n- {entry}\n");
+            let error = Schedule::parse(&text).expect_err(entry);
+            let message = error.to_string();
+            for word in expected {
+                assert!(
+                    message.contains(word),
+                    "{entry}: `{word}` is not in: {message}"
+                );
+            }
+            let (line, _) = error
+                .location()
+                .unwrap_or_else(|| panic!("no line in: {message}"));
+            assert_eq!(line, 2, "{message}");
+        }
+        assert!(Schedule::parse("version: 9\nfaults: []").is_err());
+        assert!(Schedule::parse("fault: []").is_err());
+    }
+
+    #[test]
+    fn the_impossible_is_refused() {
+        let cases = [
+            (
+                "fault: kill, target: n9",
+                5,
+                "faults[0].target: n9 does not exist; expected n1 to n5",
+            ),
+            ("fault: kill, target: [n1, n1]", 5, "twice"),
+            ("fault: kill, target: random(6)", 5, "at most 5"),
+            ("fault: kill, target: minority", 2, "nobody"),
+            ("fault: power-loss, target: n1", 5, "cannot be injected"),
+            (
+                "fault: partition, shape: isolate, target: n1",
+                1,
+                "at least 2",
+            ),
+            (
+                "fault: partition, shape: isolate, target: all",
+                5,
+                "at most 4",
+            ),
+            (
+                "fault: partition, shape: halves, target: [n1, n2, n3]",
+                3,
+                "at most 2",
+            ),
+            ("fault: partition, shape: bridge", 2, "at least 3"),
+            (
+                "fault: partition, shape: bridge, target: followers",
+                5,
+                "one node",
+            ),
+            (
+                "fault: partition, shape: majorities-ring, target: n1",
+                5,
+                "no target",
+            ),
+            (
+                "fault: partition, shape: bridge, order: [n1, n2]",
+                3,
+                "exactly once",
+            ),
+            (
+                "fault: slow, latency: 10us, target: n1",
+                3,
+                "whole milliseconds",
+            ),
+            ("fault: slow, latency: 0, target: n1", 3, "above zero"),
+            (
+                "fault: slow, latency: 5ms, target: n1",
+                1,
+                "expected clients",
+            ),
+        ];
+        let capabilities = Capabilities::all().without(FaultKind::PowerLoss);
+        for (fault, nodes, expected) in cases {
+            let schedule =
+                Schedule::parse(&format!("- {{at: 0s, for: 1s, {fault}}}")).expect(fault);
+            let error = schedule.validate(nodes, &capabilities).expect_err(fault);
+            assert!(error.to_string().contains(expected), "{fault}: {error}");
+        }
+        let zero =
+            Schedule::parse("- {at: 1s, for: 0s, fault: kill, target: n1}").expect("readable");
+        let error = zero.validate(5, &capabilities).expect_err("no length");
+        assert!(error.to_string().contains("faults[0].for"), "{error}");
+    }
+}

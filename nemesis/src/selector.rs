@@ -1,0 +1,365 @@
+//! Targets by role, resolved to nodes at the moment of injection.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use rand::Rng;
+use rand::seq::SliceRandom;
+use serde::de::{self, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+use crate::{Node, View};
+
+/// Who is to suffer a fault.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Selector {
+    /// The node that calls itself leader in the highest epoch.
+    Leader,
+    /// One node that calls itself follower.
+    Follower,
+    /// All of them.
+    Followers,
+    /// As many random nodes as can be missing while a majority is left.
+    Minority,
+    /// The same, the leader among them.
+    MinorityWithLeader,
+    /// As few random nodes as make a majority.
+    Majority,
+    /// Every node.
+    All,
+    /// This many random nodes.
+    Random(u16),
+    /// The node that was leader before the present one.
+    FormerLeader,
+    /// These nodes.
+    Nodes(Vec<Node>),
+}
+
+/// What a selector is resolved from.
+pub struct Scene<'a> {
+    /// Size of the cluster.
+    pub nodes: Node,
+    /// What is known of it.
+    pub view: &'a View,
+    /// Who led before the present leader.
+    pub former_leader: Option<Node>,
+    /// Nodes under a fault already: random choices avoid them while there are others.
+    pub taken: &'a BTreeSet<Node>,
+}
+
+impl Selector {
+    /// The nodes meant, ascending.
+    ///
+    /// # Errors
+    /// Why nobody is meant at the moment, e.g. `no leader is known`.
+    pub fn resolve(
+        &self,
+        scene: &Scene<'_>,
+        random: &mut impl Rng,
+    ) -> Result<Vec<Node>, &'static str> {
+        let count = usize::from(scene.nodes);
+        let leader = || scene.view.leader().ok_or("no leader is known");
+        let followers = || -> Vec<Node> {
+            let views = scene.view.nodes.iter();
+            views
+                .filter(|n| n.role.as_deref() == Some("follower"))
+                .map(|n| n.node)
+                .collect()
+        };
+        let mut draw = |mut from: Vec<Node>, count: usize| -> Vec<Node> {
+            from.shuffle(random);
+            // Stable: the untaken first, each part in its random order.
+            from.sort_by_key(|node| scene.taken.contains(node));
+            from.truncate(count);
+            from
+        };
+        let all = || (1..=scene.nodes).collect::<Vec<Node>>();
+        let minority = count.saturating_sub(1) / 2;
+        let mut chosen = match self {
+            Self::Leader => vec![leader()?],
+            Self::Follower => draw(followers(), 1),
+            Self::Followers => followers(),
+            Self::Minority => draw(all(), minority),
+            Self::MinorityWithLeader => {
+                let leader = leader()?;
+                let others = all().into_iter().filter(|&n| n != leader).collect();
+                let mut chosen = draw(others, minority.saturating_sub(1));
+                chosen.push(leader);
+                chosen
+            }
+            Self::Majority => draw(all(), count / 2 + 1),
+            Self::All => all(),
+            Self::Random(wanted) => draw(all(), usize::from(*wanted)),
+            Self::FormerLeader => vec![scene.former_leader.ok_or("no former leader is known")?],
+            Self::Nodes(nodes) => nodes.clone(),
+        };
+        chosen.sort_unstable();
+        chosen.dedup();
+        if chosen.is_empty() {
+            return Err(match self {
+                Self::Follower | Self::Followers => "no follower is known",
+                _ => "the target is empty",
+            });
+        }
+        Ok(chosen)
+    }
+
+    /// How many nodes it means in a cluster of this size, at most.
+    pub fn size(&self, nodes: Node) -> Node {
+        match self {
+            Self::Leader | Self::Follower | Self::FormerLeader => 1,
+            Self::Followers => nodes.saturating_sub(1),
+            Self::Minority | Self::MinorityWithLeader => nodes.saturating_sub(1) / 2,
+            Self::Majority => nodes / 2 + 1,
+            Self::All => nodes,
+            Self::Random(count) => *count,
+            Self::Nodes(list) => Node::try_from(list.len()).unwrap_or(Node::MAX),
+        }
+    }
+}
+
+impl fmt::Display for Selector {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Leader => f.write_str("leader"),
+            Self::Follower => f.write_str("follower"),
+            Self::Followers => f.write_str("followers"),
+            Self::Minority => f.write_str("minority"),
+            Self::MinorityWithLeader => f.write_str("minority-with-leader"),
+            Self::Majority => f.write_str("majority"),
+            Self::All => f.write_str("all"),
+            Self::Random(1) => f.write_str("random"),
+            Self::Random(count) => write!(f, "random({count})"),
+            Self::FormerLeader => f.write_str("former-leader"),
+            Self::Nodes(nodes) => f.write_str(&names(nodes)),
+        }
+    }
+}
+
+/// `n1, n2`.
+pub(crate) fn names(nodes: &[Node]) -> String {
+    let names: Vec<String> = nodes.iter().map(|n| format!("n{n}")).collect();
+    names.join(", ")
+}
+
+/// A node by its name: `n3` is 3.
+pub fn parse_node(text: &str) -> Option<Node> {
+    let digits = text.strip_prefix('n')?;
+    if digits.is_empty() || digits.starts_with('0') || !digits.bytes().all(|b| b.is_ascii_digit()) {
+        return None;
+    }
+    digits.parse().ok()
+}
+
+/// A text that selects nobody.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{text}` is no target; expected leader, follower, followers, minority, \
+     minority-with-leader, majority, all, random, random(k), former-leader, a node such as n3, \
+     or a list such as [n1, n2]"
+)]
+pub struct SelectorError {
+    /// What was written.
+    pub text: String,
+}
+
+impl FromStr for Selector {
+    type Err = SelectorError;
+
+    fn from_str(text: &str) -> Result<Self, SelectorError> {
+        let wrong = || SelectorError {
+            text: text.to_owned(),
+        };
+        Ok(match text {
+            "leader" => Self::Leader,
+            "follower" => Self::Follower,
+            "followers" => Self::Followers,
+            "minority" => Self::Minority,
+            "minority-with-leader" => Self::MinorityWithLeader,
+            "majority" => Self::Majority,
+            "all" => Self::All,
+            "random" => Self::Random(1),
+            "former-leader" => Self::FormerLeader,
+            _ => {
+                if let Some(node) = parse_node(text) {
+                    return Ok(Self::Nodes(vec![node]));
+                }
+                let count = text
+                    .strip_prefix("random(")
+                    .and_then(|rest| rest.strip_suffix(')'));
+                let count = count.and_then(|digits| digits.trim().parse().ok());
+                Self::Random(count.filter(|&count| count > 0).ok_or_else(wrong)?)
+            }
+        })
+    }
+}
+
+impl Serialize for Selector {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Nodes(nodes) if nodes.len() != 1 => {
+                serializer.collect_seq(nodes.iter().map(|n| format!("n{n}")))
+            }
+            _ => serializer.collect_str(self),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Selector {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(SelectorVisitor)
+    }
+}
+
+struct SelectorVisitor;
+
+impl<'de> Visitor<'de> for SelectorVisitor {
+    type Value = Selector;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a target such as leader, random(2), n3 or [n1, n2]")
+    }
+
+    fn visit_str<E: de::Error>(self, text: &str) -> Result<Selector, E> {
+        text.parse().map_err(E::custom)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Selector, A::Error> {
+        let mut nodes = Vec::new();
+        while let Some(text) = seq.next_element::<String>()? {
+            let node = parse_node(&text).ok_or_else(|| {
+                de::Error::custom(format!("`{text}` is no node; expected a name such as n3"))
+            })?;
+            nodes.push(node);
+        }
+        if nodes.is_empty() {
+            return Err(de::Error::custom(
+                "a list of targets names at least one node",
+            ));
+        }
+        Ok(Selector::Nodes(nodes))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+    use rand_pcg::Pcg32;
+
+    use super::*;
+    use crate::NodeView;
+
+    fn view(roles: &[(Option<&str>, u64)]) -> View {
+        let nodes = roles
+            .iter()
+            .zip(1..)
+            .map(|(&(role, epoch), node)| NodeView {
+                node,
+                role: role.map(str::to_owned),
+                epoch,
+                last_index: 0,
+                leader: None,
+            });
+        View {
+            nodes: nodes.collect(),
+        }
+    }
+
+    fn resolve(
+        text: &str,
+        view: &View,
+        taken: &[Node],
+        seed: u64,
+    ) -> Result<Vec<Node>, &'static str> {
+        let selector: Selector = text.parse().expect(text);
+        let taken = taken.iter().copied().collect();
+        let scene = Scene {
+            nodes: 5,
+            view,
+            former_leader: Some(4),
+            taken: &taken,
+        };
+        selector.resolve(&scene, &mut Pcg32::seed_from_u64(seed))
+    }
+
+    #[test]
+    fn roles_resolve_from_the_view() {
+        let follower = Some("follower");
+        // n2 is a leader of the past; n3 leads in the newest epoch; n5 does not answer.
+        let view = view(&[
+            (follower, 3),
+            (Some("leader"), 2),
+            (Some("leader"), 3),
+            (follower, 3),
+            (None, 0),
+        ]);
+        for seed in 0..50 {
+            assert_eq!(resolve("leader", &view, &[], seed), Ok(vec![3]));
+            assert_eq!(resolve("followers", &view, &[], seed), Ok(vec![1, 4]));
+            assert_eq!(resolve("former-leader", &view, &[], seed), Ok(vec![4]));
+            assert_eq!(resolve("follower", &view, &[4], seed), Ok(vec![1]));
+            assert_eq!(resolve("random", &view, &[1, 2, 3, 5], seed), Ok(vec![4]));
+            assert_eq!(resolve("all", &view, &[], seed), Ok(vec![1, 2, 3, 4, 5]));
+            assert_eq!(resolve("majority", &view, &[], seed).unwrap().len(), 3);
+            assert_eq!(resolve("minority", &view, &[], seed).unwrap().len(), 2);
+            let minority = resolve("minority-with-leader", &view, &[], seed).unwrap();
+            assert!(minority.len() == 2 && minority.contains(&3), "{minority:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_fits_says_so() {
+        let silent = view(&[(None, 0); 5]);
+        assert_eq!(
+            resolve("leader", &silent, &[], 1),
+            Err("no leader is known")
+        );
+        assert_eq!(
+            resolve("follower", &silent, &[], 1),
+            Err("no follower is known")
+        );
+        assert_eq!(
+            resolve("minority-with-leader", &silent, &[], 1),
+            Err("no leader is known")
+        );
+    }
+
+    #[test]
+    fn round_trip() {
+        for text in [
+            "leader",
+            "follower",
+            "followers",
+            "minority",
+            "minority-with-leader",
+            "majority",
+            "all",
+            "random",
+            "random(3)",
+            "former-leader",
+            "n12",
+            "[n1, n2]",
+        ] {
+            let selector: Selector = serde_yaml::from_str(text).expect(text);
+            let written = serde_yaml::to_string(&selector).unwrap();
+            assert_eq!(
+                serde_yaml::from_str::<Selector>(&written).unwrap(),
+                selector
+            );
+        }
+        for text in [
+            "n0",
+            "n",
+            "n01",
+            "leaders",
+            "random(0)",
+            "random(x)",
+            "[]",
+            "[leader]",
+            "3",
+        ] {
+            assert!(serde_yaml::from_str::<Selector>(text).is_err(), "{text}");
+        }
+    }
+}
