@@ -1,0 +1,183 @@
+//! Single-leader replication with failover, as operators run it with asynchronous or
+//! semi-synchronous MySQL or PostgreSQL and a failover manager beside it.
+//!
+//! The leader appends each write to its log, makes it durable by the fsync policy, applies and
+//! acknowledges it (`ack: async`), or first waits until followers hold it durably (`sync`: all of
+//! them; `semi-sync(k)`: any k). It ships its log to the followers, which apply what they receive.
+//! A follower that has not heard from the leader for its timeout asks all peers for their standing
+//! and, a heartbeat later, promotes the most up-to-date replica *it can reach*.
+//!
+//! **Promises.** While no failover happens, writes are applied in one order everywhere, and what
+//! is acknowledged stays. After every fault is healed all replicas converge on one log: that of
+//! the highest leadership. With `semi-sync(k)` a write that was acknowledged survives any
+//! failover that can reach one of the k followers that hold it.
+//!
+//! **Does not promise.** With `async`, acknowledged writes that were not shipped when the leader
+//! died or was cut off are lost. Without `fencing`, a cut-off leader goes on acknowledging writes,
+//! all of which it discards when it meets its successor. Even with fencing it does so until its
+//! timeout has passed. Reads at a deposed leader that does not know it yet are stale, and so are
+//! local reads at followers. `semi-sync` does not help when the failover cannot reach those that
+//! hold the write, nor when the cut-off leader keeps k followers on its side. `sync` refuses
+//! nobody but acknowledges nothing while one follower is away.
+//!
+//! **How logs agree.** The identity of a leadership is the pair of its epoch and its leader,
+//! ordered in that way, so that two simultaneous promotions differ and one of them wins. An entry
+//! carries the leadership that created it; a leadership only ever appends to its own log. Hence
+//! two entries with the same [`Position`] are the same, and so is all before them (Ongaro &
+//! Ousterhout, *In Search of an Understandable Consensus Algorithm*, 2014, §5.3). A follower whose
+//! log has another entry than the leader's at some index throws away its tail from there on. The
+//! point of divergence is found from where each leadership began, as in Kafka's KIP-101 ("Alter
+//! Replication Protocol to use Leader Epoch rather than High Watermark for Truncation").
+//!
+//! A leadership becomes durable, whatever the fsync policy, before anybody hears of it: a node
+//! that restarts never uses the same one twice.
+
+mod durability;
+mod failover;
+mod following;
+mod leading;
+mod log;
+mod replica;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::store::Store;
+use super::{Op, Position};
+
+pub use replica::SingleLeader;
+
+/// The identity of one leadership. Ordered by epoch, then by leader.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Leadership {
+    /// Larger than every epoch that its leader knew of.
+    pub epoch: u64,
+    /// Number of the node; 0 where there was no leadership yet.
+    pub leader: u16,
+}
+
+impl Leadership {
+    fn of(position: Position) -> Self {
+        Self {
+            epoch: position.epoch,
+            leader: position.leader,
+        }
+    }
+
+    fn at(self, index: u64) -> Position {
+        Position {
+            epoch: self.epoch,
+            leader: self.leader,
+            index,
+        }
+    }
+}
+
+/// One entry of the log.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// Its place.
+    pub position: Position,
+    /// The operation; none for the marker that begins a leadership.
+    pub op: Option<Op>,
+}
+
+/// A state and the place in the log where it was reached.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The newest entry that the state includes.
+    pub position: Position,
+    /// The first entry of each leadership in the log up to there, oldest first.
+    pub beginnings: Vec<Position>,
+    /// The state.
+    pub store: Store,
+}
+
+/// What single-leader replicas tell each other.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// From the leader: entries that follow `prev`; none in a heartbeat.
+    Append {
+        /// On whose authority.
+        leadership: Leadership,
+        /// Numbers what this leader sent; repeated in the answer.
+        seq: u64,
+        /// The entry before the first of these.
+        prev: Position,
+        /// Consecutive entries.
+        entries: Arc<[Arc<Entry>]>,
+    },
+    /// To the leader: the log is the same as the leader's up to `matched`, durably by the fsync
+    /// policy.
+    Matched {
+        /// The leadership answered.
+        leadership: Leadership,
+        /// The number answered.
+        seq: u64,
+        /// Index.
+        matched: u64,
+    },
+    /// To the leader: the log has no entry `prev`.
+    Mismatched {
+        /// The leadership answered.
+        leadership: Leadership,
+        /// The number answered.
+        seq: u64,
+        /// The newest entry that may be common.
+        hint: Position,
+        /// Index before which this log cannot be changed but by a snapshot.
+        base: u64,
+    },
+    /// From the leader: its state, to one whose log it cannot complete.
+    Install {
+        /// On whose authority.
+        leadership: Leadership,
+        /// Numbers what this leader sent; repeated in the answer.
+        seq: u64,
+        /// The state.
+        snapshot: Arc<Snapshot>,
+    },
+    /// To one who acts on a lower leadership than the sender knows of.
+    Superseded(Leadership),
+    /// From one who suspects the leader: how do you stand?
+    Inquire {
+        /// Numbers the inquiries of the sender.
+        number: u64,
+    },
+    /// The answer to `Inquire`.
+    Standing {
+        /// The number answered.
+        number: u64,
+        /// The highest leadership known.
+        leadership: Leadership,
+        /// The newest entry in the log.
+        last: Position,
+        /// Whether the sender leads.
+        leads: bool,
+        /// Whether the sender has heard from the leader lately.
+        hears: bool,
+    },
+    /// To the most up-to-date replica found: become leader, in an epoch above this one.
+    Promote {
+        /// The highest epoch found.
+        epoch: u64,
+    },
+}
+
+/// What a single-leader replica writes to its journal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Record {
+    /// An entry at the end of the log.
+    Entry(Arc<Entry>),
+    /// The log ends after this index.
+    Truncate(u64),
+    /// The log begins after this state, and is empty.
+    Snapshot(Arc<Snapshot>),
+    /// The highest epoch that this node has led, where the log may no longer tell.
+    Led(u64),
+}

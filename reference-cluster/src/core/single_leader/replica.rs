@@ -1,0 +1,454 @@
+//! One replica: its state, and which part of it handles which event.
+
+use std::sync::Arc;
+
+use super::durability::Durability;
+use super::failover::Inquiry;
+use super::leading::Leading;
+use super::log::Log;
+use super::{Entry, Leadership, Message, Record};
+use crate::core::config::{Config, Failover, Fsync, Reads};
+use crate::core::store::Store;
+use crate::core::timing::{MILLISECOND, mix};
+use crate::core::{
+    Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
+    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, Status, Time, Trace,
+};
+
+/// A replica in single-leader mode; see the [module](super).
+#[derive(Debug)]
+pub struct SingleLeader {
+    pub(super) id: NodeId,
+    pub(super) peers: Vec<NodeId>,
+    pub(super) config: Config,
+    pub(super) seed: u64,
+    /// How many numbers were drawn from the seed.
+    pub(super) draws: u64,
+    pub(super) log: Log,
+    pub(super) store: Store,
+    /// Index of the newest entry applied. The last of the log, but for a leader that waits.
+    pub(super) applied: u64,
+    pub(super) durability: Durability,
+    /// The highest leadership that this node has followed or been.
+    pub(super) leadership: Leadership,
+    /// The highest epoch that this node has led or begun to.
+    pub(super) led: u64,
+    pub(super) part: Part,
+    pub(super) discarded: u64,
+}
+
+/// What the replica is at the moment.
+#[derive(Debug)]
+pub(super) enum Part {
+    Follower(Following),
+    /// Asks around before a failover.
+    Inquiring(Inquiry),
+    /// Waits until its own leadership is durable: the sync token.
+    Rising(u64),
+    Leader(Leading),
+}
+
+/// What a follower keeps in mind.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Following {
+    /// When the leader was last heard, if ever.
+    pub heard: Option<Time>,
+    /// When the leader is suspected.
+    pub suspect_at: Time,
+    /// Index up to which the log is known to be the leader's.
+    pub verified: u64,
+    /// An answer that waits for the disk: to whom, and the number to repeat.
+    pub owed: Option<(NodeId, u64)>,
+}
+
+impl SingleLeader {
+    /// See [`crate::core::start`].
+    pub fn start(
+        config: &Config,
+        id: NodeId,
+        nodes: &[NodeId],
+        seed: u64,
+        now: Time,
+        recovered: Vec<AnyRecord>,
+        effects: &mut Vec<Effect>,
+    ) -> Self {
+        let interval = config.fsync_interval_ms * MILLISECOND;
+        let mut replica = Self {
+            id,
+            peers: nodes.iter().copied().filter(|node| *node != id).collect(),
+            config: config.clone(),
+            seed,
+            draws: 0,
+            log: Log::default(),
+            store: Store::default(),
+            applied: 0,
+            durability: Durability::new(config.fsync, interval),
+            leadership: Leadership::default(),
+            led: 0,
+            part: Part::Follower(Following {
+                heard: None,
+                suspect_at: Time::MAX,
+                verified: 0,
+                owed: None,
+            }),
+            discarded: 0,
+        };
+        replica.recover(recovered);
+        let last = replica.log.last();
+        replica.leadership = Leadership::of(last);
+        replica.store = replica.log.rebuild();
+        replica.applied = last.index;
+        // What a crash of the process left may still be lost with the power.
+        replica.durability.wrote(last.index, now);
+        replica.durability.flush(effects);
+
+        let first = nodes.iter().min() == Some(&id);
+        match config.failover {
+            Failover::Manual if first => {
+                let highest = replica.leadership.epoch.max(replica.led);
+                replica.rise(now, highest, effects);
+            }
+            Failover::Manual => replica.trace_role(effects),
+            Failover::Automatic => {
+                let wait = if first && last.index == 0 {
+                    0
+                } else {
+                    replica.draw_timeout()
+                };
+                replica.suspect_at(now + wait);
+                replica.trace_role(effects);
+            }
+        }
+        replica
+    }
+
+    fn recover(&mut self, records: Vec<AnyRecord>) {
+        for record in records {
+            let AnyRecord::SingleLeader(record) = record else {
+                continue;
+            };
+            match record {
+                Record::Entry(entry) => {
+                    let index = entry.position.index;
+                    if entry.op.is_none() && entry.position.leader == self.id.0 {
+                        self.led = self.led.max(entry.position.epoch);
+                    }
+                    if index <= self.log.last().index && index > self.log.base().index {
+                        self.log.truncate(index - 1);
+                    }
+                    if index == self.log.last().index + 1 {
+                        self.log.push(entry);
+                    }
+                }
+                Record::Truncate(keep) => {
+                    self.log.truncate(keep);
+                }
+                Record::Snapshot(snapshot) => {
+                    self.log.install(&snapshot);
+                }
+                Record::Led(epoch) => self.led = self.led.max(epoch),
+            }
+        }
+    }
+
+    pub(super) fn role(&self) -> Role {
+        match self.part {
+            Part::Follower(_) => Role::Follower,
+            Part::Inquiring(_) | Part::Rising(_) => Role::Candidate,
+            Part::Leader(_) => Role::Leader,
+        }
+    }
+
+    pub(super) fn trace_role(&self, effects: &mut Vec<Effect>) {
+        let (role, epoch) = (self.role(), self.leadership.epoch);
+        effects.push(Effect::Trace(Trace::Role { role, epoch }));
+    }
+
+    pub(super) fn send(to: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Send(to, AnyMessage::SingleLeader(message)));
+    }
+
+    pub(super) fn write_record(record: Record, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Disk(DiskOp::Append(AnyRecord::SingleLeader(
+            record,
+        ))));
+    }
+
+    /// Appends an entry to the log and to the journal.
+    pub(super) fn push(&mut self, now: Time, entry: Arc<Entry>, effects: &mut Vec<Effect>) {
+        self.durability.wrote(entry.position.index, now);
+        Self::write_record(Record::Entry(Arc::clone(&entry)), effects);
+        self.log.push(entry);
+    }
+
+    /// Throws away what follows an index, and the state it led to.
+    pub(super) fn discard(&mut self, keep: u64, effects: &mut Vec<Effect>) {
+        let thrown = self.log.truncate(keep);
+        self.durability.truncated(keep);
+        Self::write_record(Record::Truncate(keep), effects);
+        self.store = self.log.rebuild();
+        self.applied = self.log.last().index;
+        self.report_discarded(thrown, effects);
+    }
+
+    pub(super) fn report_discarded(&mut self, thrown: Vec<Arc<Entry>>, effects: &mut Vec<Effect>) {
+        let Some(first) = thrown.first() else { return };
+        self.discarded += thrown.len() as u64;
+        let keep = self
+            .log
+            .position(first.position.index - 1)
+            .unwrap_or(self.log.last());
+        effects.push(Effect::Trace(Trace::Discarded {
+            keep,
+            entries: thrown
+                .into_iter()
+                .map(|entry| (entry.position, entry.op.clone()))
+                .collect(),
+        }));
+    }
+
+    /// Truncates the log behind a snapshot if it has grown long.
+    pub(super) fn compact(&mut self, effects: &mut Vec<Effect>) {
+        let keep = self.config.log_keep;
+        if self.log.len() < 2 * keep {
+            return;
+        }
+        let base = (self.log.last().index - keep).min(self.applied);
+        if base > self.log.base().index {
+            self.log.compact(base);
+            self.rewrite_journal(effects);
+        }
+    }
+
+    /// Replaces the journal by one that holds the log as it is now.
+    pub(super) fn rewrite_journal(&mut self, effects: &mut Vec<Effect>) {
+        let head = [
+            Record::Led(self.led),
+            Record::Snapshot(self.log.snapshot().into()),
+        ];
+        let tail = self.log.entries().cloned().map(Record::Entry);
+        let records = head
+            .into_iter()
+            .chain(tail)
+            .map(AnyRecord::SingleLeader)
+            .collect();
+        self.durability.replace(records, effects);
+    }
+
+    /// A timeout for this node: between one and one and a half times the configured one.
+    pub(super) fn draw_timeout(&mut self) -> Time {
+        self.draws += 1;
+        let least = self.config.failover_timeout_ms * MILLISECOND;
+        least + mix(self.seed, u64::from(self.id.0), self.draws) % (least / 2)
+    }
+
+    pub(super) fn suspect_at(&mut self, time: Time) {
+        if let Part::Follower(following) = &mut self.part {
+            following.suspect_at = match self.config.failover {
+                Failover::Automatic => time,
+                Failover::Manual => Time::MAX,
+            };
+        }
+    }
+
+    pub(super) fn reply(
+        &self,
+        id: RequestId,
+        result: Result<Answer, Refusal>,
+        position: Position,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (role, epoch) = (self.role(), self.leadership.epoch);
+        effects.push(Effect::Reply(
+            id,
+            Reply {
+                result,
+                role,
+                epoch,
+                position,
+            },
+        ));
+    }
+
+    fn applied_position(&self) -> Position {
+        self.log.position(self.applied).unwrap_or_default()
+    }
+
+    /// Who this node believes leads.
+    fn believed_leader(&self) -> Option<NodeId> {
+        match &self.part {
+            Part::Leader(_) => Some(self.id),
+            Part::Follower(_) if self.leadership.leader != 0 => {
+                Some(NodeId(self.leadership.leader)).filter(|leader| *leader != self.id)
+            }
+            _ => None,
+        }
+    }
+
+    fn on_request(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
+        let reads = request.op.is_read();
+        let here = reads && (request.local || self.config.reads == Reads::Any);
+        let refusal = match &self.part {
+            _ if here => None,
+            Part::Leader(leading) if self.fenced(leading, now) => Some(Refusal::Unavailable(
+                "the leader has lost contact with the majority",
+            )),
+            Part::Leader(_) => None,
+            _ => Some(Refusal::NotLeader {
+                leader: self.believed_leader(),
+            }),
+        };
+        let position = self.applied_position();
+        match refusal {
+            Some(refusal) => self.reply(id, Err(refusal), position, effects),
+            None if reads => self.reply(id, Ok(self.store.read(&request.op)), position, effects),
+            None => self.lead_write(now, id, request.op, effects),
+        }
+    }
+
+    fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        match message {
+            Message::Append {
+                leadership,
+                seq,
+                prev,
+                entries,
+            } => {
+                if self.accept(now, from, leadership, effects) {
+                    self.on_append(now, from, seq, prev, &entries, effects);
+                }
+            }
+            Message::Install {
+                leadership,
+                seq,
+                snapshot,
+            } => {
+                if self.accept(now, from, leadership, effects) {
+                    self.on_install(from, seq, &snapshot, effects);
+                }
+            }
+            Message::Matched {
+                leadership,
+                seq,
+                matched,
+            } => {
+                if leadership == self.leadership {
+                    self.on_matched(now, from, seq, matched, effects);
+                }
+            }
+            Message::Mismatched {
+                leadership,
+                seq,
+                hint,
+                base,
+            } => {
+                if leadership == self.leadership {
+                    self.on_mismatched(now, from, seq, hint, base, effects);
+                }
+            }
+            Message::Superseded(leadership) => {
+                if leadership > self.leadership {
+                    self.follow(now, leadership, None, effects);
+                }
+            }
+            Message::Inquire { number } => self.on_inquire(now, from, number, effects),
+            Message::Standing {
+                number,
+                leadership,
+                last,
+                leads,
+                hears,
+            } => {
+                let standing = super::failover::Standing {
+                    leadership,
+                    last,
+                    leads,
+                    hears,
+                };
+                self.on_standing(now, from, number, standing, effects);
+            }
+            Message::Promote { epoch } => self.on_promote(now, epoch, effects),
+        }
+    }
+
+    fn on_synced(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
+        self.durability.synced(token);
+        match &self.part {
+            Part::Rising(awaited) if *awaited <= token => self.lead(now, effects),
+            Part::Leader(_) => self.advance(now, effects),
+            Part::Follower(_) => self.pay_answer(effects),
+            Part::Rising(_) | Part::Inquiring(_) => {}
+        }
+    }
+
+    fn on_wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.durability.tick(now, effects);
+        match &self.part {
+            Part::Follower(following) if now >= following.suspect_at => self.inquire(now, effects),
+            Part::Inquiring(inquiry) if now >= inquiry.until => self.conclude(now, effects),
+            Part::Leader(leading) if now >= leading.beat_at => self.beat(now, effects),
+            _ => {}
+        }
+    }
+}
+
+impl Replica for SingleLeader {
+    fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
+        match event {
+            Event::Message(from, AnyMessage::SingleLeader(message)) => {
+                self.on_message(now, from, message, effects);
+            }
+            Event::Message(..) => {}
+            Event::Request(id, request) => self.on_request(now, id, request, effects),
+            Event::Synced(token) => self.on_synced(now, token, effects),
+            Event::Wake => self.on_wake(now, effects),
+        }
+        self.durability.flush(effects);
+    }
+
+    fn deadline(&self) -> Time {
+        let own = match &self.part {
+            Part::Follower(following) => following.suspect_at,
+            Part::Inquiring(inquiry) => inquiry.until,
+            Part::Rising(_) => Time::MAX,
+            Part::Leader(leading) => leading.beat_at,
+        };
+        match self.config.fsync {
+            Fsync::Interval => own.min(self.durability.deadline()),
+            Fsync::Always | Fsync::Never => own,
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            id: self.id,
+            role: self.role(),
+            epoch: self.leadership.epoch,
+            leader: self.believed_leader(),
+            last: self.log.last(),
+            applied: self.applied,
+            discarded: self.discarded,
+        }
+    }
+
+    fn digest(&self) -> u64 {
+        self.store.digest()
+    }
+
+    fn log(&self, first: u64) -> Vec<Position> {
+        (first.max(1)..=self.log.last().index)
+            .filter_map(|i| self.log.position(i))
+            .collect()
+    }
+}
+
+/// An operation of the log as an entry; see [`SingleLeader::push`].
+pub(super) fn entry(position: Position, op: Option<Op>) -> Arc<Entry> {
+    Arc::new(Entry { position, op })
+}

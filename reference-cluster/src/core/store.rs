@@ -1,0 +1,179 @@
+//! The replicated state: keys that hold registers, lists or sets.
+
+use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
+use std::sync::Arc;
+
+use rustc_hash::FxHasher;
+use serde::{Deserialize, Serialize};
+
+use super::{Answer, Datum, Op, Refusal, Scalar};
+
+/// What all keys hold. Deterministic: the same operations in the same order give equal states.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    keys: BTreeMap<Arc<str>, Datum>,
+}
+
+impl Datum {
+    /// `register`, `list` or `set`.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Register(_) => "register",
+            Self::List(_) => "list",
+            Self::Set(_) => "set",
+        }
+    }
+}
+
+impl Op {
+    /// Whether it changes nothing.
+    pub fn is_read(&self) -> bool {
+        matches!(self, Self::Read(_) | Self::ReadAll)
+    }
+}
+
+impl Store {
+    /// Carries out an operation, wholly or not at all.
+    ///
+    /// # Errors
+    /// [`Refusal::CasMismatch`] or [`Refusal::WrongKind`]; the state is then unchanged.
+    pub fn apply(&mut self, op: &Op) -> Result<Answer, Refusal> {
+        match op {
+            Op::Read(_) | Op::ReadAll => return Ok(self.read(op)),
+            Op::Write(key, value) => match self.keys.get_mut(key) {
+                Some(Datum::Register(register)) => *register = value.clone(),
+                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                None => self.insert(key, Datum::Register(value.clone())),
+            },
+            Op::Cas(key, old, new) => match self.keys.get_mut(key) {
+                Some(Datum::Register(register)) if register == old => *register = new.clone(),
+                Some(Datum::Register(register)) => {
+                    return Err(Refusal::CasMismatch {
+                        actual: register.clone(),
+                    });
+                }
+                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                None if *old == Scalar::Nil => self.insert(key, Datum::Register(new.clone())),
+                None => {
+                    return Err(Refusal::CasMismatch {
+                        actual: Scalar::Nil,
+                    });
+                }
+            },
+            Op::Append(key, value) => match self.keys.get_mut(key) {
+                Some(Datum::List(list)) => list.push(value.clone()),
+                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                None => self.insert(key, Datum::List(vec![value.clone()])),
+            },
+            Op::Add(key, value) => match self.keys.get_mut(key) {
+                Some(Datum::Set(set)) => {
+                    set.insert(value.clone());
+                }
+                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                None => self.insert(key, Datum::Set([value.clone()].into())),
+            },
+        }
+        Ok(Answer::Done)
+    }
+
+    /// What a read sees; [`Answer::Done`] for an operation that is no read.
+    pub fn read(&self, op: &Op) -> Answer {
+        match op {
+            Op::Read(key) => Answer::Value(self.keys.get(key).cloned()),
+            Op::ReadAll => Answer::All(
+                self.keys
+                    .iter()
+                    .map(|(key, datum)| (key.clone(), datum.clone()))
+                    .collect(),
+            ),
+            _ => Answer::Done,
+        }
+    }
+
+    /// A number that differs, but for chance, where the state differs. Does not depend on the
+    /// order in which keys or set elements came. O(state).
+    pub fn digest(&self) -> u64 {
+        let mut hasher = FxHasher::default();
+        for (key, datum) in &self.keys {
+            key.hash(&mut hasher);
+            datum.hash(&mut hasher);
+        }
+        hasher.finish()
+    }
+
+    fn insert(&mut self, key: &Arc<str>, datum: Datum) {
+        self.keys.insert(key.clone(), datum);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn int(n: i64) -> Scalar {
+        Scalar::Int(n)
+    }
+
+    #[test]
+    fn each_kind_keeps_to_itself() {
+        let mut store = Store::default();
+        let (r, l, s): (Arc<str>, Arc<str>, Arc<str>) = ("r".into(), "l".into(), "s".into());
+        assert_eq!(store.apply(&Op::Read(r.clone())), Ok(Answer::Value(None)));
+        store.apply(&Op::Write(r.clone(), int(1))).unwrap();
+        store.apply(&Op::Append(l.clone(), int(2))).unwrap();
+        store.apply(&Op::Append(l.clone(), int(2))).unwrap();
+        store.apply(&Op::Add(s.clone(), int(3))).unwrap();
+        store.apply(&Op::Add(s.clone(), int(3))).unwrap();
+        assert_eq!(
+            store.read(&Op::ReadAll),
+            Answer::All(vec![
+                (l.clone(), Datum::List(vec![int(2), int(2)])),
+                (r.clone(), Datum::Register(int(1))),
+                (s.clone(), Datum::Set([int(3)].into())),
+            ])
+        );
+        let before = store.clone();
+        for (op, kind) in [
+            (Op::Write(l.clone(), int(9)), "list"),
+            (Op::Cas(s.clone(), Scalar::Nil, int(9)), "set"),
+            (Op::Append(r.clone(), int(9)), "register"),
+            (Op::Add(l, int(9)), "list"),
+        ] {
+            assert_eq!(store.apply(&op), Err(Refusal::WrongKind(kind)));
+        }
+        assert_eq!(store, before);
+    }
+
+    #[test]
+    fn cas_compares_with_nil_where_nothing_was_written() {
+        let mut store = Store::default();
+        let key: Arc<str> = "k".into();
+        let cas = |old, new| Op::Cas(key.clone(), old, new);
+        assert_eq!(
+            store.apply(&cas(int(1), int(2))),
+            Err(Refusal::CasMismatch {
+                actual: Scalar::Nil
+            })
+        );
+        assert_eq!(store.apply(&cas(Scalar::Nil, int(2))), Ok(Answer::Done));
+        assert_eq!(store.apply(&cas(int(2), int(3))), Ok(Answer::Done));
+        assert_eq!(
+            store.apply(&cas(int(2), int(4))),
+            Err(Refusal::CasMismatch { actual: int(3) })
+        );
+    }
+
+    #[test]
+    fn digest_depends_on_content_alone() {
+        let op = |n: i64| Op::Write(format!("k{n}").into(), int(n));
+        let (mut a, mut b) = (Store::default(), Store::default());
+        for n in 0..50 {
+            a.apply(&op(n)).unwrap();
+            b.apply(&op(49 - n)).unwrap();
+        }
+        assert_eq!(a.digest(), b.digest());
+        b.apply(&Op::Write("k7".into(), int(8))).unwrap();
+        assert_ne!(a.digest(), b.digest());
+    }
+}

@@ -1,0 +1,216 @@
+//! Runs one replica as a process: HTTP for clients and peers, a checksummed log on disk.
+//!
+//! * `driver`: one task owns the replica; all events reach it through channels, and it carries
+//!   out the effects. It never waits for a disk or a peer.
+//! * `disk`, `journal`: one thread writes the journal; syncs that are asked for together are done
+//!   together (group commit).
+//! * `peers`: one task a peer sends batches of messages; what a peer does not take in time is lost,
+//!   as on any network.
+//! * `api`, `json`: the HTTP interface, for clients, peers and operators.
+//! * `metrics`: what is counted.
+//! * `owner`: the end of the process with that of its owner.
+//!
+//! # HTTP
+//! | request | answer |
+//! | --- | --- |
+//! | `GET /v1/kv/{key}[?read=local]` | `{"value": …}`, `null` if never written |
+//! | `GET /v1/kv[?read=local]` | `{"entries": {key: value, …}}` |
+//! | `PUT /v1/kv/{key}` `{"value": v}` | |
+//! | `POST /v1/kv/{key}/cas` `{"old": a, "new": b}` | |
+//! | `POST /v1/kv/{key}/append` and `/add` `{"value": v}` | |
+//! | `GET /v1/status` | [`Status`](crate::core::Status) |
+//! | `GET /healthz` | 200: the process answers |
+//! | `GET /readyz` | 200: it knows a leader, and in Raft mode its log has an entry of that leader's term; else 503 |
+//! | `GET /metrics` | Prometheus text |
+//! | `POST /internal/messages` | 204; for peers |
+//!
+//! Values are numbers (64-bit signed), strings or `null`; lists and sets come back as arrays.
+//! Every answer about keys has the witnesses `node`, `role`, `epoch`, `position`. An error is
+//! `{"error": code, "message": …, "outcome": "fail" | "info"}` with the witnesses where a replica
+//! was asked: 421 `not-leader` (with `leader` where known), 409 `cas-mismatch` (with `actual`) and
+//! `wrong-kind`, 503 `unavailable`, 504 `indeterminate`, 400 `bad-input`, 413 `too-large`, 404
+//! `not-found`, 405 `method-not-allowed`. Only `indeterminate` is `info`: all else was certainly
+//! not done.
+
+mod api;
+mod disk;
+mod driver;
+mod journal;
+mod json;
+mod metrics;
+mod owner;
+mod peers;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
+
+use crate::core::config::ConfigError;
+use crate::core::{Config, NodeId};
+
+pub use journal::{JOURNAL_VERSION, JournalError};
+
+/// How to run one node.
+#[derive(Clone, Debug)]
+pub struct NodeOptions {
+    /// Which node this is.
+    pub id: NodeId,
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The other nodes: `host:port` or base URL.
+    pub peers: BTreeMap<NodeId, String>,
+    /// Folder of the journal; made if missing.
+    pub data: PathBuf,
+    /// How the cluster replicates; the same on all nodes.
+    pub config: Config,
+    /// Seed of this node's timeouts. Give all nodes of a cluster the same or different ones.
+    pub seed: u64,
+    /// Have the kernel kill this process when the thread that started it ends (Linux).
+    pub exit_with_parent: bool,
+    /// Return from [`run`] when stdin reaches its end, as it does when the owner of the other end
+    /// of the pipe is gone.
+    pub exit_on_stdin_eof: bool,
+}
+
+/// Why a node did not start or did not go on.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// The configuration is impossible.
+    #[error("impossible configuration: {0}")]
+    Config(#[from] ConfigError),
+    /// Its own number is 0 or among the peers.
+    #[error("node n{0} is 0 or its own peer; number the nodes from 1 and list the others as peers")]
+    Identity(u16),
+    /// The address could not be bound.
+    #[error("cannot listen on {address}: {source}; is another process using it?")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The journal could not be read or written.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// The HTTP client for peers could not be set up.
+    #[error("cannot set up the client for peers: {0}")]
+    Peers(#[from] reqwest::Error),
+    /// The end of the owner could not be watched.
+    #[error("cannot watch the owner of this process: {0}")]
+    Owner(#[source] io::Error),
+    /// The server ended unasked.
+    #[error("the server ended: {0}")]
+    Server(String),
+}
+
+/// A node that is up: its address, and its end.
+pub(crate) struct Running {
+    pub address: SocketAddr,
+    /// Ends when the journal fails, or the replica or the server does.
+    failed: oneshot::Receiver<JournalError>,
+    driver: JoinHandle<()>,
+    serving: JoinHandle<io::Result<()>>,
+}
+
+impl Running {
+    /// Waits until something ends that should not.
+    async fn ended(self) -> NodeError {
+        tokio::select! {
+            Ok(error) = self.failed => NodeError::Journal(error),
+            ended = self.driver => NodeError::Server(format!("the replica ended: {ended:?}")),
+            ended = self.serving => NodeError::Server(format!("{ended:?}")),
+        }
+    }
+}
+
+/// Checks the options and binds the address.
+pub(crate) async fn bind(options: &NodeOptions) -> Result<TcpListener, NodeError> {
+    let NodeOptions {
+        id, listen, config, ..
+    } = options;
+    if id.0 == 0 || options.peers.contains_key(id) {
+        return Err(NodeError::Identity(id.0));
+    }
+    config.validate(options.peers.len() + 1)?;
+    TcpListener::bind(listen)
+        .await
+        .map_err(|source| NodeError::Listen {
+            address: *listen,
+            source,
+        })
+}
+
+/// Recovers the journal and starts all tasks.
+pub(crate) fn start(options: &NodeOptions, listener: TcpListener) -> Result<Running, NodeError> {
+    let NodeOptions {
+        id, listen, config, ..
+    } = options;
+    let (journal, recovered) = journal::Journal::open(&options.data)?;
+    let address = listener.local_addr().map_err(|source| NodeError::Listen {
+        address: *listen,
+        source,
+    })?;
+
+    let metrics = Arc::new(metrics::Metrics::default());
+    let (disk, synced, failed) = disk::spawn(journal, metrics.clone())?;
+    let links = peers::connect(*id, &options.peers, &metrics)?;
+    let nodes = options.peers.keys().copied().chain([*id]).collect();
+    let (inputs, received) = mpsc::channel(driver::INPUTS_MAX);
+    let driver = driver::Driver::new(options, nodes, recovered, links, disk, metrics.clone());
+    let driver = tokio::spawn(driver.run(received, synced));
+    let app = api::App {
+        id: *id,
+        config: config.clone(),
+        peers: options.peers.keys().copied().collect(),
+        inputs,
+        metrics,
+    };
+    let serving = tokio::spawn(async move { axum::serve(listener, api::router(app)).await });
+    Ok(Running {
+        address,
+        failed,
+        driver,
+        serving,
+    })
+}
+
+/// Runs a node until its owner is gone (if told to watch it) or something fails.
+///
+/// Once it listens it prints one line on stdout: `listening 127.0.0.1:41233`.
+///
+/// # Errors
+/// See [`NodeError`].
+pub async fn run(options: NodeOptions) -> Result<(), NodeError> {
+    if options.exit_with_parent {
+        owner::die_with_parent().map_err(NodeError::Owner)?;
+    }
+    let watched = options.exit_on_stdin_eof.then(owner::stdin_end);
+    let orphaned = watched.transpose().map_err(NodeError::Owner)?;
+    let listener = bind(&options).await?;
+    let running = start(&options, listener)?;
+    let mut stdout = io::stdout();
+    // Who does not read this line does not need it.
+    let _ = writeln!(stdout, "listening {}", running.address).and_then(|()| stdout.flush());
+    tracing::info!(node = %format_args!("n{}", options.id.0), address = %running.address, "up");
+    let orphaned = async {
+        match orphaned {
+            Some(end) => drop(end.await),
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        error = running.ended() => Err(error),
+        () = orphaned => {
+            tracing::info!("the owner of this process is gone: ending");
+            Ok(())
+        }
+    }
+}
