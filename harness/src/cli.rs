@@ -1,0 +1,378 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::{Args, Parser, Subcommand};
+use nemesis::duration;
+use workloads::Policy;
+
+use crate::experiment::{Concurrency, Experiment, ExperimentError, On, explain, set_mode};
+use crate::node::NodeArgs;
+use crate::report::Format;
+
+/// Drives a replicated store, breaks it, and proves what it lost.
+///
+/// Exit codes: 0 valid, 1 invalid, 2 unknown, 254 bad arguments or experiment file, 255 the
+/// harness or the target failed to start or crashed, 130 interrupted, after healing.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, max_term_width = 100)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// The subcommands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run an experiment: start the cluster, drive clients, inject faults, judge the history.
+    Test(TestArgs),
+    /// Run an experiment in simulation over many seeds and hold every verdict against the truth.
+    Sim(SimArgs),
+    /// Judge a recorded history.
+    Check(CheckArgs),
+    /// Judge a run again and rewrite its verdict and report.
+    Report(ReportArgs),
+    /// Browse the run store in a web page.
+    Serve(ServeArgs),
+    /// End processes that a crashed run left behind, and remove old runs.
+    Clean(CleanArgs),
+    /// List workloads, faults, checkers and modes.
+    List,
+    /// Print shell completions.
+    Completions {
+        /// For which shell.
+        shell: clap_complete::Shell,
+    },
+    /// Run one replica of the reference cluster.
+    Node(NodeArgs),
+}
+
+/// Flags that change an experiment.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// The experiment (YAML); without it, the defaults.
+    pub file: Option<PathBuf>,
+    /// Replication mode: async, semi-sync, semi-sync(k), sync or raft.
+    #[arg(long, value_name = "MODE")]
+    pub mode: Option<String>,
+    /// Number of replicas.
+    #[arg(long, value_name = "N")]
+    pub nodes: Option<u16>,
+    /// What clients do: register, set or append.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Client threads: a number, or 3n for three a node.
+    #[arg(long, value_name = "N|Nn")]
+    pub concurrency: Option<Concurrency>,
+    /// How long clients and faults go on, e.g. 30s.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub time_limit: Option<Duration>,
+    /// Operations a second of all clients together; 0 is unlimited.
+    #[arg(long, value_name = "OPS/S", allow_negative_numbers = true)]
+    pub rate: Option<f64>,
+    /// How long a client waits for an answer.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub client_timeout: Option<Duration>,
+    /// Which node clients ask: leader, any, spread, or one such as n3.
+    #[arg(long, value_name = "POLICY")]
+    pub policy: Option<Policy>,
+    /// Random faults, by name, e.g. kill,partition; none for none (see `quorate list`).
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub nemesis: Option<Vec<String>>,
+    /// Mean time between two random faults.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub nemesis_interval: Option<Duration>,
+    /// Exactly these faults (YAML), e.g. the schedule.yaml of an earlier run.
+    #[arg(long, value_name = "FILE", conflicts_with = "nemesis")]
+    pub schedule: Option<PathBuf>,
+    /// Names the run directory.
+    #[arg(long)]
+    pub name: Option<String>,
+}
+
+/// `quorate test`.
+#[derive(Debug, Args)]
+pub struct TestArgs {
+    /// The experiment.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Where to run: local (processes on loopback) or sim (deterministic simulation).
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// The seed of all randomness.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Run so many times, with seeds that follow each other.
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..))]
+    pub test_count: u32,
+    /// The run store.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+    /// Print the experiment with all defaults written out, and run nothing.
+    #[arg(long)]
+    pub print_experiment: bool,
+}
+
+/// `quorate sim`.
+#[derive(Debug, Args)]
+pub struct SimArgs {
+    /// The experiment.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Seeds: a range such as 0..1000, or one.
+    #[arg(long, default_value = "0..100", value_parser = parse_seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// `json` for one line a seed on stdout, `table` for the summary.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: SimOutput,
+}
+
+/// How `quorate sim` writes its result.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum SimOutput {
+    /// A summary for people.
+    #[default]
+    Table,
+    /// One JSON object a seed and line.
+    Json,
+}
+
+/// `quorate check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// The history, or `-` for stdin.
+    pub file: PathBuf,
+    /// What the clients did: decides the checkers.
+    #[arg(long, value_name = "NAME")]
+    pub workload: Option<String>,
+    /// Exactly these checkers.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub checks: Option<Vec<String>>,
+    /// The format, if it cannot be guessed: jsonl, json, edn, jepsen-log, porcupine-kv.
+    #[arg(long, value_name = "FORMAT")]
+    pub format: Option<String>,
+    /// What a failed compare-and-set says of the register: that it held another value, or nothing.
+    #[arg(long, value_enum)]
+    pub refused_cas: Option<RefusedCas>,
+    /// Check what precedes a corrupt line.
+    #[arg(long)]
+    pub partial: bool,
+    /// How long to search for a linearization of one key.
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
+    pub time_limit_per_key: Duration,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// What a failed compare-and-set says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum RefusedCas {
+    /// The register held another value at that moment (etcd's text logs, as Porcupine reads them).
+    Constrains,
+    /// Only that nothing was done (Jepsen).
+    SaysNothing,
+}
+
+/// `quorate report`.
+#[derive(Debug, Args)]
+pub struct ReportArgs {
+    /// The run directory, e.g. store/demo/latest.
+    pub dir: PathBuf,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
+/// `quorate serve`.
+#[derive(Debug, Args)]
+pub struct ServeArgs {
+    /// The run store.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Where to listen.
+    #[arg(long, default_value = "127.0.0.1:8080", value_name = "ADDRESS")]
+    pub listen: SocketAddr,
+}
+
+/// `quorate clean`.
+#[derive(Debug, Args)]
+pub struct CleanArgs {
+    /// The run store.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Also remove runs, all but the newest N of each name.
+    #[arg(long, value_name = "N")]
+    pub keep: Option<usize>,
+    /// Say what would be done, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
+fn processors() -> u16 {
+    let processors = std::thread::available_parallelism().map_or(1, usize::from);
+    u16::try_from(processors).map_or(1024, |n| n.min(1024))
+}
+
+fn parse_seeds(text: &str) -> Result<std::ops::Range<u64>, String> {
+    let wrong = || format!("expected a range such as 0..1000, or one seed, not {text:?}");
+    let number = |t: &str| t.parse::<u64>().map_err(|_| wrong());
+    let range = match text.split_once("..") {
+        Some((first, end)) => number(first)?..number(end)?,
+        None => {
+            let seed = number(text)?;
+            seed..seed.checked_add(1).ok_or_else(wrong)?
+        }
+    };
+    if range.is_empty() {
+        Err(wrong())
+    } else {
+        Ok(range)
+    }
+}
+
+impl ExperimentArgs {
+    /// The experiment that the file and the flags describe, checked. Nothing is started.
+    ///
+    /// # Errors
+    /// One message that names the file and line, or the flag.
+    pub fn resolve(
+        &self,
+        on: Option<On>,
+        seed: Option<u64>,
+    ) -> Result<Experiment, ExperimentError> {
+        let (mut experiment, text) = match &self.file {
+            Some(path) => {
+                let (experiment, text) = Experiment::read(path)?;
+                (experiment, Some(text))
+            }
+            None => (Experiment::default(), None),
+        };
+        let file = self
+            .file
+            .as_ref()
+            .map(|p| p.display().to_string())
+            .unwrap_or_default();
+        let schedule_text = self.apply(&mut experiment)?;
+        if let Some(on) = on {
+            experiment.substrate = on;
+        }
+        if seed.is_some() {
+            experiment.seed = seed;
+        }
+        experiment
+            .validate()
+            .map_err(|impossible| match (&schedule_text, &self.schedule) {
+                (Some(schedule), Some(path)) if impossible.field.starts_with("faults.schedule") => {
+                    explain_in_schedule(impossible, schedule, &path.display().to_string())
+                }
+                _ => explain(&impossible, &file, text.as_deref()),
+            })?;
+        Ok(experiment)
+    }
+
+    /// Puts the flags over the file; gives back the text of the schedule file, if there is one.
+    fn apply(&self, experiment: &mut Experiment) -> Result<Option<String>, ExperimentError> {
+        if let Some(mode) = &self.mode {
+            set_mode(&mut experiment.target, mode)
+                .map_err(|e| ExperimentError(format!("--mode: {e}")))?;
+        }
+        if let Some(workload) = &self.workload {
+            experiment.workload = workload
+                .parse()
+                .map_err(|e| ExperimentError(format!("--workload: {e}")))?;
+        }
+        let clients = &mut experiment.clients;
+        set(&mut clients.concurrency, self.concurrency);
+        set(&mut clients.rate, self.rate);
+        set(&mut clients.timeout, self.client_timeout);
+        set(&mut clients.policy, self.policy);
+        set(&mut experiment.nodes, self.nodes);
+        set(&mut experiment.name, self.name.clone());
+        set(&mut experiment.limits.time, self.time_limit);
+        set(&mut experiment.faults.interval, self.nemesis_interval);
+        if let Some(packages) = &self.nemesis {
+            experiment.faults.packages.clone_from(packages);
+            experiment.faults.schedule = None;
+        }
+        let Some(path) = &self.schedule else {
+            return Ok(None);
+        };
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ExperimentError(format!("cannot read {file}: {e}")))?;
+        let schedule = nemesis::Schedule::parse(&text).map_err(|e| {
+            let line = e
+                .location()
+                .map(|(line, _)| format!(":{line}"))
+                .unwrap_or_default();
+            ExperimentError(format!("{file}{line}: {e}"))
+        })?;
+        experiment.faults.schedule = Some(schedule.faults);
+        Ok(Some(text))
+    }
+}
+
+fn set<T>(field: &mut T, flag: Option<T>) {
+    if let Some(value) = flag {
+        *field = value;
+    }
+}
+
+/// A schedule file holds the list itself, or `faults:` with the list.
+fn explain_in_schedule(
+    mut impossible: crate::experiment::Impossible,
+    text: &str,
+    file: &str,
+) -> ExperimentError {
+    let within = impossible
+        .field
+        .trim_start_matches("faults.schedule")
+        .to_owned();
+    let path = format!("faults{within}");
+    impossible.field = if crate::locate::line_of(text, &path).is_some() {
+        path
+    } else {
+        within
+    };
+    explain(&impossible, file, Some(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn nothing_to_do_is_refused() {
+        for bad in [
+            ["quorate", "test", "--test-count", "0"],
+            ["quorate", "sim", "--jobs", "0"],
+            ["quorate", "sim", "--jobs", "999999"],
+        ] {
+            assert!(Cli::try_parse_from(bad).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn seeds_are_a_range_or_one() {
+        assert_eq!(parse_seeds("0..1000"), Ok(0..1000));
+        assert_eq!(parse_seeds("7"), Ok(7..8));
+        assert!(parse_seeds("9..3").is_err());
+        assert!(parse_seeds("x").is_err());
+    }
+}

@@ -1,0 +1,59 @@
+//! `quorate clean`: ends what a crashed run left behind, and removes old runs.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use anyhow::{Context, Result};
+
+use crate::cli::CleanArgs;
+use crate::local::leftovers;
+use crate::{exit, store};
+
+/// Ends leftover processes that can be proven to be ours, then removes old runs if asked.
+///
+/// # Errors
+/// If the store cannot be read or a run cannot be removed.
+pub fn run(args: &CleanArgs) -> Result<u8> {
+    let mut out = std::io::stdout().lock();
+    let runs = store::runs(&args.store)
+        .with_context(|| format!("cannot read {}", args.store.display()))?;
+    let mut ended = 0;
+    for run in &runs {
+        for leftover in leftovers::find(&run.path)? {
+            ended += 1;
+            writeln!(
+                out,
+                "process {} ({}) of {}",
+                leftover.pid,
+                leftover.node,
+                run.path.display()
+            )?;
+            if !args.dry_run {
+                leftovers::kill(&leftover)?;
+            }
+        }
+    }
+    let mut removed = 0;
+    if let Some(keep) = args.keep {
+        let mut seen: BTreeMap<&str, usize> = BTreeMap::new();
+        // Newest first, so the first `keep` of each name stay.
+        for run in &runs {
+            let count = seen.entry(&run.name).or_default();
+            *count += 1;
+            if *count > keep {
+                removed += 1;
+                writeln!(out, "run {}", run.path.display())?;
+                if !args.dry_run {
+                    std::fs::remove_dir_all(&run.path)
+                        .with_context(|| format!("cannot remove {}", run.path.display()))?;
+                }
+            }
+        }
+    }
+    let done = if args.dry_run { "would be" } else { "were" };
+    writeln!(
+        out,
+        "{ended} leftover processes {done} ended, {removed} runs {done} removed"
+    )?;
+    Ok(exit::VALID)
+}

@@ -1,0 +1,7 @@
+//! What each subcommand does.
+
+pub mod check;
+pub mod clean;
+pub mod list;
+pub mod sim;
+pub mod test;

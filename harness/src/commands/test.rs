@@ -1,0 +1,206 @@
+//! `quorate test`: one experiment, from generator to verdict.
+
+use std::fs::File;
+use std::io::{BufReader, Write};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use checkers::History;
+use jiff::Timestamp;
+use workloads::substream;
+
+use crate::cli::TestArgs;
+use crate::experiment::{Experiment, On};
+use crate::live::Live;
+use crate::local::{LocalOptions, LocalSubstrate};
+use crate::plan::{plan, simulation};
+use crate::recorder::{FileSink, Sink};
+use crate::report::{self, Summary};
+use crate::runner::{self, Ended};
+use crate::store::RunDir;
+use crate::{exit, judge};
+
+/// Runs the experiment as often as asked; the exit code of the worst run.
+///
+/// # Errors
+/// Bad experiments are [`crate::experiment::ExperimentError`]; everything else is a crash.
+pub fn run(args: &TestArgs) -> Result<u8> {
+    let mut experiment = args.experiment.resolve(args.on, args.seed)?.resolved();
+    if args.print_experiment {
+        print!("{}", experiment.to_yaml());
+        return Ok(exit::VALID);
+    }
+    let first = experiment.seed.unwrap_or_else(random_seed);
+    let mut code = exit::VALID;
+    for i in 0..args.test_count {
+        experiment.seed = Some(first.wrapping_add(u64::from(i)));
+        let (summary, dir) = run_once(&experiment, &args.store)?;
+        let style = report::screen::Style::of_stdout();
+        let text = report::formats::render(&summary, args.output, Some(dir.path()), style)?;
+        let mut out = std::io::stdout().lock();
+        if i > 0 && args.output == report::Format::Yaml {
+            writeln!(out, "---")?;
+        }
+        out.write_all(text.as_bytes())?;
+        code = exit::worse(code, summary.exit_code as u8);
+        if summary.exit_code == i32::from(exit::INTERRUPTED) {
+            break;
+        }
+    }
+    Ok(code)
+}
+
+/// A seed for those who did not choose one; it is written out, so that the run can be repeated.
+fn random_seed() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    let random = std::collections::hash_map::RandomState::new()
+        .build_hasher()
+        .finish();
+    // Short enough to be typed.
+    random % 1_000_000_000
+}
+
+/// Runs an experiment once and leaves everything in a new run directory.
+fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
+    let started = Timestamp::now();
+    let dir = RunDir::create(store, &experiment.name, started)?;
+    dir.write("experiment.yaml", &experiment.to_yaml())?;
+    let mut live = Live::new();
+    let mut sink = FileSink::create(&dir.file("history.jsonl"))
+        .with_context(|| format!("cannot write the history below {}", dir.path().display()))?;
+    let ended = match experiment.substrate {
+        On::Sim => run_sim(experiment, &dir, &mut sink, &mut live),
+        On::Local => run_local(experiment, &dir, &mut sink, &mut live),
+    };
+    let ended = match ended {
+        Ok(ended) => ended,
+        Err(e) => {
+            live.finish();
+            return Err(anyhow::anyhow!(
+                "{}\nwhat was recorded is in {}",
+                exit::said(&e),
+                dir.path().display()
+            ));
+        }
+    };
+    dir.write("schedule.yaml", &ended.realised.to_yaml())?;
+    live.step("checking the history");
+    let summary = conclude(experiment, &dir, &ended, started)?;
+    live.finish();
+    if let Some(why) = &ended.broken {
+        // In full: the screen has no room for the last lines of a log.
+        eprintln!("error: {}", why.trim_end());
+    }
+    Ok((summary, dir))
+}
+
+/// Histories of at least this size are compressed once the run has been judged.
+const COMPRESS_FROM_BYTES: u64 = 64 << 20;
+
+/// Judges what was recorded and writes verdict and reports. The verdict comes first: nothing that
+/// goes wrong afterwards can change or hide it.
+fn conclude(
+    experiment: &Experiment,
+    dir: &RunDir,
+    ended: &Ended,
+    started: Timestamp,
+) -> Result<Summary> {
+    let path = dir.file("history.jsonl");
+    let file = File::open(&path).with_context(|| format!("cannot read {}", path.display()))?;
+    let read = checkers::format::jsonl::read(
+        &mut BufReader::new(file),
+        &path.display().to_string(),
+        &checkers::format::ReadOptions {
+            partial: true,
+            ..Default::default()
+        },
+    )
+    .context("cannot read back the history")?;
+    let history = read.history;
+    let summary = judge::summary(experiment, &history, ended, started, dir);
+    write_reports(experiment, dir, &summary, &history)?;
+    if let Err(e) = dir.compress_history(COMPRESS_FROM_BYTES) {
+        tracing::warn!("{e:#}");
+    }
+    Ok(summary)
+}
+
+/// Writes `verdict.json`, then the reports made from it; a report that fails is said and skipped.
+///
+/// # Errors
+/// If the verdict itself cannot be written.
+pub fn write_reports(
+    experiment: &Experiment,
+    dir: &RunDir,
+    summary: &Summary,
+    history: &History,
+) -> Result<()> {
+    dir.write("verdict.json", &summary.to_json()?)?;
+    let junit = report::formats::render(
+        summary,
+        report::Format::Junit,
+        None,
+        report::screen::Style::PLAIN,
+    )
+    .and_then(|text| dir.write("junit.xml", &text));
+    if let Err(e) = junit {
+        tracing::warn!("no junit.xml: {e:#}");
+    }
+    let page = std::panic::catch_unwind(|| {
+        report::html::render(summary, &history.events, &experiment.to_yaml())
+    });
+    match page {
+        Ok(page) => dir.write("report.html", &page)?,
+        Err(_) => tracing::warn!("no report.html: drawing it failed; the verdict stands"),
+    }
+    Ok(())
+}
+
+fn run_sim(
+    experiment: &Experiment,
+    dir: &RunDir,
+    sink: &mut dyn Sink,
+    live: &mut Live,
+) -> Result<Ended> {
+    let mut substrate = simulation(experiment);
+    let ended = runner::run(
+        plan(experiment)?,
+        experiment.nodes,
+        &mut substrate,
+        sink,
+        live,
+    )
+    .context("cannot write the history")?;
+    let truth = serde_json::to_string(&substrate.into_truth())?;
+    dir.write("truth.json", &truth)?;
+    Ok(ended)
+}
+
+fn run_local(
+    experiment: &Experiment,
+    dir: &RunDir,
+    sink: &mut dyn Sink,
+    live: &mut Live,
+) -> Result<Ended> {
+    live.step(&format!("starting {} nodes", experiment.nodes));
+    let config = dir.file("nodes/config.yaml");
+    std::fs::write(&config, serde_yaml::to_string(&experiment.target)?)
+        .with_context(|| format!("cannot write {}", config.display()))?;
+    let mut substrate = LocalSubstrate::start(LocalOptions {
+        nodes: experiment.nodes,
+        run_dir: dir.path().to_owned(),
+        config,
+        seed: substream(experiment.seed.unwrap_or_default(), "nodes"),
+        call_timeout: experiment.clients.timeout,
+    })?;
+    let ended = runner::run(
+        plan(experiment)?,
+        experiment.nodes,
+        &mut substrate,
+        sink,
+        live,
+    )
+    .context("cannot write the history")?;
+    substrate.stop();
+    Ok(ended)
+}

@@ -1,0 +1,577 @@
+//! Experiments: the YAML file, its defaults, and what is possible in it.
+
+use std::fmt;
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use nemesis::{Capabilities, Entry, FaultKind, Schedule, ScheduleError, duration, package};
+use reference_cluster::core::Config;
+use serde::{Deserialize, Serialize};
+use workloads::{Kind, Parameters, Policy};
+
+use crate::locate::line_of;
+use crate::sim::Conditions;
+
+/// Everything that defines a run. What a file leaves out has the default shown by
+/// `quorate test --print-experiment`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Experiment {
+    /// Names the run directory: letters, digits, `-`, `_` and `.`.
+    pub name: String,
+    /// Where all randomness comes from. Drawn at the start if absent, and always written out.
+    pub seed: Option<u64>,
+    /// Number of replicas, 1 to 99.
+    pub nodes: u16,
+    /// Where it runs.
+    pub substrate: On,
+    /// The reference cluster's configuration.
+    pub target: Config,
+    /// What clients do.
+    pub workload: Kind,
+    /// Parameters of the workload; those left out have the workload's own defaults.
+    pub parameters: Parameters,
+    /// How they do it.
+    pub clients: Clients,
+    /// What is done to the cluster.
+    pub faults: Faults,
+    /// Names of the checkers that judge the run; empty: those that the workload names.
+    pub checks: Vec<String>,
+    /// When to stop.
+    pub limits: Limits,
+    /// The weather of the simulation.
+    pub simulation: Conditions,
+}
+
+/// A substrate.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum On {
+    /// Deterministic simulation in virtual time.
+    Sim,
+    /// Processes on loopback.
+    Local,
+}
+
+impl fmt::Display for On {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Sim => "sim",
+            Self::Local => "local",
+        })
+    }
+}
+
+impl On {
+    /// The kinds of faults it can inject.
+    pub fn capabilities(self) -> Capabilities {
+        match self {
+            Self::Sim => Capabilities::all(),
+            Self::Local => Capabilities::all().without(FaultKind::PowerLoss),
+        }
+    }
+}
+
+/// How clients work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Clients {
+    /// Number of client threads: a number, or `3n` for three a node.
+    pub concurrency: Concurrency,
+    /// Operations a second of all threads together, at most; 0 is as fast as answers come.
+    pub rate: f64,
+    /// Which node a thread asks.
+    pub policy: Policy,
+    /// How long a client waits for an answer before the outcome is unknown.
+    #[serde(with = "duration")]
+    pub timeout: Duration,
+}
+
+/// What is done to the cluster.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Faults {
+    /// Random packages, by name; ignored if there is a schedule.
+    pub packages: Vec<String>,
+    /// Mean time between the end of one random fault and the next.
+    #[serde(with = "duration")]
+    pub interval: Duration,
+    /// How long a random fault lasts at least and at most, instead of what its package would take.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lasting: Option<Lasting>,
+    /// Exactly these faults.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub schedule: Option<Vec<Entry>>,
+}
+
+/// How long random faults last.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Lasting {
+    /// At least.
+    #[serde(with = "duration")]
+    pub min: Duration,
+    /// At most.
+    #[serde(with = "duration")]
+    pub max: Duration,
+}
+
+/// When to stop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Limits {
+    /// How long clients and faults go on.
+    #[serde(with = "duration")]
+    pub time: Duration,
+    /// How long the cluster may take to agree after healing, and the final reads after that.
+    #[serde(with = "duration")]
+    pub recovery: Duration,
+    /// How long a checker may search for a linearization of one key.
+    #[serde(with = "duration")]
+    pub check_per_key: Duration,
+}
+
+impl Default for Experiment {
+    fn default() -> Self {
+        Self {
+            name: "demo".to_owned(),
+            seed: None,
+            nodes: 5,
+            substrate: On::Local,
+            target: Config::default(),
+            workload: Kind::Append,
+            parameters: Parameters::default(),
+            clients: Clients::default(),
+            faults: Faults::default(),
+            checks: Vec::new(),
+            limits: Limits::default(),
+            simulation: Conditions::default(),
+        }
+    }
+}
+
+impl Default for Clients {
+    fn default() -> Self {
+        Self {
+            concurrency: Concurrency::PerNode(2),
+            rate: 200.0,
+            policy: Policy::Leader,
+            timeout: Duration::from_secs(1),
+        }
+    }
+}
+
+impl Default for Faults {
+    fn default() -> Self {
+        Self {
+            packages: vec!["isolate-leader".to_owned(), "kill-leader".to_owned()],
+            interval: Duration::from_secs(4),
+            lasting: None,
+            schedule: None,
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            time: Duration::from_secs(25),
+            recovery: Duration::from_secs(20),
+            check_per_key: Duration::from_secs(30),
+        }
+    }
+}
+
+/// Number of client threads. Written `10`, or `3n` for three a node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "NumberOrText", into = "String")]
+pub enum Concurrency {
+    /// So many.
+    Fixed(u32),
+    /// So many a node.
+    PerNode(u32),
+}
+
+#[derive(Deserialize)]
+#[serde(
+    untagged,
+    expecting = "a number of threads such as 10, or 3n for three a node"
+)]
+enum NumberOrText {
+    Number(u32),
+    Text(String),
+}
+
+impl TryFrom<NumberOrText> for Concurrency {
+    type Error = String;
+
+    fn try_from(given: NumberOrText) -> Result<Self, String> {
+        match given {
+            NumberOrText::Number(n) => Ok(Self::Fixed(n)),
+            NumberOrText::Text(text) => text.parse(),
+        }
+    }
+}
+
+impl FromStr for Concurrency {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let wrong = |_| {
+            format!("expected a number of threads such as 10, or 3n for three a node, not {text:?}")
+        };
+        match text.strip_suffix('n') {
+            Some("") => Ok(Self::PerNode(1)),
+            Some(each) => each.parse().map(Self::PerNode).map_err(wrong),
+            None => text.parse().map(Self::Fixed).map_err(wrong),
+        }
+    }
+}
+
+impl fmt::Display for Concurrency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Fixed(n) => write!(f, "{n}"),
+            Self::PerNode(n) => write!(f, "{n}n"),
+        }
+    }
+}
+
+impl From<Concurrency> for String {
+    fn from(concurrency: Concurrency) -> Self {
+        concurrency.to_string()
+    }
+}
+
+/// A value that cannot be: where, and what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Impossible {
+    /// The field, e.g. `target.ack`.
+    pub field: String,
+    /// What is wrong and what was expected.
+    pub message: String,
+}
+
+/// Why an experiment file is refused, in one line: `file:line: field: what was expected`.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct ExperimentError(pub String);
+
+impl Experiment {
+    /// Reads an experiment file. Nothing is started.
+    ///
+    /// # Errors
+    /// One message with file, line, field and what was expected.
+    pub fn read(path: &Path) -> Result<(Self, String), ExperimentError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|e| ExperimentError(format!("cannot read {}: {e}", path.display())))?;
+        let experiment = Self::parse(&text, &path.display().to_string())?;
+        Ok((experiment, text))
+    }
+
+    /// Parses an experiment; `file` is for messages.
+    ///
+    /// # Errors
+    /// One message with file, line, field and what was expected.
+    pub fn parse(text: &str, file: &str) -> Result<Self, ExperimentError> {
+        parse_yaml(text, file)
+    }
+
+    /// Checks that every value is possible.
+    ///
+    /// # Errors
+    /// The first that is not.
+    pub fn validate(&self) -> Result<(), Impossible> {
+        let impossible = |field: &str, message: String| {
+            Err(Impossible {
+                field: field.to_owned(),
+                message,
+            })
+        };
+        let named = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
+        if self.name.is_empty() || self.name.starts_with('.') || !self.name.chars().all(named) {
+            return impossible(
+                "name",
+                format!(
+                    "expected letters, digits, '-', '_' and '.', not starting with '.', not {:?}",
+                    self.name
+                ),
+            );
+        }
+        if !(1..=99).contains(&self.nodes) {
+            return impossible(
+                "nodes",
+                format!("expected 1 to 99 nodes, not {}", self.nodes),
+            );
+        }
+        if let Err(e) = self.target.validate(usize::from(self.nodes)) {
+            return impossible(&format!("target.{}", e.field), e.message);
+        }
+        if let Err(e) = self.parameters.validate(self.workload) {
+            return impossible(&format!("parameters.{}", e.field), e.message);
+        }
+        if !(1..=10_000).contains(&self.threads()) {
+            return impossible(
+                "clients.concurrency",
+                format!("expected 1 to 10000 client threads, not {}", self.threads()),
+            );
+        }
+        if !self.clients.rate.is_finite() || self.clients.rate < 0.0 {
+            return impossible(
+                "clients.rate",
+                format!(
+                    "expected operations a second, or 0 for no limit, not {}",
+                    self.clients.rate
+                ),
+            );
+        }
+        if let Policy::Fixed(node) = self.clients.policy
+            && !(1..=self.nodes).contains(&node)
+        {
+            return impossible(
+                "clients.policy",
+                format!("there is no n{node}: the cluster has n1 to n{}", self.nodes),
+            );
+        }
+        let positive = [
+            ("clients.timeout", self.clients.timeout),
+            ("faults.interval", self.faults.interval),
+            ("limits.time", self.limits.time),
+            ("limits.check_per_key", self.limits.check_per_key),
+        ];
+        for (field, value) in positive {
+            if value.is_zero() || value > Duration::from_secs(7 * 24 * 3600) {
+                return impossible(
+                    field,
+                    format!(
+                        "expected more than 0 s and at most 7 days, not {}",
+                        duration::format(value)
+                    ),
+                );
+            }
+        }
+        if let Some(Lasting { min, max }) = self.faults.lasting
+            && (min.is_zero() || max < min)
+        {
+            return impossible(
+                "faults.lasting",
+                format!("expected 0 s < min ≤ max, not {min:?} to {max:?}"),
+            );
+        }
+        self.validate_faults()?;
+        self.validate_conditions()?;
+        let known = crate::judge::checker_names();
+        for (i, check) in self.checks.iter().enumerate() {
+            if !known.contains(&check.as_str()) {
+                return impossible(
+                    &format!("checks[{i}]"),
+                    format!(
+                        "there is no checker {check:?}; expected one of {}",
+                        known.join(", ")
+                    ),
+                );
+            }
+        }
+        Ok(())
+    }
+
+    fn validate_faults(&self) -> Result<(), Impossible> {
+        let capabilities = self.substrate.capabilities();
+        if let Some(schedule) = self.schedule() {
+            let late = schedule
+                .faults
+                .iter()
+                .position(|entry| entry.at >= self.limits.time);
+            if let Some(index) = late {
+                return Err(Impossible {
+                    field: format!("faults.schedule[{index}].at"),
+                    message: format!(
+                        "{} is not before the end of the run at {} (limits.time)",
+                        duration::format(schedule.faults[index].at),
+                        duration::format(self.limits.time)
+                    ),
+                });
+            }
+            return schedule
+                .validate(self.nodes, &capabilities)
+                .map_err(|e| match e {
+                    ScheduleError::Impossible {
+                        index,
+                        field,
+                        message,
+                    } => Impossible {
+                        field: format!("faults.schedule[{index}].{field}"),
+                        message,
+                    },
+                    other @ ScheduleError::Syntax(_) => Impossible {
+                        field: "faults.schedule".to_owned(),
+                        message: other.to_string(),
+                    },
+                });
+        }
+        for (i, name) in self.faults.packages.iter().enumerate() {
+            package::select([name], self.nodes, &capabilities).map_err(|e| Impossible {
+                field: format!("faults.packages[{i}]"),
+                message: e.to_string(),
+            })?;
+        }
+        Ok(())
+    }
+
+    /// The exact faults asked for, if any.
+    pub fn schedule(&self) -> Option<Schedule> {
+        self.faults
+            .schedule
+            .clone()
+            .map(|faults| Schedule { faults })
+    }
+
+    fn validate_conditions(&self) -> Result<(), Impossible> {
+        let conditions = &self.simulation;
+        for (field, share) in [
+            ("drop", conditions.drop),
+            ("duplicate", conditions.duplicate),
+        ] {
+            if !(0.0..1.0).contains(&share) {
+                return Err(Impossible {
+                    field: format!("simulation.{field}"),
+                    message: format!("expected a share from 0 to below 1, not {share}"),
+                });
+            }
+        }
+        let limited = [
+            ("latency_us", conditions.latency_us, 60_000_000),
+            ("jitter_us", conditions.jitter_us, 60_000_000),
+            ("fsync_us", conditions.fsync_us, 60_000_000),
+            ("clock_offset_ms", conditions.clock_offset_ms, 86_400_000),
+            (
+                "clock_drift_ppm",
+                u64::from(conditions.clock_drift_ppm),
+                500_000,
+            ),
+        ];
+        for (field, value, most) in limited {
+            if value > most {
+                return Err(Impossible {
+                    field: format!("simulation.{field}"),
+                    message: format!("expected at most {most}, not {value}"),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// The same with everything written out that defaults left open, but for the seed.
+    #[must_use]
+    pub fn resolved(mut self) -> Self {
+        self.parameters = self.parameters.resolved(self.workload);
+        if self.checks.is_empty() {
+            self.checks = self
+                .workload
+                .checkers()
+                .iter()
+                .map(|&c| c.to_owned())
+                .collect();
+        }
+        self
+    }
+
+    /// Number of client threads.
+    pub fn threads(&self) -> u32 {
+        match self.clients.concurrency {
+            Concurrency::Fixed(n) => n,
+            Concurrency::PerNode(each) => each.saturating_mul(u32::from(self.nodes)),
+        }
+    }
+
+    /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.
+    pub fn mode(&self) -> String {
+        mode_name(&self.target)
+    }
+
+    /// The whole experiment as YAML, defaults written out.
+    pub fn to_yaml(&self) -> String {
+        serde_yaml::to_string(self).expect("an experiment has only plain fields")
+    }
+}
+
+/// Parses YAML into a type; an error names file, line and field.
+///
+/// # Errors
+/// See [`ExperimentError`].
+pub fn parse_yaml<T: for<'a> Deserialize<'a>>(
+    text: &str,
+    file: &str,
+) -> Result<T, ExperimentError> {
+    serde_yaml::from_str(text).map_err(|e| {
+        let message = e.to_string();
+        match e.location() {
+            Some(at) => {
+                let tail = format!(" at line {} column {}", at.line(), at.column());
+                let message = in_words(message.strip_suffix(&tail).unwrap_or(&message));
+                ExperimentError(format!("{file}:{}: {message}", at.line()))
+            }
+            None => ExperimentError(format!("{file}: {message}")),
+        }
+    })
+}
+
+/// Rust's names of types in words that mean something to whoever wrote the file.
+fn in_words(message: &str) -> String {
+    let Some((before, expected)) = message.rsplit_once(", expected ") else {
+        return message.to_owned();
+    };
+    let expected = match expected {
+        "u8" | "u16" | "u32" | "u64" | "usize" => "a whole number, not negative",
+        "f64" => "a number",
+        "a sequence" => "a list",
+        "a boolean" => "true or false",
+        _ if expected.starts_with("struct ") => "fields, each with its value",
+        other => other,
+    };
+    format!("{before}, expected {expected}")
+}
+
+/// Puts an impossible value into one line that names the place in the file it came from.
+pub fn explain(impossible: &Impossible, file: &str, text: Option<&str>) -> ExperimentError {
+    let Impossible { field, message } = impossible;
+    match text.and_then(|t| line_of(t, field)) {
+        Some(line) => ExperimentError(format!("{file}:{line}: {field}: {message}")),
+        None => ExperimentError(format!("{field}: {message}")),
+    }
+}
+
+/// The mode of a configuration in one word, as `--mode` takes it.
+pub fn mode_name(config: &Config) -> String {
+    use reference_cluster::core::config::{Ack, Mode};
+    match (config.mode, config.ack) {
+        (Mode::Raft, _) => "raft".to_owned(),
+        (Mode::SingleLeader, Ack::Async) => "async".to_owned(),
+        (Mode::SingleLeader, ack) => ack.to_string(),
+    }
+}
+
+/// Sets the mode from one word.
+///
+/// # Errors
+/// What was expected.
+pub fn set_mode(config: &mut Config, word: &str) -> Result<(), String> {
+    use reference_cluster::core::config::{Ack, Mode};
+    match word {
+        "raft" => config.mode = Mode::Raft,
+        "single-leader" => config.mode = Mode::SingleLeader,
+        _ => {
+            let word = if word == "semi-sync" {
+                "semi-sync(1)"
+            } else {
+                word
+            };
+            config.ack = word.parse::<Ack>().map_err(|_| {
+                format!("expected async, semi-sync, semi-sync(k), sync or raft, not {word:?}")
+            })?;
+            config.mode = Mode::SingleLeader;
+        }
+    }
+    Ok(())
+}

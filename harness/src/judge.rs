@@ -1,0 +1,329 @@
+//! From what was recorded to the summary: the checkers, and whether the run itself was worth
+//! anything (faults that were proven, a cluster that came back).
+
+use std::time::Duration;
+
+use checkers::linearizable::{Limits, Linearizable};
+use checkers::{CheckResult, Checker, History, Verdict};
+use jiff::Timestamp;
+use nemesis::{Proof, duration};
+use serde_json::{Map, json};
+
+use crate::cli::RefusedCas;
+use crate::exit;
+use crate::experiment::Experiment;
+use crate::report::{FaultRecord, Summary, Tally};
+use crate::runner::{Ended, FaultLog};
+use crate::store::RunDir;
+
+/// The name under which the run itself is judged, beside the checkers.
+pub const RUN: &str = "run";
+
+/// Names of all checkers, for messages and help.
+pub fn checker_names() -> [&'static str; 5] {
+    checkers::check_all::NAMES
+}
+
+/// The checkers of these names, in that order; names that are unknown are left out.
+pub fn checkers(
+    names: &[&str],
+    per_key: Duration,
+    refused_cas: RefusedCas,
+) -> Vec<Box<dyn Checker>> {
+    names
+        .iter()
+        .filter_map(|name| match *name {
+            "linearizable" => {
+                let limits = Limits {
+                    per_key: Some(per_key),
+                    ..Limits::default()
+                };
+                Some(Box::new(Linearizable {
+                    limits,
+                    refused_cas_constrains: refused_cas == RefusedCas::Constrains,
+                    ..Linearizable::default()
+                }) as _)
+            }
+            name => checkers::check_all::by_name(name),
+        })
+        .collect()
+}
+
+/// The names of the checkers that judge an experiment.
+fn names(experiment: &Experiment) -> Vec<&str> {
+    if experiment.checks.is_empty() {
+        experiment.workload.checkers().to_vec()
+    } else {
+        experiment.checks.iter().map(String::as_str).collect()
+    }
+}
+
+/// The checkers that judge an experiment.
+pub fn of_experiment(experiment: &Experiment) -> Vec<Box<dyn Checker>> {
+    checkers(
+        &names(experiment),
+        experiment.limits.check_per_key,
+        RefusedCas::SaysNothing,
+    )
+}
+
+/// Judges a run.
+pub fn summary(
+    experiment: &Experiment,
+    history: &History,
+    ended: &Ended,
+    started: Timestamp,
+    dir: &RunDir,
+) -> Summary {
+    let mut results = check(experiment, history);
+    let faults = ended
+        .faults
+        .iter()
+        .map(|f| fault_record(f, &results))
+        .collect();
+    results.push(judge_run(experiment, ended));
+    let mut summary = assemble(experiment, history, results, dir);
+    summary.faults = faults;
+    summary.started = started.strftime("%Y-%m-%dT%H:%M:%SZ").to_string();
+    summary.duration_s = ended.elapsed as f64 / 1e9;
+    if ended.interrupted {
+        summary.exit_code = i32::from(exit::INTERRUPTED);
+    } else if ended.broken.is_some() && summary.verdict != Verdict::Invalid {
+        summary.exit_code = i32::from(exit::CRASHED);
+    }
+    summary
+}
+
+/// Judges a run directory again. What only the run knew is taken from the old summary.
+pub fn again(experiment: &Experiment, history: &History, old: Summary, dir: &RunDir) -> Summary {
+    let mut results = check(experiment, history);
+    results.extend(old.results.into_iter().filter(|r| r.checker == RUN));
+    let mut summary = assemble(experiment, history, results, dir);
+    for fault in &old.faults {
+        let recovery_s = recovery(fault.id, &summary.results);
+        summary.faults.push(FaultRecord {
+            recovery_s,
+            ..fault.clone()
+        });
+    }
+    summary.started = old.started;
+    summary.duration_s = old.duration_s;
+    let ended_early = [exit::INTERRUPTED, exit::CRASHED]
+        .map(i32::from)
+        .contains(&old.exit_code);
+    if ended_early && summary.verdict != Verdict::Invalid {
+        summary.exit_code = old.exit_code;
+    }
+    summary
+}
+
+/// Judges what a killed harness left behind.
+pub fn unfinished(experiment: &Experiment, history: &History, dir: &RunDir) -> Summary {
+    let mut results = check(experiment, history);
+    let reason = "unfinished: the harness ended before the run did".to_owned();
+    results.push(CheckResult::unknown(RUN, reason));
+    let mut summary = assemble(experiment, history, results, dir);
+    summary.duration_s = history.events.last().map_or(0.0, |e| e.time as f64 / 1e9);
+    summary
+}
+
+fn check(experiment: &Experiment, history: &History) -> Vec<CheckResult> {
+    let checkers = of_experiment(experiment);
+    checkers::check_all(history, &checkers).results
+}
+
+/// A summary with everything that follows from experiment, history and results.
+fn assemble(
+    experiment: &Experiment,
+    history: &History,
+    results: Vec<CheckResult>,
+    dir: &RunDir,
+) -> Summary {
+    let verdict = results
+        .iter()
+        .map(|r| r.verdict.clone())
+        .reduce(Verdict::merge)
+        .unwrap_or(Verdict::Valid);
+    let mut tally = Tally::default();
+    history.events.iter().for_each(|e| tally.record(e));
+    let (ops, latency_ms) = tally.finish();
+    Summary {
+        schema: crate::report::summary::SCHEMA,
+        name: experiment.name.clone(),
+        exit_code: i32::from(exit::of(&verdict)),
+        verdict,
+        seed: experiment.seed.unwrap_or_default(),
+        mode: experiment.mode(),
+        target: "reference".to_owned(),
+        substrate: experiment.substrate.to_string(),
+        workload: experiment.workload.name().to_owned(),
+        nodes: (1..=experiment.nodes).map(|n| format!("n{n}")).collect(),
+        concurrency: experiment.threads(),
+        started: String::new(),
+        duration_s: 0.0,
+        ops,
+        latency_ms,
+        results,
+        faults: Vec::new(),
+        reproduce: reproduce(experiment, dir),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+    }
+}
+
+/// The command that repeats the run. In simulation it repeats it to the byte; elsewhere it does
+/// the same to the same nodes at the same times.
+fn reproduce(experiment: &Experiment, dir: &RunDir) -> String {
+    let file = |name: &str| quoted(&dir.path().join(name).display().to_string());
+    let mut command = format!("{} test {}", program(), file("experiment.yaml"));
+    if experiment.substrate == crate::experiment::On::Local {
+        command = format!("{command} --schedule {}", file("schedule.yaml"));
+    }
+    // A run is at <store>/<name>/<time>.
+    match dir.path().ancestors().nth(2) {
+        Some(store) if store != std::path::Path::new("store") => {
+            let store = if store.as_os_str().is_empty() {
+                ".".to_owned()
+            } else {
+                quoted(&store.display().to_string())
+            };
+            format!("{command} --store {store}")
+        }
+        _ => command,
+    }
+}
+
+/// This program as it was called, so that a printed command can be pasted.
+fn program() -> String {
+    let called = std::env::args().next().unwrap_or_default();
+    if called.contains('/') && called.ends_with("/quorate") {
+        quoted(&called)
+    } else {
+        "quorate".to_owned()
+    }
+}
+
+/// A word as a shell reads it back.
+pub(crate) fn quoted(word: &str) -> String {
+    let harmless = |c: char| c.is_ascii_alphanumeric() || "-_./:=,+@%".contains(c);
+    if !word.is_empty() && word.chars().all(harmless) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', "'\\''"))
+    }
+}
+
+/// Whether the run itself counts: nothing broke, faults were asked for and proven, and the cluster
+/// came back. A run that proves nothing is not a pass.
+fn judge_run(experiment: &Experiment, ended: &Ended) -> CheckResult {
+    let mut doubts = Vec::new();
+    if let Some(why) = &ended.broken {
+        doubts.push(format!("target-broken: {why}"));
+    }
+    if ended.interrupted {
+        doubts.push("interrupted: the run ended before its time".to_owned());
+    }
+    let wanted = experiment.faults.schedule.as_ref().map_or_else(
+        || experiment.faults.packages.iter().any(|p| p != "none"),
+        |entries| !entries.is_empty(),
+    );
+    if wanted && ended.faults.is_empty() && !ended.interrupted && ended.broken.is_none() {
+        doubts.push("fault-not-effective: no fault was injected".to_owned());
+    }
+    for fault in &ended.faults {
+        match &fault.proof {
+            Some(Proof::Seen(_)) => {}
+            Some(Proof::NotSeen(why)) => {
+                doubts.push(format!("fault-not-effective: {}: {why}", fault.what));
+            }
+            None => doubts.push(format!(
+                "fault-not-effective: {}: never observed",
+                fault.what
+            )),
+        }
+        match &fault.heal_proof {
+            Some(Proof::Seen(_)) => {}
+            Some(Proof::NotSeen(why)) => {
+                doubts.push(format!("fault-not-healed: {}: {why}", fault.what));
+            }
+            None => doubts.push(format!("fault-not-healed: {}: never observed", fault.what)),
+        }
+    }
+    if !ended.recovered && ended.broken.is_none() && !ended.interrupted {
+        doubts.push(format!(
+            "not-recovered: the replicas did not agree within {:?} of healing",
+            experiment.limits.recovery
+        ));
+    }
+    let skipped = || ended.realised.faults.iter().filter(|entry| entry.skipped());
+    if experiment.faults.schedule.is_some() && !ended.interrupted && ended.broken.is_none() {
+        for entry in skipped() {
+            let why = entry.realised.as_ref().and_then(|r| r.skipped.as_deref());
+            doubts.push(format!(
+                "fault-not-effective: {} at {} was never injected: {}",
+                entry.fault.kind().name(),
+                duration::format(entry.at),
+                why.unwrap_or("no reason was recorded"),
+            ));
+        }
+    }
+    let verdict = if doubts.is_empty() {
+        Verdict::Valid
+    } else {
+        Verdict::Unknown(doubts.join("; "))
+    };
+    let mut figures = Map::new();
+    let proven = ended
+        .faults
+        .iter()
+        .filter(|f| matches!(f.proof, Some(Proof::Seen(_))))
+        .count();
+    figures.insert("faults".to_owned(), json!(ended.faults.len()));
+    figures.insert("proven".to_owned(), json!(proven));
+    figures.insert("skipped".to_owned(), json!(skipped().count()));
+    figures.insert("recovered".to_owned(), json!(ended.recovered));
+    CheckResult {
+        checker: RUN.to_owned(),
+        verdict,
+        judged: ended.faults.len() as u64,
+        anomalies: Vec::new(),
+        figures,
+    }
+}
+
+fn fault_record(fault: &FaultLog, results: &[CheckResult]) -> FaultRecord {
+    let (seen, proof) = match &fault.proof {
+        Some(Proof::Seen(how)) => (true, how.clone()),
+        Some(Proof::NotSeen(why)) => (false, why.clone()),
+        None => (false, "never observed".to_owned()),
+    };
+    FaultRecord {
+        id: fault.id,
+        name: fault.name.clone(),
+        targets: fault.targets.clone(),
+        injected_at_s: fault.begun as f64 / 1e9,
+        healed_at_s: fault.healed.map(|ns| ns as f64 / 1e9),
+        proof,
+        seen,
+        recovery_s: recovery(fault.id, results),
+    }
+}
+
+/// Seconds from a fault until writes were acknowledged again, as the checker `availability` found.
+fn recovery(fault: u32, results: &[CheckResult]) -> Option<f64> {
+    let availability = results.iter().find(|r| r.checker == "availability")?;
+    let faults = availability.figures.get("faults")?.as_array()?;
+    faults.iter().find(|f| f["id"] == json!(fault))?["recovery_seconds"].as_f64()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn words_are_quoted_for_a_shell_where_they_must_be() {
+        assert_eq!(quoted("store/demo/2026.1Z"), "store/demo/2026.1Z");
+        assert_eq!(quoted("a store"), "'a store'");
+        assert_eq!(quoted("it's $x"), "'it'\\''s $x'");
+        assert_eq!(quoted(""), "''");
+    }
+}

@@ -1,0 +1,30 @@
+//! Quorate: drives a replicated store, breaks it, and proves what it lost.
+//!
+//! The way of an experiment:
+//!
+//! * [`cli`] and [`experiment`]: flags and file become one checked experiment.
+//! * [`commands`]: what each subcommand does. [`plan`]: what an experiment means for the runner.
+//! * [`runner`]: one event loop over [`substrate::Substrate`]; [`recorder`] writes the history.
+//! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
+//! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
+//! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
+//! * [`node`]: the same binary as one replica of the reference cluster.
+
+pub mod calls;
+pub mod cli;
+pub mod commands;
+pub mod exit;
+pub mod experiment;
+pub mod judge;
+pub mod live;
+pub mod local;
+pub mod locate;
+pub mod node;
+pub mod plan;
+pub mod recorder;
+pub mod report;
+pub mod runner;
+pub mod serve;
+pub mod sim;
+pub mod store;
+pub mod substrate;

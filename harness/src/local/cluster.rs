@@ -1,0 +1,262 @@
+//! The nodes and the links between them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::time::Duration;
+use std::{fs, io};
+
+use nemesis::{Endpoint, Link, Node};
+use rustix::process::{Resource, getrlimit, setrlimit};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
+
+use super::probe::{Probe, probe};
+use super::process::{Launch, Process, Processes, log_tail};
+use super::program::{NodeSetup, Program};
+use super::proxy::{LinkProxy, Target};
+use super::start_error::{NotReady, StartError, io_error};
+use crate::substrate::Happening;
+
+/// A node must be ready this soon after it was started.
+const READY_WITHIN: Duration = Duration::from_secs(20);
+/// How long one question whether it is ready may take.
+const READY_PROBE: Duration = Duration::from_secs(1);
+/// Pause between two of them.
+const READY_PAUSE: Duration = Duration::from_millis(10);
+
+/// One node's place in the cluster, whatever process fills it at the moment.
+#[derive(Debug)]
+pub(super) struct Slot {
+    pub node: Node,
+    pub launch: Launch,
+    /// Where it listens, while it runs.
+    pub target: Arc<Target>,
+    /// Held while the process is started, stopped, killed, and that is being proven.
+    lifecycle: Arc<Mutex<Lifecycle>>,
+    /// A copy of "is stopped by a fault" for who does not hold the lifecycle.
+    paused: AtomicBool,
+}
+
+/// Which process fills a slot, and the faults that act on it.
+#[derive(Debug, Default)]
+pub(super) struct Lifecycle {
+    pub process: Option<Arc<Process>>,
+    /// Faults that want the node down.
+    pub down_for: BTreeSet<u32>,
+    /// Faults that want its process stopped.
+    pub paused_for: BTreeSet<u32>,
+}
+
+impl Slot {
+    pub fn new(launch: Launch, target: Arc<Target>) -> Self {
+        Self {
+            node: launch.node,
+            launch,
+            target,
+            lifecycle: Arc::default(),
+            paused: AtomicBool::new(false),
+        }
+    }
+
+    pub async fn lock(&self) -> OwnedMutexGuard<Lifecycle> {
+        Arc::clone(&self.lifecycle).lock_owned().await
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused.load(Ordering::SeqCst)
+    }
+
+    pub fn set_paused(&self, paused: bool) {
+        self.paused.store(paused, Ordering::SeqCst);
+    }
+}
+
+/// All nodes and links of a run.
+#[derive(Debug)]
+pub(super) struct Cluster {
+    pub slots: Vec<Slot>,
+    pub links: BTreeMap<Link, LinkProxy>,
+    pub processes: Arc<Processes>,
+    pub events: Sender<Happening>,
+}
+
+impl Cluster {
+    pub fn slot(&self, node: Node) -> Option<&Slot> {
+        self.slots.iter().find(|slot| slot.node == node)
+    }
+
+    /// The link that clients use to reach a node.
+    pub fn client_link(&self, node: Node) -> Option<&LinkProxy> {
+        self.links.get(&Link {
+            from: Endpoint::Clients,
+            to: Endpoint::Node(node),
+        })
+    }
+
+    /// Where the nodes listen themselves, not through proxies.
+    pub fn addresses(&self) -> Vec<(Node, Option<SocketAddr>)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.node, slot.target.get()))
+            .collect()
+    }
+
+    /// Starts a node's process and waits until it answers. A process that is merely slow goes on
+    /// running; one that ended is reported as [`Happening::Broken`] too.
+    pub async fn start(&self, slot: &Slot, lifecycle: &mut Lifecycle) -> Result<(), NotReady> {
+        let failed = |why: String| NotReady {
+            node: slot.node,
+            why,
+            log: slot.launch.log.clone(),
+            tail: log_tail(&slot.launch.log),
+        };
+        let unexpected = {
+            let (events, target) = (self.events.clone(), Arc::clone(&slot.target));
+            let (node, log) = (slot.node, slot.launch.log.clone());
+            move |status: String| {
+                target.set(None);
+                // The runner may be gone already.
+                let _ = events.send(Happening::Broken(format!(
+                    "n{node} ended although nobody killed it ({status}); the end of {}:\n{}",
+                    log.display(),
+                    log_tail(&log)
+                )));
+            }
+        };
+        let process = self
+            .processes
+            .start(&slot.launch, unexpected)
+            .await
+            .map_err(|error| {
+                failed(format!(
+                    "{} cannot be started: {error}",
+                    slot.launch.program.display()
+                ))
+            })?;
+        lifecycle.process = Some(Arc::clone(&process));
+        let ready = async {
+            // Its output may be closed a moment before it ends; which is the more telling news.
+            let Some(address) = process.address().await else {
+                return std::future::pending().await;
+            };
+            slot.target.set(Some(address));
+            while !matches!(
+                probe(address, 0, READY_PROBE).await,
+                Probe::Answered(200, _)
+            ) {
+                sleep(READY_PAUSE).await;
+            }
+        };
+        tokio::select! {
+            biased;
+            status = process.ended() => Err(failed(format!("it ended ({status})"))),
+            ready = timeout(READY_WITHIN, ready) => {
+                ready.map_err(|_| failed(match slot.target.get() {
+                    None => format!("it did not say where it listens in {READY_WITHIN:?}"),
+                    Some(address) => {
+                        format!("http://{address}/healthz did not answer 200 in {READY_WITHIN:?}")
+                    }
+                }))
+            }
+        }
+    }
+}
+
+/// One proxy for every directed pair of replicas and one for the clients of each, all leading to
+/// nodes that do not run yet.
+async fn links(targets: &BTreeMap<Node, Arc<Target>>) -> io::Result<BTreeMap<Link, LinkProxy>> {
+    let mut links = BTreeMap::new();
+    for (&to, target) in targets {
+        let sources = targets
+            .keys()
+            .filter(|&&from| from != to)
+            .map(|&from| Endpoint::Node(from));
+        for from in sources.chain([Endpoint::Clients]) {
+            let link = Link {
+                from,
+                to: Endpoint::Node(to),
+            };
+            links.insert(link, LinkProxy::start(link, Arc::clone(target)).await?);
+        }
+    }
+    Ok(links)
+}
+
+/// Links, directories and an empty manifest: everything but the nodes.
+pub(super) async fn prepare(
+    nodes: u16,
+    run_dir: &Path,
+    program: &Program,
+    events: Sender<Happening>,
+) -> Result<Arc<Cluster>, StartError> {
+    allow_many_connections();
+    let logs = run_dir.join("nodes");
+    fs::create_dir_all(&logs).map_err(io_error(format!("creating {}", logs.display())))?;
+    let targets = (1..=nodes).map(|node| (node, Arc::default())).collect();
+    let links = links(&targets)
+        .await
+        .map_err(io_error("listening on loopback"))?;
+    let mut slots = Vec::new();
+    for (&node, target) in &targets {
+        let data_dir = run_dir.join("data").join(format!("n{node}"));
+        fs::create_dir_all(&data_dir)
+            .map_err(io_error(format!("creating {}", data_dir.display())))?;
+        let peers = targets.keys().filter(|&&to| to != node).filter_map(|&to| {
+            let link = Link {
+                from: Endpoint::Node(node),
+                to: Endpoint::Node(to),
+            };
+            links.get(&link).map(|proxy| (to, proxy.address()))
+        });
+        let setup = NodeSetup {
+            node,
+            data_dir,
+            peers: peers.collect(),
+        };
+        let launch = Launch {
+            node,
+            program: program.path.clone(),
+            args: (program.arguments)(&setup),
+            log: logs.join(format!("n{node}.log")),
+        };
+        slots.push(Slot::new(launch, Arc::clone(target)));
+    }
+    let processes =
+        Processes::new(run_dir).map_err(io_error(format!("writing into {}", run_dir.display())))?;
+    Ok(Arc::new(Cluster {
+        slots,
+        links,
+        processes,
+        events,
+    }))
+}
+
+/// Every client connection takes three file descriptors here (the client's, and two of the proxy),
+/// and the usual limit of 1,024 is kept only for the sake of programs that use `select`.
+fn allow_many_connections() {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    if let Err(error) = setrlimit(Resource::Nofile, limit) {
+        tracing::debug!(%error, "the limit of open files stays as it is");
+    }
+}
+
+/// Starts all nodes at once and waits until each is ready.
+pub(super) async fn start_all(cluster: Arc<Cluster>) -> Result<(), StartError> {
+    let mut starting = JoinSet::new();
+    for i in 0..cluster.slots.len() {
+        let cluster = Arc::clone(&cluster);
+        starting.spawn(async move {
+            let slot = &cluster.slots[i];
+            let mut lifecycle = slot.lock().await;
+            cluster.start(slot, &mut lifecycle).await
+        });
+    }
+    let results = starting.join_all().await;
+    Ok(results.into_iter().collect::<Result<(), NotReady>>()?)
+}

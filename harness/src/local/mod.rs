@@ -1,0 +1,306 @@
+//! The `local` substrate: nodes are processes on loopback, links between them are TCP proxies in
+//! the harness. Needs no privileges.
+//!
+//! ```text
+//! n1 ──► [proxy n1→n2] ──► n2        every directed pair of replicas
+//! client calls ──► [proxy clients→n2] ──► n2
+//! status, probes of a node itself ──► n2          the administrator's path, never disturbed
+//! ```
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `program`, `start_error` | what is run, with which arguments; why it did not start |
+//! | `process` | starts, watches, signals and reaps processes, through pidfds |
+//! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
+//! | `cluster` | nodes, their links, and bringing a node up |
+//! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
+//! | `view` | what the nodes say of themselves |
+//! | `signals` | Ctrl-C |
+//! | [`manifest`], [`leftovers`] | what runs now, and what a crashed run left behind |
+//!
+//! **Leases.** Everything that is injected lives in the harness process or is a state of its
+//! children. Proxies end with the harness, and its nodes notice its end by a parent-death signal
+//! and by the end of their standard input; `SIGKILL` reaches paused ones too. No fault therefore
+//! outlives its owner.
+
+mod cluster;
+mod fault;
+pub mod leftovers;
+mod link_proof;
+pub mod manifest;
+mod probe;
+mod process;
+pub mod procfs;
+mod program;
+mod proxy;
+mod signals;
+mod start_error;
+#[cfg(test)]
+mod tests;
+mod view;
+
+use std::collections::BTreeMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::time::{Duration, Instant};
+
+use checkers::Outcome;
+use nemesis::{Action, Node, Proof};
+use tokio::runtime::Runtime;
+use tokio::task::JoinHandle;
+use workloads::client::HttpClient;
+use workloads::{Completion, Invocation};
+
+use self::cluster::Cluster;
+use self::program::Program;
+use self::signals::{Handler, Registration};
+use self::start_error::io_error;
+pub use self::start_error::{NotReady, StartError};
+use crate::calls::{Calls, WORKERS};
+use crate::substrate::{Happening, Substrate};
+
+/// How long killed processes may take to end at the end of a run.
+const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// How to start nodes of the reference cluster.
+#[derive(Clone, Debug)]
+pub struct LocalOptions {
+    /// How many.
+    pub nodes: u16,
+    /// The run's directory. Logs go to `nodes/n1.log`, data to `data/n1`.
+    pub run_dir: PathBuf,
+    /// The file with their configuration.
+    pub config: PathBuf,
+    /// The seed of what they leave to chance; each node gets a sub-stream of its own.
+    pub seed: u64,
+    /// How long an operation may take until its outcome is unknown.
+    pub call_timeout: Duration,
+}
+
+/// A fault that was injected, and the task that last worked on it.
+struct Fault {
+    action: Action,
+    task: JoinHandle<()>,
+}
+
+/// A cluster of processes. Dropping it kills and reaps them all.
+pub struct LocalSubstrate {
+    /// `None` only while being dropped.
+    runtime: Option<Runtime>,
+    cluster: Arc<Cluster>,
+    calls: Calls<HttpClient>,
+    http: reqwest::Client,
+    happenings: Receiver<Happening>,
+    faults: BTreeMap<u32, Fault>,
+    start: Instant,
+    _signals: Registration,
+}
+
+impl LocalSubstrate {
+    /// Starts all nodes and waits until each is ready. The clock starts then.
+    ///
+    /// Must not be called from within an asynchronous runtime.
+    ///
+    /// # Errors
+    /// When a node does not come up, with the last lines of its log; when a directory or a port
+    /// cannot be had. Nothing is left running.
+    pub fn start(options: LocalOptions) -> Result<Self, StartError> {
+        let LocalOptions {
+            nodes,
+            run_dir,
+            config,
+            seed,
+            call_timeout,
+        } = options;
+        let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
+        Self::start_program(nodes, &run_dir, call_timeout, &program)
+    }
+
+    fn start_program(
+        nodes: u16,
+        run_dir: &Path,
+        call_timeout: Duration,
+        program: &Program,
+    ) -> Result<Self, StartError> {
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("local")
+            .enable_all()
+            .build()
+            .map_err(io_error("starting the runtime"))?;
+        let (events, happenings) = channel();
+        let completions = events.clone();
+        let cluster =
+            runtime.block_on(cluster::prepare(nodes, run_dir, program, events.clone()))?;
+        let handler = Handler {
+            interrupt: Box::new(move || {
+                // The runner may be gone already.
+                let _ = events.send(Happening::Interrupted);
+            }),
+            abandon: {
+                let processes = Arc::clone(&cluster.processes);
+                Box::new(move || drop(processes.kill_all()))
+            },
+        };
+        let signals = signals::register(handler).map_err(io_error("listening for signals"))?;
+        let client = HttpClient::new(call_timeout).map_err(|error| StartError::Io {
+            what: "making a client".to_owned(),
+            source: io::Error::other(error),
+        })?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|error| StartError::Io {
+                what: "making an HTTP client".to_owned(),
+                source: io::Error::other(error),
+            })?;
+        let calls = Calls::new(client, runtime.handle().clone(), completions);
+        // From here on dropping it ends what was started.
+        let mut substrate = Self {
+            runtime: Some(runtime),
+            cluster,
+            calls,
+            http,
+            happenings,
+            faults: BTreeMap::new(),
+            start: Instant::now(),
+            _signals: signals,
+        };
+        substrate.block_on(cluster::start_all(Arc::clone(&substrate.cluster)))?;
+        substrate.start = Instant::now();
+        Ok(substrate)
+    }
+
+    /// Where clients reach a node: the proxy of the link from the clients to it. The same for the
+    /// whole run, also when the node restarts on another port.
+    pub fn base_url(&self, node: Node) -> Option<String> {
+        self.cluster
+            .client_link(node)
+            .map(|link| format!("http://{}", link.address()))
+    }
+
+    /// Kills and reaps all nodes and closes all links, as dropping does.
+    pub fn stop(self) {
+        drop(self);
+    }
+
+    fn runtime(&self) -> &Runtime {
+        self.runtime
+            .as_ref()
+            .expect("the runtime is taken only when dropping")
+    }
+
+    fn block_on<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime().block_on(future)
+    }
+
+    fn post(&self, happening: Happening) {
+        // The receiver is this very value's.
+        let _ = self.cluster.events.send(happening);
+    }
+}
+
+impl Substrate for LocalSubstrate {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
+        let Some(link) = self.cluster.client_link(node) else {
+            let completion = refused(invocation, &format!("there is no n{node}"));
+            return self.post(Happening::Completed { thread, completion });
+        };
+        if link.target().get().is_none() && !link.state().cut {
+            // The proxy would take the connection that the node's own port refuses, and so turn a
+            // certain failure into an unknown outcome. No byte is sent: it certainly failed.
+            let completion = refused(invocation, "connection-refused");
+            return self.post(Happening::Completed { thread, completion });
+        }
+        let base_url = format!("http://{}", link.address()).into();
+        self.calls.start(thread, base_url, invocation.clone());
+    }
+
+    fn inject(&mut self, id: u32, action: &Action) {
+        if self.faults.contains_key(&id) {
+            let proof = Proof::NotSeen(format!("fault {id} was injected already"));
+            return self.post(Happening::Injected { id, proof });
+        }
+        fault::apply(&self.cluster, id, action);
+        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let task = self.runtime().spawn(async move {
+            let proof = fault::inject(&cluster, id, &owned).await;
+            let _ = cluster.events.send(Happening::Injected { id, proof });
+        });
+        let action = action.clone();
+        self.faults.insert(id, Fault { action, task });
+    }
+
+    fn heal(&mut self, id: u32) {
+        let Some(Fault { action, task }) = self.faults.remove(&id) else {
+            let proof = Proof::NotSeen(format!("no fault {id} was injected"));
+            return self.post(Happening::Healed { id, proof });
+        };
+        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let task = self.runtime().spawn(async move {
+            // A fault lasts at least until it is proven, and a second healing follows the first.
+            let _ = task.await;
+            let proof = fault::heal(&cluster, id, &owned).await;
+            let _ = cluster.events.send(Happening::Healed { id, proof });
+        });
+        self.faults.insert(id, Fault { action, task });
+    }
+
+    fn poll_view(&mut self) {
+        let (http, cluster) = (self.http.clone(), Arc::clone(&self.cluster));
+        self.runtime().spawn(async move {
+            let view = view::poll(&http, &cluster.addresses()).await;
+            let _ = cluster.events.send(Happening::View(view));
+        });
+    }
+
+    fn next(&mut self, deadline: u64) -> Happening {
+        let wait = Duration::from_nanos(deadline.saturating_sub(self.now()));
+        match self.happenings.recv_timeout(wait) {
+            Ok(happening) => happening,
+            Err(RecvTimeoutError::Timeout) => Happening::Deadline,
+            // Not while `self.cluster` holds a sender.
+            Err(RecvTimeoutError::Disconnected) => {
+                Happening::Broken("the substrate has ended".to_owned())
+            }
+        }
+    }
+}
+
+fn refused(invocation: &Invocation, why: &str) -> Completion {
+    Completion {
+        outcome: Outcome::Fail,
+        value: invocation.value.clone(),
+        witness: None,
+        error: Some(why.into()),
+        leader_hint: None,
+    }
+}
+
+impl Drop for LocalSubstrate {
+    fn drop(&mut self) {
+        let processes = self.cluster.processes.kill_all();
+        let Some(runtime) = self.runtime.take() else {
+            return;
+        };
+        runtime.block_on(async {
+            for process in processes {
+                if tokio::time::timeout(END_WITHIN, process.ended())
+                    .await
+                    .is_err()
+                {
+                    tracing::warn!(pid = process.pid(), "a node was killed but has not ended");
+                }
+            }
+        });
+        runtime.shutdown_timeout(END_WITHIN);
+    }
+}

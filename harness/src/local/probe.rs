@@ -1,0 +1,65 @@
+//! What a client of a node would see: one bare HTTP request, timed.
+//!
+//! Written on a plain socket rather than with an HTTP library, because a proof must tell silence
+//! from a closed connection and must not be answered over a pooled one.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::time::{Instant, timeout};
+
+/// What came of a probe.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Probe {
+    /// The status code, and how long it took from the first byte sent to the first received.
+    Answered(u16, Duration),
+    /// Nobody listens there.
+    Refused,
+    /// The connection was taken, then closed without an answer.
+    Closed,
+    /// No answer, but the connection stands (or is still being made).
+    Silent,
+}
+
+/// Sends `GET /healthz`, made `padding` bytes longer by a header, and waits `within` for the first
+/// bytes of an answer.
+pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration) -> Probe {
+    timeout(within, ask(address, padding))
+        .await
+        .unwrap_or(Probe::Silent)
+}
+
+async fn ask(address: SocketAddr, padding: usize) -> Probe {
+    let Ok(mut stream) = TcpStream::connect(address).await else {
+        return Probe::Refused;
+    };
+    if stream.local_addr().ok() == Some(address) {
+        // TCP's simultaneous open: the socket is connected to itself, so nobody listens.
+        return Probe::Refused;
+    }
+    let padding = if padding == 0 {
+        String::new()
+    } else {
+        format!("x-padding: {}\r\n", "x".repeat(padding))
+    };
+    let request =
+        format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{padding}\r\n");
+    let sent = Instant::now();
+    if stream.write_all(request.as_bytes()).await.is_err() {
+        return Probe::Closed;
+    }
+    let mut status = [0; 12];
+    match stream.read_exact(&mut status).await {
+        Ok(_) => {
+            let took = sent.elapsed();
+            let code = std::str::from_utf8(&status)
+                .ok()
+                .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+                .and_then(|code| code.parse().ok());
+            Probe::Answered(code.unwrap_or(0), took)
+        }
+        Err(_) => Probe::Closed,
+    }
+}

@@ -1,0 +1,332 @@
+//! Node processes: started from one thread, watched, signalled and reaped through their pidfds,
+//! so that a signal can never reach a process that merely got the same number.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read, Seek, SeekFrom};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::thread;
+
+use nemesis::Node;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::runtime::Handle;
+use tokio::sync::{oneshot, watch};
+
+use super::manifest::{Entry, Manifest};
+use super::procfs::{Identity, Stat, executable};
+
+/// Lines of a log that an error quotes.
+const QUOTED_LINES: usize = 15;
+/// Bytes of a log read for them.
+const QUOTED_BYTES: u64 = 8 * 1024;
+
+/// What to run.
+#[derive(Clone, Debug)]
+pub(super) struct Launch {
+    pub node: Node,
+    pub program: PathBuf,
+    pub args: Vec<OsString>,
+    /// Standard error is appended to it.
+    pub log: PathBuf,
+}
+
+/// Starts processes from a thread that lives as long as this value.
+///
+/// A parent-death signal is sent when the *thread* that forked ends, so nodes must not be started
+/// from a runtime's worker, which may end long before the harness does.
+#[derive(Debug)]
+struct Spawner(mpsc::Sender<(Command, oneshot::Sender<io::Result<Child>>)>);
+
+impl Spawner {
+    /// Must be called within a tokio runtime, which the processes are then watched by.
+    fn new() -> io::Result<Self> {
+        let runtime = Handle::current();
+        let (jobs, queue) = mpsc::channel::<(Command, oneshot::Sender<io::Result<Child>>)>();
+        thread::Builder::new()
+            .name("spawner".to_owned())
+            .spawn(move || {
+                let _watched_by = runtime.enter();
+                for (mut command, reply) in queue {
+                    // If nobody waits for it any more, it is dropped and thereby killed.
+                    let _ = reply.send(command.spawn());
+                }
+            })?;
+        Ok(Self(jobs))
+    }
+
+    async fn spawn(&self, command: Command) -> io::Result<Child> {
+        let (reply, answer) = oneshot::channel();
+        let gone = |()| io::Error::other("the thread that starts processes has ended");
+        self.0.send((command, reply)).map_err(|_| gone(()))?;
+        answer.await.map_err(|_| gone(()))?
+    }
+}
+
+/// All processes of a run, and its manifest.
+#[derive(Debug)]
+pub(super) struct Processes {
+    run_dir: PathBuf,
+    spawner: Spawner,
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// Nothing is started any more.
+    closing: bool,
+    owner: Identity,
+    running: BTreeMap<u32, (Entry, Arc<Process>)>,
+}
+
+impl State {
+    fn save(&self, run_dir: &Path) -> io::Result<()> {
+        Manifest {
+            owner: self.owner.clone(),
+            processes: self
+                .running
+                .values()
+                .map(|(entry, _)| entry.clone())
+                .collect(),
+        }
+        .write(run_dir)
+    }
+}
+
+impl Processes {
+    /// Writes an empty manifest into the run directory.
+    pub fn new(run_dir: &Path) -> io::Result<Arc<Self>> {
+        let state = State {
+            closing: false,
+            owner: Identity::of(std::process::id())?,
+            running: BTreeMap::new(),
+        };
+        state.save(run_dir)?;
+        Ok(Arc::new(Self {
+            run_dir: run_dir.to_owned(),
+            spawner: Spawner::new()?,
+            state: Mutex::new(state),
+        }))
+    }
+
+    /// Starts a process in a process group of its own (so that a terminal's Ctrl-C reaches the
+    /// harness only, which then stops the nodes in order), with a pipe as standard input that
+    /// closes when the harness ends. `unexpected` is told the exit status if it ends although
+    /// nobody killed it.
+    pub async fn start(
+        self: &Arc<Self>,
+        launch: &Launch,
+        unexpected: impl FnOnce(String) + Send + 'static,
+    ) -> io::Result<Arc<Process>> {
+        let log = OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(&launch.log)?;
+        let mut command = Command::new(&launch.program);
+        command
+            .args(&launch.args)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(log)
+            .process_group(0)
+            .kill_on_drop(true);
+        let mut child = self.spawner.spawn(command).await?;
+        let missing = || io::Error::other("a pipe to the process is missing");
+        let stdin = child.stdin.take().ok_or_else(missing)?;
+        let stdout = child.stdout.take().ok_or_else(missing)?;
+        let (listening, address) = watch::channel(None);
+        let process = self.adopt(launch, &child, address)?;
+        tokio::spawn(read_address(stdout, listening));
+        tokio::spawn(Arc::clone(self).watch(child, stdin, Arc::clone(&process), unexpected));
+        Ok(process)
+    }
+
+    fn adopt(
+        &self,
+        launch: &Launch,
+        child: &Child,
+        address: watch::Receiver<Option<SocketAddr>>,
+    ) -> io::Result<Arc<Process>> {
+        let pid = child
+            .id()
+            .ok_or_else(|| io::Error::other("it has ended already"))?;
+        let raw = i32::try_from(pid).ok().and_then(Pid::from_raw);
+        let raw = raw.ok_or_else(|| io::Error::other("it has no pid"))?;
+        let process = Arc::new(Process {
+            pid,
+            // Not reaped before `watch` waits for it, so the pid is still its own.
+            handle: pidfd_open(raw, PidfdFlags::empty())?,
+            expected: AtomicBool::new(false),
+            address,
+            ended: watch::Sender::default(),
+        });
+        let entry = Entry {
+            node: launch.node,
+            identity: Identity::of(pid)?,
+            // Not to be had of a process that has ended already; that is reported by its status.
+            executable: executable(pid).unwrap_or_else(|_| launch.program.clone()),
+        };
+        let mut state = self.lock();
+        if state.closing {
+            return Err(io::Error::other("the run is being stopped"));
+        }
+        state.running.insert(pid, (entry, Arc::clone(&process)));
+        if let Err(error) = state.save(&self.run_dir) {
+            state.running.remove(&pid);
+            return Err(error);
+        }
+        Ok(process)
+    }
+
+    /// Holds the process's standard input open for as long as it runs, and reaps it.
+    async fn watch(
+        self: Arc<Self>,
+        mut child: Child,
+        stdin: ChildStdin,
+        process: Arc<Process>,
+        unexpected: impl FnOnce(String),
+    ) {
+        let status = match child.wait().await {
+            Ok(status) => status.to_string(),
+            Err(error) => format!("unknown status: {error}"),
+        };
+        drop(stdin);
+        {
+            let mut state = self.lock();
+            state.running.remove(&process.pid);
+            if let Err(error) = state.save(&self.run_dir) {
+                tracing::warn!(%error, "the manifest of processes cannot be written");
+            }
+        }
+        process.ended.send_replace(Some(status.clone()));
+        if !process.expected.load(Ordering::SeqCst) {
+            unexpected(status);
+        }
+    }
+
+    /// Kills everything, now and without waiting, and lets nothing be started any more.
+    pub fn kill_all(&self) -> Vec<Arc<Process>> {
+        let mut state = self.lock();
+        state.closing = true;
+        let all: Vec<_> = state.running.values().map(|(_, p)| Arc::clone(p)).collect();
+        for process in &all {
+            // It has ended already, or nothing can be done.
+            let _ = process.kill();
+        }
+        all
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Waits for the line `listening ADDRESS`, then reads on so that the node never blocks on a full
+/// pipe.
+async fn read_address(stdout: ChildStdout, listening: watch::Sender<Option<SocketAddr>>) {
+    let mut lines = BufReader::new(stdout).lines();
+    while let Ok(Some(line)) = lines.next_line().await {
+        if let Some(address) = line
+            .strip_prefix("listening ")
+            .and_then(|a| a.trim().parse().ok())
+        {
+            listening.send_replace(Some(address));
+        }
+    }
+}
+
+/// A process that was started, running or ended.
+#[derive(Debug)]
+pub(super) struct Process {
+    pid: u32,
+    handle: OwnedFd,
+    /// Whether its end is somebody's wish.
+    expected: AtomicBool,
+    address: watch::Receiver<Option<SocketAddr>>,
+    ended: watch::Sender<Option<String>>,
+}
+
+impl Process {
+    pub fn pid(&self) -> u32 {
+        self.pid
+    }
+
+    /// Ends it at once, stopped or not.
+    pub fn kill(&self) -> io::Result<()> {
+        self.expected.store(true, Ordering::SeqCst);
+        self.signal(Signal::KILL)
+    }
+
+    /// Stops it.
+    pub fn pause(&self) -> io::Result<()> {
+        self.signal(Signal::STOP)
+    }
+
+    /// Lets it go on.
+    pub fn resume(&self) -> io::Result<()> {
+        self.signal(Signal::CONT)
+    }
+
+    fn signal(&self, signal: Signal) -> io::Result<()> {
+        Ok(pidfd_send_signal(&self.handle, signal)?)
+    }
+
+    /// The letter of `/proc/PID/stat`; `None` once it has ended.
+    pub fn state(&self) -> Option<char> {
+        if self.ended.borrow().is_some() {
+            return None;
+        }
+        Stat::of(self.pid).ok().map(|stat| stat.state)
+    }
+
+    /// Waits until it has ended and is reaped; its exit status.
+    pub async fn ended(&self) -> String {
+        let mut ended = self.ended.subscribe();
+        match ended.wait_for(Option::is_some).await {
+            Ok(status) => status.clone().unwrap_or_default(),
+            Err(_) => "unknown status".to_owned(),
+        }
+    }
+
+    /// Waits until it says where it listens. `None` if it closed its standard output first.
+    pub async fn address(&self) -> Option<SocketAddr> {
+        let mut address = self.address.clone();
+        address
+            .wait_for(Option::is_some)
+            .await
+            .ok()
+            .and_then(|address| *address)
+    }
+}
+
+/// The last lines of a log, each indented by two spaces.
+pub(super) fn log_tail(path: &Path) -> String {
+    let read = || -> io::Result<Vec<u8>> {
+        let mut file = File::open(path)?;
+        let start = file.metadata()?.len().saturating_sub(QUOTED_BYTES);
+        file.seek(SeekFrom::Start(start))?;
+        let mut bytes = Vec::new();
+        file.take(QUOTED_BYTES).read_to_end(&mut bytes)?;
+        Ok(bytes)
+    };
+    let text = match read() {
+        Ok(bytes) => String::from_utf8_lossy(&bytes).into_owned(),
+        Err(error) => return format!("  ({} cannot be read: {error})", path.display()),
+    };
+    let lines: Vec<_> = text.lines().collect();
+    let last = &lines[lines.len().saturating_sub(QUOTED_LINES)..];
+    if last.is_empty() {
+        return format!("  ({} is empty)", path.display());
+    }
+    last.iter()
+        .map(|line| format!("  {line}"))
+        .collect::<Vec<_>>()
+        .join("\n")
+}

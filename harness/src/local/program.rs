@@ -1,0 +1,104 @@
+//! The program that is a node, and how it is called.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+use nemesis::Node;
+
+/// What a node is started with.
+#[derive(Clone, Debug)]
+pub(super) struct NodeSetup {
+    pub node: Node,
+    /// Its own directory, which exists.
+    pub data_dir: PathBuf,
+    /// How it reaches each other node: through the proxy of the link from it to them.
+    pub peers: Vec<(Node, SocketAddr)>,
+}
+
+/// The program that is a node. It prints `listening 127.0.0.1:PORT` once it does, answers
+/// `GET /healthz` with 200 when it is ready, and ends when its standard input does.
+pub(super) struct Program {
+    pub path: PathBuf,
+    pub arguments: Arguments,
+}
+
+impl Program {
+    /// Nodes of the reference cluster: this very program, as `quorate node`.
+    pub fn reference(config: PathBuf, seed: u64) -> io::Result<Self> {
+        Ok(Self {
+            path: std::env::current_exe()?,
+            arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
+        })
+    }
+}
+
+/// The arguments to start a node with.
+pub(super) type Arguments = Box<dyn Fn(&NodeSetup) -> Vec<OsString>>;
+
+/// The command line of `quorate node`.
+fn node_arguments(setup: &NodeSetup, config: &Path, seed: u64) -> Vec<OsString> {
+    let name = format!("n{}", setup.node);
+    let peers: Vec<_> = setup
+        .peers
+        .iter()
+        .map(|(node, at)| format!("n{node}={at}"))
+        .collect();
+    let mut arguments: Vec<OsString> = vec![
+        "node".into(),
+        "--listen".into(),
+        "127.0.0.1:0".into(),
+        "--data".into(),
+        setup.data_dir.clone().into(),
+        "--config".into(),
+        config.into(),
+        "--seed".into(),
+        workloads::substream(seed, &name).to_string().into(),
+        "--exit-with-parent".into(),
+        "--id".into(),
+        name.into(),
+    ];
+    if !peers.is_empty() {
+        arguments.extend(["--peers".into(), peers.join(",").into()]);
+    }
+    arguments
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_is_told_its_name_its_peers_and_a_seed_of_its_own() {
+        let setup = |node, peers: &[u16]| NodeSetup {
+            node,
+            data_dir: "data/n".into(),
+            peers: peers
+                .iter()
+                .map(|&n| (n, SocketAddr::from(([127, 0, 0, 1], 7000 + n))))
+                .collect(),
+        };
+        let line = |setup: &NodeSetup| {
+            let arguments = node_arguments(setup, Path::new("c.yaml"), 7);
+            arguments
+                .join(std::ffi::OsStr::new(" "))
+                .into_string()
+                .unwrap()
+        };
+        let one = line(&setup(1, &[2, 3]));
+        assert!(
+            one.starts_with("node --listen 127.0.0.1:0 --data data/n --config c.yaml --seed "),
+            "{one}"
+        );
+        assert!(
+            one.ends_with(
+                " --exit-with-parent --id n1 --peers n2=127.0.0.1:7002,n3=127.0.0.1:7003"
+            ),
+            "{one}"
+        );
+        let seed = |line: &str| line.split(' ').nth(8).unwrap().parse::<u64>().unwrap();
+        assert_ne!(seed(&one), seed(&line(&setup(2, &[1, 3]))));
+        assert!(!line(&setup(1, &[])).contains("--peers"));
+    }
+}

@@ -1,0 +1,8 @@
+//! The substrate with nodes that are this test binary, run again: stand-ins that are tiny HTTP
+//! servers, and the reference cluster's.
+
+mod leases;
+mod links;
+mod reference;
+mod stand_in;
+mod substrate;

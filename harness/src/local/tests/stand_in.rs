@@ -1,0 +1,168 @@
+//! Helper processes of the tests: a node, and an owner of nodes. Both are "tests" of this very
+//! binary that do nothing unless they are asked for by a further argument, which the test runner
+//! takes for one more filter.
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use axum::Json;
+use axum::routing::get;
+use checkers::{F, Value};
+use nemesis::Action;
+use reference_cluster::core::{NodeId, Position, Role, Status};
+use rustix::process::{Signal, set_parent_process_death_signal};
+use workloads::Invocation;
+
+use crate::local::program::{NodeSetup, Program};
+use crate::local::{LocalSubstrate, StartError};
+use crate::substrate::{Happening, Substrate};
+
+/// The answer to [`ping`].
+const ENTRIES: &str = r#"{"entries": {}, "node": "n1", "role": "leader", "epoch": 7}"#;
+const AS_NODE: &str = "as-stand-in-node";
+const AS_OWNER: &str = "as-owner-of-nodes";
+
+/// A directory of this test alone, removed when dropped.
+pub(super) struct Scratch(pub PathBuf);
+
+impl Scratch {
+    pub fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("quorate-{name}-{}", std::process::id()));
+        std::fs::create_dir_all(&path).unwrap();
+        Self(path)
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Arguments that run one helper of this binary.
+pub(super) fn helper(test: &str, role: &str, argument: &str) -> Vec<OsString> {
+    let test = format!("local::tests::{test}");
+    [
+        "--exact",
+        &test,
+        "--nocapture",
+        "--test-threads=1",
+        role,
+        argument,
+    ]
+    .map(Into::into)
+    .into()
+}
+
+/// What follows this role on the command line, if this process is to play it.
+pub(super) fn asked_for(role: &str) -> Option<String> {
+    let mut arguments = std::env::args().skip_while(|argument| argument != role);
+    arguments.next()?;
+    arguments.next()
+}
+
+pub(super) fn node_arguments(setup: &NodeSetup) -> Vec<OsString> {
+    helper("stand_in::node", AS_NODE, &format!("n{}", setup.node))
+}
+
+pub(super) fn owner_arguments(run_dir: &Path) -> Vec<OsString> {
+    helper("stand_in::owner", AS_OWNER, run_dir.to_str().unwrap())
+}
+
+/// Reads everything, which a stand-in answers with nothing.
+pub(super) fn ping() -> Invocation {
+    Invocation {
+        f: F::Read,
+        key: None,
+        value: Value::Nil,
+        local: false,
+    }
+}
+
+pub(super) fn program() -> Program {
+    Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: Box::new(node_arguments),
+    }
+}
+
+pub(super) fn start_program(
+    nodes: u16,
+    run_dir: &Path,
+    program: &Program,
+) -> Result<LocalSubstrate, StartError> {
+    LocalSubstrate::start_program(nodes, run_dir, Duration::from_millis(500), program)
+}
+
+pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {
+    start_program(nodes, run_dir, &program())
+}
+
+/// A node that follows the contract of [`Program`].
+#[test]
+fn node() {
+    let Some(name) = asked_for(AS_NODE) else {
+        return;
+    };
+    set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
+    std::thread::spawn(|| {
+        let _ = std::io::stdin().read_to_end(&mut Vec::new());
+        std::process::exit(0);
+    });
+    eprintln!("{name} says hello");
+    let id = NodeId(name.strip_prefix('n').unwrap().parse().unwrap());
+    let status = Status {
+        id,
+        role: if id.0 == 1 {
+            Role::Leader
+        } else {
+            Role::Follower
+        },
+        epoch: 7,
+        leader: Some(NodeId(1)),
+        last: Position {
+            epoch: 7,
+            leader: 1,
+            index: 42,
+        },
+        applied: 42,
+        discarded: 0,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .unwrap();
+    runtime.block_on(async move {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        // The test runner has begun a line of its own.
+        println!("\nlistening {}", listener.local_addr().unwrap());
+        std::io::stdout().flush().unwrap();
+        let router = axum::Router::new()
+            .route("/healthz", get(|| async { "ok" }))
+            .route("/v1/kv", get(|| async { ENTRIES }))
+            .route("/v1/status", get(|| async move { Json(status) }))
+            .route("/exit", get(|| async { std::process::exit(3) as String }));
+        axum::serve(listener, router).await.unwrap();
+    });
+}
+
+/// A harness with three nodes, one of them paused; says so and goes on until it is killed.
+#[test]
+fn owner() {
+    let Some(run_dir) = asked_for(AS_OWNER) else {
+        return;
+    };
+    let mut substrate = start(3, Path::new(&run_dir)).unwrap();
+    substrate.inject(1, &Action::Pause(vec![2]));
+    loop {
+        let news = match substrate.next(u64::MAX) {
+            Happening::Injected { .. } => "ready",
+            Happening::Interrupted => "interrupted",
+            other => panic!("{other:?}"),
+        };
+        println!("\n{news}");
+        std::io::stdout().flush().unwrap();
+    }
+}

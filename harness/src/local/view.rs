@@ -1,0 +1,64 @@
+//! What the nodes say of themselves, asked directly: the administrator's path is not part of the
+//! network under test.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nemesis::{Node, NodeView, View};
+use reference_cluster::core::{Role, Status};
+use tokio::task::JoinSet;
+
+/// How long a node may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// Asks all nodes at once. Nodes that are down or do not answer in time have no role.
+pub(super) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAddr>)]) -> View {
+    let mut asked = JoinSet::new();
+    for (node, address) in nodes.iter().copied() {
+        let http = http.clone();
+        asked.spawn(async move {
+            let status = match address {
+                Some(address) => status(&http, address).await,
+                None => None,
+            };
+            describe(node, status)
+        });
+    }
+    let mut nodes = asked.join_all().await;
+    nodes.sort_by_key(|view| view.node);
+    View { nodes }
+}
+
+async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
+    let request = http
+        .get(format!("http://{address}/v1/status"))
+        .timeout(ANSWER_WITHIN);
+    let response = request.send().await.ok()?.error_for_status().ok()?;
+    serde_json::from_slice(&response.bytes().await.ok()?).ok()
+}
+
+fn describe(node: Node, status: Option<Status>) -> NodeView {
+    match status {
+        Some(status) => NodeView {
+            node,
+            role: Some(
+                match status.role {
+                    Role::Leader => "leader",
+                    Role::Follower => "follower",
+                    Role::Candidate => "candidate",
+                }
+                .to_owned(),
+            ),
+            epoch: status.epoch,
+            last_index: status.last.index,
+            leader: status.leader.map(|leader| leader.0),
+        },
+        None => NodeView {
+            node,
+            role: None,
+            epoch: 0,
+            last_index: 0,
+            leader: None,
+        },
+    }
+}

@@ -1,0 +1,61 @@
+//! The command line's entry: maps every way to end to its exit code.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use quorate::cli::{Cli, Command};
+use quorate::experiment::ExperimentError;
+use quorate::{commands, exit, node, serve};
+
+fn main() -> ExitCode {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(e) => {
+            let _ = e.print();
+            // Help and version are answers, not mistakes.
+            return ExitCode::from(if e.use_stderr() {
+                exit::USAGE
+            } else {
+                exit::VALID
+            });
+        }
+    };
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(
+            tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+        )
+        .init();
+    let result = match cli.command {
+        Command::Test(args) => commands::test::run(&args),
+        Command::Sim(args) => commands::sim::run(&args),
+        Command::Check(args) => commands::check::run(&args),
+        Command::Report(args) => commands::check::report(&args),
+        Command::Serve(args) => tokio::runtime::Runtime::new()
+            .map_err(anyhow::Error::from)
+            .and_then(|runtime| runtime.block_on(serve::run(args.store, args.listen)))
+            .map(|()| exit::VALID),
+        Command::Clean(args) => commands::clean::run(&args),
+        Command::List => commands::list::run(),
+        Command::Completions { shell } => {
+            use clap::CommandFactory;
+            clap_complete::generate(
+                shell,
+                &mut Cli::command(),
+                "quorate",
+                &mut std::io::stdout(),
+            );
+            Ok(exit::VALID)
+        }
+        Command::Node(args) => node::run(args).map(|()| exit::VALID),
+    };
+    match result {
+        Ok(code) => ExitCode::from(code),
+        Err(e) => {
+            eprintln!("error: {}", exit::said(&e));
+            let usage = e.downcast_ref::<ExperimentError>().is_some();
+            ExitCode::from(if usage { exit::USAGE } else { exit::CRASHED })
+        }
+    }
+}

@@ -1,0 +1,92 @@
+//! `quorate node`: one replica of the reference cluster as a process.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use clap::Args;
+use reference_cluster::core::{Config, NodeId};
+use reference_cluster::server::{self, NodeOptions};
+
+use crate::experiment::{Impossible, explain, parse_yaml};
+
+/// `quorate node`.
+#[derive(Debug, Args)]
+pub struct NodeArgs {
+    /// Which node this is, e.g. n1.
+    #[arg(long, value_parser = parse_node)]
+    pub id: u16,
+    /// Where to listen; port 0 takes a free one. The first line on stdout says which.
+    #[arg(long, default_value = "127.0.0.1:0")]
+    pub listen: SocketAddr,
+    /// The other nodes, e.g. n2=127.0.0.1:7002,n3=127.0.0.1:7003.
+    #[arg(long, value_delimiter = ',', value_parser = parse_peer)]
+    pub peers: Vec<(u16, String)>,
+    /// Where the journal is kept.
+    #[arg(long)]
+    pub data: PathBuf,
+    /// The cluster's configuration (YAML, the `target` section of an experiment).
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// Seed of election timeouts.
+    #[arg(long, default_value_t = 0)]
+    pub seed: u64,
+    /// End when the parent process ends, and when stdin is closed.
+    #[arg(long)]
+    pub exit_with_parent: bool,
+}
+
+fn parse_node(text: &str) -> Result<u16, String> {
+    nemesis::selector::parse_node(text)
+        .ok_or_else(|| format!("expected a node such as n1, not {text:?}"))
+}
+
+fn parse_peer(text: &str) -> Result<(u16, String), String> {
+    let (node, address) = text
+        .split_once('=')
+        .ok_or_else(|| format!("expected n2=HOST:PORT, not {text:?}"))?;
+    Ok((parse_node(node)?, address.to_owned()))
+}
+
+/// Runs the replica until it is told to end.
+///
+/// # Errors
+/// If the configuration is impossible, the journal is corrupt, or the address is taken.
+pub fn run(args: NodeArgs) -> Result<()> {
+    let mut config = Config::default();
+    if let Some(path) = &args.config {
+        let file = path.display().to_string();
+        let text = std::fs::read_to_string(path).with_context(|| format!("cannot read {file}"))?;
+        config = parse_yaml(&text, &file)?;
+        config.validate(args.peers.len() + 1).map_err(|e| {
+            let impossible = Impossible {
+                field: e.field.to_owned(),
+                message: e.message,
+            };
+            explain(&impossible, &file, Some(&text))
+        })?;
+    }
+    let peers: BTreeMap<NodeId, String> = args
+        .peers
+        .into_iter()
+        .map(|(n, address)| (NodeId(n), address))
+        .collect();
+    let options = NodeOptions {
+        id: NodeId(args.id),
+        listen: args.listen,
+        peers,
+        data: args.data,
+        config,
+        seed: args.seed,
+        exit_with_parent: args.exit_with_parent,
+        exit_on_stdin_eof: args.exit_with_parent,
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(1)
+        .enable_all()
+        .build()
+        .context("cannot start the runtime")?;
+    runtime.block_on(server::run(options))?;
+    Ok(())
+}

@@ -1,0 +1,81 @@
+//! From an experiment to what the runner and the simulation need: one seed, a named sub-stream for
+//! each consumer.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use nemesis::{Nemesis, package};
+use workloads::generator::{Phases, Spread, Stagger};
+use workloads::{Generator, Router, Workload, substream};
+
+use crate::experiment::Experiment;
+use crate::runner::Plan;
+use crate::sim::{SimOptions, SimSubstrate};
+
+/// What a run of this experiment consists of.
+///
+/// # Errors
+/// If a package of faults cannot work on this cluster.
+pub fn plan(experiment: &Experiment) -> Result<Plan> {
+    let seed = experiment.seed.unwrap_or_default();
+    let threads = experiment.threads();
+    let mut workload = Workload::new(experiment.workload, &experiment.parameters, seed)?;
+    let traffic = std::mem::replace(&mut workload.main, Box::new(Phases::new(Vec::new())));
+    let generator: Box<dyn Generator> = if experiment.clients.rate > 0.0 {
+        let mean = (1e9 / experiment.clients.rate) as u64;
+        Box::new(Stagger::new(
+            traffic,
+            mean,
+            Spread::Exponential,
+            substream(seed, "pace"),
+        ))
+    } else {
+        traffic
+    };
+    let nemesis_seed = substream(seed, "nemesis");
+    let nemesis = match experiment.schedule() {
+        Some(schedule) => Nemesis::from_schedule(&schedule, experiment.nodes, nemesis_seed),
+        None => {
+            let capabilities = experiment.substrate.capabilities();
+            let packages =
+                package::select(&experiment.faults.packages, experiment.nodes, &capabilities)?;
+            let pace = package::Pace {
+                interval: experiment.faults.interval,
+                until: experiment.limits.time,
+                lasting: experiment.faults.lasting.map(|l| (l.min, l.max)),
+            };
+            Nemesis::from_packages(
+                &packages,
+                experiment.nodes,
+                &capabilities,
+                &pace,
+                nemesis_seed,
+            )
+        }
+    };
+    Ok(Plan {
+        threads,
+        time_limit: experiment.limits.time,
+        recovery_limit: experiment.limits.recovery,
+        generator,
+        final_reads: Box::new(move || Box::new(workload.final_reads())),
+        router: Router::new(
+            experiment.clients.policy,
+            experiment.nodes,
+            substream(seed, "router"),
+        ),
+        nemesis,
+        poll_interval: Duration::from_millis(250),
+    })
+}
+
+/// The simulated substrate of an experiment.
+pub fn simulation(experiment: &Experiment) -> SimSubstrate {
+    SimSubstrate::new(SimOptions {
+        nodes: experiment.nodes,
+        config: experiment.target.clone(),
+        seed: substream(experiment.seed.unwrap_or_default(), "simulation"),
+        conditions: experiment.simulation,
+        call_timeout: u64::try_from(experiment.clients.timeout.as_nanos()).unwrap_or(u64::MAX),
+    })
+}

@@ -1,0 +1,365 @@
+//! What was found, one sentence a checker: shared by the screen, Markdown, `JUnit` and the page.
+
+use std::fmt::Write as _;
+
+use checkers::{CheckResult, Verdict};
+
+use super::Summary;
+use super::figures::{Availability, Findings, Lost, SplitBrain, Stale, number};
+use super::text::{millis, plain, plural, seconds, share, thousands};
+
+/// One checker's answer in words.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Finding<'a> {
+    /// What was asked, e.g. `Lost writes`.
+    pub title: String,
+    /// The answer.
+    pub sentence: String,
+    /// What it was made from.
+    pub result: &'a CheckResult,
+}
+
+/// What an operator asks for first, in that order; other checkers follow in the order they ran.
+const FIRST: [&str; 3] = ["lost-writes", "stale-reads", "split-brain"];
+
+/// One finding a checker, in the order in which an operator asks.
+pub fn findings(summary: &Summary) -> Vec<Finding<'_>> {
+    let figures = Findings::of(summary);
+    let mut found: Vec<_> = summary
+        .results
+        .iter()
+        .map(|result| Finding {
+            title: title(&result.checker),
+            sentence: sentence(&figures, result),
+            result,
+        })
+        .collect();
+    let rank = |f: &Finding<'_>| FIRST.iter().position(|name| f.result.checker == *name);
+    found.sort_by_key(|f| rank(f).unwrap_or(FIRST.len()));
+    found
+}
+
+/// The whole run in one line: the worst findings, or what is not known.
+pub fn headline(summary: &Summary) -> String {
+    match &summary.verdict {
+        Verdict::Unknown(reason) => format!("nobody can say: {}", plain(reason)),
+        Verdict::Valid => {
+            // These two only measure: that they are valid promises nothing.
+            let promises = summary
+                .results
+                .iter()
+                .filter(|r| !["run", "availability"].contains(&r.checker.as_str()));
+            let checks = promises.clone().count() as u64;
+            let judged = promises.map(|r| r.judged).max().unwrap_or(0);
+            let seen = summary.faults.iter().filter(|f| f.seen).count() as u64;
+            let faults = match (summary.faults.is_empty(), summary.nodes.is_empty()) {
+                (false, _) => format!(", through {}", plural(seen, "proven fault")),
+                (true, false) => ", without a fault".to_owned(),
+                // Of a history recorded elsewhere nobody knows what was done to the store.
+                (true, true) => String::new(),
+            };
+            let hold = match checks {
+                0 => return format!("nothing was promised, nothing broken{faults}"),
+                1 => "the check holds".to_owned(),
+                n => format!("all {n} checks hold"),
+            };
+            format!("{hold}: {} judged{faults}", plural(judged, "operation"))
+        }
+        Verdict::Invalid => {
+            let parts: Vec<_> = findings(summary)
+                .iter()
+                .filter(|f| f.result.verdict == Verdict::Invalid)
+                .map(|f| short(summary, f))
+                .collect();
+            if parts.is_empty() {
+                "the run itself failed".to_owned()
+            } else {
+                parts.join(" · ")
+            }
+        }
+    }
+}
+
+fn short(summary: &Summary, finding: &Finding<'_>) -> String {
+    let figures = Findings::of(summary);
+    let words = match finding.result.checker.as_str() {
+        "lost-writes" => figures
+            .lost
+            .and_then(|l| l.lost)
+            .filter(|n| *n > 0)
+            .map(|n| format!("{} lost", plural(n, "acknowledged write"))),
+        "stale-reads" => figures
+            .stale
+            .and_then(|s| s.stale)
+            .filter(|n| *n > 0)
+            .map(|n| plural(n, "stale read")),
+        "split-brain" => figures
+            .split_brain
+            .and_then(|s| s.overlap_s)
+            .filter(|s| *s > 0.0)
+            .map(|s| format!("two leaders for {}", seconds(s))),
+        "linearizable" => Some("not linearizable".to_owned()),
+        _ => None,
+    };
+    words.unwrap_or_else(|| format!("{} violated", finding.result.checker))
+}
+
+/// What was run, in parts: of a recorded history much is not known, and is left out.
+pub(crate) fn described(summary: &Summary) -> Vec<String> {
+    let mut parts = Vec::new();
+    if summary.target == summary.mode {
+        parts.push(summary.mode.clone());
+    } else {
+        parts.push(format!("{}, {}", summary.target, summary.mode));
+    }
+    if !summary.nodes.is_empty() {
+        let nodes = plural(summary.nodes.len() as u64, "node");
+        parts.push(format!("{nodes} on {}", summary.substrate));
+    }
+    if !summary.workload.is_empty() {
+        parts.push(format!("workload {}", summary.workload));
+    }
+    if summary.concurrency > 0 {
+        parts.push(plural(u64::from(summary.concurrency), "client"));
+    }
+    parts.push(seconds(summary.duration_s));
+    if !summary.nodes.is_empty() {
+        parts.push(format!("seed {}", summary.seed));
+    }
+    parts.iter().map(|p| plain(p)).collect()
+}
+
+/// `lost-writes` → `Lost writes`.
+pub(crate) fn title(checker: &str) -> String {
+    let words = plain(checker).replace('-', " ");
+    let mut letters = words.chars();
+    letters
+        .next()
+        .map(|first| first.to_uppercase().chain(letters).collect())
+        .unwrap_or_default()
+}
+
+fn sentence(figures: &Findings<'_>, result: &CheckResult) -> String {
+    if let Verdict::Unknown(reason) = &result.verdict {
+        return format!("unknown: {}", plain(reason));
+    }
+    let particular = match result.checker.as_str() {
+        "lost-writes" => figures.lost.as_ref().and_then(lost),
+        "stale-reads" => figures.stale.as_ref().and_then(stale),
+        "split-brain" => figures.split_brain.as_ref().and_then(split_brain),
+        "availability" => figures.availability.as_ref().and_then(availability),
+        "linearizable" => linearizable(result),
+        "run" => run(result),
+        _ => None,
+    };
+    // A sentence of figures must not sound better than the verdict: other classes may have failed.
+    particular
+        .filter(|_| result.verdict == Verdict::Valid || !result.anomalies.is_empty())
+        .unwrap_or_else(|| generic(result))
+}
+
+fn linearizable(result: &CheckResult) -> Option<String> {
+    let keys = number(&result.figures, "keys")? as u64;
+    let bad = number(&result.figures, "keys_not_linearizable")? as u64;
+    let judged = plural(result.judged, "operation");
+    Some(if bad == 0 {
+        format!("{judged} on {} fit one order", plural(keys, "key"))
+    } else {
+        format!(
+            "no order fits what {} of {} returned; {judged} judged",
+            thousands(bad),
+            plural(keys, "key")
+        )
+    })
+}
+
+/// Whether the run itself counts: its faults were proven and the cluster came back.
+fn run(result: &CheckResult) -> Option<String> {
+    let faults = number(&result.figures, "faults")? as u64;
+    let proven = number(&result.figures, "proven")? as u64;
+    Some(match faults {
+        0 => "no fault was asked for; nothing broke".to_owned(),
+        n if n == proven => format!("{} proven and healed", plural(n, "fault")),
+        n => format!("{proven} of {} proven", plural(n, "fault")),
+    })
+}
+
+fn generic(result: &CheckResult) -> String {
+    let judged = plural(result.judged, "operation");
+    if result.anomalies.is_empty() {
+        match result.verdict {
+            Verdict::Valid => format!("holds for {judged}"),
+            _ => format!("violated; {judged} judged"),
+        }
+    } else {
+        let mut sentence = match result.anomalies.len() {
+            1 => "1 anomaly".to_owned(),
+            n => format!("{} anomalies", thousands(n as u64)),
+        };
+        let mut keys: Vec<_> = result
+            .anomalies
+            .iter()
+            .filter_map(|a| a.key.as_ref())
+            .collect();
+        keys.sort();
+        keys.dedup();
+        if !keys.is_empty() {
+            let _ = write!(sentence, " on {}", plural(keys.len() as u64, "key"));
+        }
+        format!("{sentence}; {judged} judged")
+    }
+}
+
+fn lost(lost: &Lost<'_>) -> Option<String> {
+    let count = lost.lost?;
+    let others = lost.others;
+    let mut text = match (count, lost.acknowledged) {
+        (0, Some(all)) => format!("none of {}", plural(all, "acknowledged write")),
+        (0, None) => "none".to_owned(),
+        (n, Some(all)) => format!(
+            "{} of {} ({}) can be read nowhere",
+            thousands(n),
+            plural(all, "acknowledged write"),
+            share(n, all)
+        ),
+        (n, None) => format!("{} can be read nowhere", plural(n, "acknowledged write")),
+    };
+    if others > 0 {
+        let _ = write!(text, "; {} of other kinds", thousands(others));
+    }
+    Some(text)
+}
+
+fn stale(stale: &Stale) -> Option<String> {
+    let count = stale.stale?;
+    let of = stale
+        .reads
+        .map(|all| format!(" of {}", plural(all, "read")))
+        .unwrap_or_default();
+    if count == 0 {
+        return Some(format!("none{of}"));
+    }
+    let mut text = if stale.reads.is_some() {
+        format!("{}{of}", thousands(count))
+    } else {
+        plural(count, "read")
+    };
+    if let Some(all) = stale.reads {
+        let _ = write!(text, " ({})", share(count, all));
+    }
+    let behind: Vec<_> = ["median", "p99", "worst"]
+        .into_iter()
+        .zip(stale.versions)
+        .zip(stale.ms)
+        .filter_map(|((name, versions), ms)| {
+            let versions = versions.map(|n| plural(n.round() as u64, "version"));
+            let parts: Vec<_> = [versions, ms.map(millis)].into_iter().flatten().collect();
+            (!parts.is_empty()).then(|| format!("{name} {}", parts.join(" / ")))
+        })
+        .collect();
+    if !behind.is_empty() {
+        let _ = write!(text, "; behind by {}", behind.join(", "));
+    }
+    Some(text)
+}
+
+fn split_brain(split: &SplitBrain) -> Option<String> {
+    let overlap = split.overlap_s?;
+    if overlap == 0.0 && split.diverged.unwrap_or(0) == 0 {
+        return Some("never did two nodes acknowledge writes at once".to_owned());
+    }
+    let mut text = format!(
+        "two leaders acknowledged writes at once for {}",
+        seconds(overlap)
+    );
+    if let Some(n) = split.diverged.filter(|n| *n > 0) {
+        let _ = write!(text, "; {} discarded", plural(n, "write"));
+    }
+    Some(text)
+}
+
+fn availability(availability: &Availability) -> Option<String> {
+    let mut parts = Vec::new();
+    if let Some(percent) = availability.percent {
+        let percent = if percent < 100.0 {
+            percent.min(99.99)
+        } else {
+            percent
+        };
+        parts.push(format!(
+            "writes were acknowledged {percent:.2} % of the time"
+        ));
+    }
+    if let Some(s) = availability.unavailable_s {
+        let windows = availability
+            .windows
+            .filter(|n| *n > 0)
+            .map(|n| format!(" in {}", plural(n, "window")))
+            .unwrap_or_default();
+        parts.push(format!("unavailable {}{windows}", seconds(s)));
+    }
+    (!parts.is_empty()).then(|| parts.join("; "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::fixture;
+
+    #[test]
+    fn says_what_was_lost() {
+        let summary = fixture::summary();
+        let found = findings(&summary);
+        assert_eq!(found.len(), summary.results.len());
+        assert!(
+            found[0].sentence.contains("can be read nowhere"),
+            "{}",
+            found[0].sentence
+        );
+        assert!(
+            found[3].sentence.starts_with("unknown: budget"),
+            "{}",
+            found[3].sentence
+        );
+        assert!(headline(&summary).contains("acknowledged writes lost"));
+    }
+
+    #[test]
+    fn what_was_lost_comes_first_whatever_ran_first() {
+        let mut summary = fixture::summary();
+        summary.results.reverse();
+        let titles: Vec<_> = findings(&summary).into_iter().map(|f| f.title).collect();
+        let expected = [
+            "Lost writes",
+            "Stale reads",
+            "Split brain",
+            "Availability",
+            "Linearizable",
+        ];
+        assert_eq!(titles, expected);
+    }
+
+    #[test]
+    fn missing_figures_are_not_zero() {
+        let mut summary = fixture::summary();
+        for result in &mut summary.results {
+            result.figures.clear();
+        }
+        for finding in findings(&summary) {
+            assert!(!finding.sentence.contains("none"), "{}", finding.sentence);
+        }
+        assert!(headline(&summary).contains("lost-writes violated"));
+    }
+
+    #[test]
+    fn a_violation_of_another_class_is_not_called_none() {
+        let mut summary = fixture::summary();
+        let lost = &mut summary.results[0];
+        lost.figures.insert("lost".into(), 0.into());
+        lost.anomalies.truncate(2);
+        for anomaly in &mut lost.anomalies {
+            anomaly.class = "duplicated".into();
+        }
+        assert!(findings(&summary)[0].sentence.contains("2 of other kinds"));
+    }
+}

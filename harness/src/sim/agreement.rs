@@ -1,0 +1,257 @@
+//! Holds the checkers' verdicts, which know only what clients saw, against the ground truth.
+//!
+//! What is demanded of each checker:
+//!
+//! * `lost-writes`: on lists and sets exactly the truth's lost writes; on registers, where later
+//!   writes hide lost ones, none that was not lost.
+//! * `stale-reads`: on lists and sets exactly the reads that missed an acknowledged change which the
+//!   state of a read that ended later held; on registers none that missed nothing, and all whose
+//!   value alone proves it.
+//! * `split-brain`: exactly when an acknowledged write was invoked after another node had
+//!   acknowledged one in an epoch at least as high.
+//! * `linearizable`: invalid when a read missed what was acknowledged before it (lists and sets) or
+//!   shows a value older than that (registers); valid when the truth holds a certificate.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use checkers::{CheckResult, History, Kind, Process, Verdict};
+
+use super::truth::{Oracle, Truth};
+
+/// A checker that said otherwise than the truth.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Disagreement {
+    /// Which checker.
+    pub checker: String,
+    /// `false alarm` or `miss`, and of what.
+    pub what: String,
+}
+
+/// What the comparison of one run came to.
+#[derive(Clone, Debug, Default, serde::Serialize)]
+pub struct Agreement {
+    /// Where checkers and truth differ.
+    pub disagreements: Vec<Disagreement>,
+    /// Verdicts compared.
+    pub compared: u64,
+    /// Verdicts that were `unknown`, with the checker's name and reason.
+    pub unknown: Vec<String>,
+    /// Histories for which the truth holds neither a violation nor a certificate of
+    /// linearizability, so that nothing could be demanded of `linearizable`.
+    pub undecided: u64,
+}
+
+/// Compares what checkers found in a history with what really happened.
+pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agreement {
+    let oracle = Oracle::new(truth);
+    let missed = oracle.missed();
+    let mut scene = Scene {
+        calls: calls(history),
+        lists: history
+            .events
+            .iter()
+            .any(|e| matches!(e.f.name(), "append" | "add")),
+        stale: oracle.stale(&missed),
+        lost: oracle.lost(),
+        truth,
+        oracle,
+        missed,
+        agreement: Agreement::default(),
+    };
+    for result in results {
+        if let Verdict::Unknown(reason) = &result.verdict {
+            scene
+                .agreement
+                .unknown
+                .push(format!("{}: {reason}", result.checker));
+            continue;
+        }
+        scene.agreement.compared += 1;
+        match result.checker.as_str() {
+            "lost-writes" => scene.lost_writes(result),
+            "stale-reads" => scene.stale_reads(result),
+            "split-brain" => scene.split_brain(result),
+            "linearizable" => scene.linearizable(result),
+            _ => scene.agreement.compared -= 1,
+        }
+    }
+    scene.agreement
+}
+
+/// From the index of an invocation event to the number of the call.
+fn calls(history: &History) -> BTreeMap<u64, usize> {
+    history
+        .events
+        .iter()
+        .filter(|e| e.kind == Kind::Invoke && matches!(e.process, Process::Client(_)))
+        .enumerate()
+        .map(|(call, event)| (event.index, call))
+        .collect()
+}
+
+struct Scene<'a> {
+    calls: BTreeMap<u64, usize>,
+    lists: bool,
+    truth: &'a Truth,
+    oracle: Oracle<'a>,
+    missed: BTreeMap<usize, Vec<usize>>,
+    stale: BTreeSet<usize>,
+    lost: BTreeSet<usize>,
+    agreement: Agreement,
+}
+
+impl Scene<'_> {
+    fn differ(&mut self, checker: &str, what: String) {
+        self.agreement.disagreements.push(Disagreement {
+            checker: checker.to_owned(),
+            what,
+        });
+    }
+
+    /// The calls that anomalies of a class are about: of the operations that prove each, the last
+    /// write (what was lost) or the last read (what was stale).
+    fn named(&self, result: &CheckResult, class: &str, write: bool) -> BTreeSet<usize> {
+        result
+            .anomalies
+            .iter()
+            .filter(|a| a.class == class)
+            .filter_map(|a| {
+                let mut calls = a
+                    .ops
+                    .iter()
+                    .rev()
+                    .filter_map(|op| self.calls.get(op).copied());
+                calls.find(|call| self.truth.calls[*call].write == write)
+            })
+            .collect()
+    }
+
+    fn lost_writes(&mut self, result: &CheckResult) {
+        let found = self.named(result, "lost", true);
+        for call in found.difference(&self.lost.clone()) {
+            self.differ("lost-writes", format!("false alarm: call {call} survived"));
+        }
+        if self.lists {
+            for call in self.lost.clone().difference(&found) {
+                self.differ("lost-writes", format!("miss: call {call} was lost"));
+            }
+        }
+        for class in ["duplicated", "unexpected"] {
+            for call in self.named(result, class, true) {
+                self.differ(
+                    "lost-writes",
+                    format!("false alarm: call {call} is not {class}"),
+                );
+            }
+        }
+    }
+
+    fn stale_reads(&mut self, result: &CheckResult) {
+        let found = self.named(result, "stale-read", false);
+        let (may, must) = if self.lists {
+            (self.stale.clone(), self.stale.clone())
+        } else {
+            (self.missed.keys().copied().collect(), self.shown_stale())
+        };
+        for read in found.difference(&may) {
+            self.differ(
+                "stale-reads",
+                format!("false alarm: call {read} was not stale"),
+            );
+        }
+        for read in must.difference(&found) {
+            self.differ("stale-reads", format!("miss: call {read} was stale"));
+        }
+    }
+
+    /// Of the reads of registers that missed something: those whose value alone proves it, because
+    /// its write was acknowledged before a missed one was invoked; with the missed ones.
+    fn shown(&self) -> BTreeMap<usize, Vec<usize>> {
+        let mut shown = BTreeMap::new();
+        for (read, writes) in &self.missed {
+            // Without a write seen, the value is the initial one: older than any.
+            let in_place = self.oracle.seen(*read).map_or(Some(0), |seen| {
+                let seen = &self.truth.calls[seen];
+                seen.completed.filter(|_| seen.acknowledged)
+            });
+            let Some(in_place) = in_place else { continue };
+            let newer = writes
+                .iter()
+                .copied()
+                .filter(|w| in_place < self.truth.calls[*w].invoked);
+            let newer: Vec<usize> = newer.collect();
+            if !newer.is_empty() {
+                shown.insert(*read, newer);
+            }
+        }
+        shown
+    }
+
+    /// Of these, the reads that missed a write which a later read returned.
+    fn shown_stale(&self) -> BTreeSet<usize> {
+        let shown = self.shown();
+        if shown.is_empty() {
+            return BTreeSet::new();
+        }
+        let mut returned: BTreeMap<usize, u64> = BTreeMap::new();
+        for (i, call) in self.truth.calls.iter().enumerate() {
+            if let (true, false, Some(done)) = (call.acknowledged, call.write, call.completed)
+                && let Some(seen) = self.oracle.seen(i)
+            {
+                let last = returned.entry(seen).or_default();
+                *last = done.max(*last);
+            }
+        }
+        shown
+            .into_iter()
+            .filter(|(read, writes)| {
+                let ended = self.truth.calls[*read].completed;
+                writes.iter().any(|w| returned.get(w).copied() > ended)
+            })
+            .map(|(read, _)| read)
+            .collect()
+    }
+
+    fn split_brain(&mut self, result: &CheckResult) {
+        match (self.oracle.split_brain(), &result.verdict) {
+            (true, Verdict::Valid) => {
+                self.differ(
+                    "split-brain",
+                    "miss: two nodes acknowledged at once".to_owned(),
+                );
+            }
+            (false, Verdict::Invalid) => {
+                self.differ(
+                    "split-brain",
+                    "false alarm: there was one leader".to_owned(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn linearizable(&mut self, result: &CheckResult) {
+        let violated = if self.lists {
+            !self.missed.is_empty()
+        } else {
+            !self.shown_stale().is_empty()
+        };
+        let certified = self.oracle.certifies_linearizable();
+        match &result.verdict {
+            Verdict::Valid if violated => {
+                self.differ(
+                    "linearizable",
+                    "miss: a read missed an acknowledged write".to_owned(),
+                );
+            }
+            Verdict::Invalid if certified => {
+                self.differ(
+                    "linearizable",
+                    "false alarm: there is a linearization".to_owned(),
+                );
+            }
+            _ if !violated && !certified => self.agreement.undecided += 1,
+            _ => {}
+        }
+    }
+}

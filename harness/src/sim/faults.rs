@@ -1,0 +1,238 @@
+//! Faults in the simulation: carried out, then proven by probes and by what processes do.
+
+use nemesis::{Action, Link, Node, Proof};
+
+use super::{Event, Happening, Happens, SimSubstrate};
+
+/// How long after a change its proof is judged, nanoseconds.
+const OBSERVE: u64 = 300_000_000;
+/// When the probes of a link are sent, nanoseconds after the change. More than one, because the
+/// weather may lose one.
+const PROBES: [u64; 3] = [0, 60_000_000, 120_000_000];
+
+/// A fault that was begun and is not healed yet.
+pub struct Active {
+    action: Action,
+    healing: bool,
+    /// For each link of the action: the probes that arrived, the shortest round trip.
+    arrived: Vec<(u32, u64)>,
+    /// For each paused node: how many events it had handled when the fault began.
+    handled: Vec<u64>,
+}
+
+impl SimSubstrate {
+    pub(super) fn start_fault(&mut self, id: u32, action: &Action) {
+        match action {
+            Action::Kill(nodes) => nodes.iter().for_each(|n| self.crash(*n, false)),
+            Action::PowerLoss(nodes) => nodes.iter().for_each(|n| self.crash(*n, true)),
+            Action::Pause(nodes) => nodes.iter().for_each(|n| self.node(*n).paused += 1),
+            Action::Cut(links) => links.iter().for_each(|l| self.network.cut(*l)),
+            Action::Slow {
+                links,
+                latency_ms,
+                bandwidth_kib_s,
+            } => {
+                for link in links {
+                    self.network.slow(*link, *latency_ms, *bandwidth_kib_s);
+                }
+            }
+        }
+        self.observe_fault(id, action.clone(), false);
+    }
+
+    pub(super) fn end_fault(&mut self, id: u32) {
+        let Some(active) = self.faults.remove(&id) else {
+            let proof = Proof::Seen("nothing to heal".to_owned());
+            self.ready.push_back(Happening::Healed { id, proof });
+            return;
+        };
+        match &active.action {
+            Action::Kill(nodes) | Action::PowerLoss(nodes) => {
+                for node in nodes {
+                    if self.node(*node).replica.is_none() {
+                        self.boot(*node);
+                    }
+                }
+            }
+            Action::Pause(nodes) => nodes.iter().for_each(|n| self.resume(*n)),
+            Action::Cut(links) => links.iter().for_each(|l| self.network.restore(*l)),
+            Action::Slow { links, .. } => {
+                for link in links {
+                    self.network.slow(*link, 0, None);
+                }
+            }
+        }
+        self.observe_fault(id, active.action, true);
+    }
+
+    fn resume(&mut self, node: Node) {
+        let this = self.node(node);
+        this.paused = this.paused.saturating_sub(1);
+        if this.paused == 0 {
+            for event in std::mem::take(&mut this.backlog) {
+                self.deliver(node, event);
+            }
+        }
+    }
+
+    /// Sends the probes of a fault and schedules the judgement of what came of them.
+    fn observe_fault(&mut self, id: u32, action: Action, healing: bool) {
+        let links = links(&action).to_vec();
+        let handled = paused(&action)
+            .iter()
+            .map(|n| self.node(*n).handled)
+            .collect();
+        // Something for a paused process to do, so that doing nothing says something.
+        for node in paused(&action).to_vec() {
+            self.deliver(node, Event::Wake);
+        }
+        for after in PROBES {
+            for (i, link) in links.iter().enumerate() {
+                let sent = self.now + after;
+                if let Some(at) = self.network.stream(sent, *link, 64, &mut self.rng) {
+                    let fault = id;
+                    self.queue.push(
+                        at,
+                        Happens::Probe {
+                            fault,
+                            link: i as u16,
+                            sent,
+                        },
+                    );
+                }
+            }
+        }
+        let slack = match &action {
+            Action::Slow { latency_ms, .. } => latency_ms * 1_000_000,
+            _ => 0,
+        };
+        let arrived = vec![(0, u64::MAX); links.len()];
+        self.faults.insert(
+            id,
+            Active {
+                action,
+                healing,
+                arrived,
+                handled,
+            },
+        );
+        self.queue
+            .push(self.now + OBSERVE + slack, Happens::Judge { fault: id });
+    }
+
+    pub(super) fn probe_arrived(&mut self, fault: u32, link: u16, sent: u64) {
+        let now = self.now;
+        if let Some(active) = self.faults.get_mut(&fault)
+            && let Some((count, least)) = active.arrived.get_mut(usize::from(link))
+        {
+            *count += 1;
+            *least = (*least).min(now - sent);
+        }
+    }
+
+    pub(super) fn judge(&mut self, id: u32) {
+        let Some(active) = self.faults.get(&id) else {
+            return;
+        };
+        let healing = active.healing;
+        let proof = self.proof(active);
+        self.ready.push_back(if healing {
+            self.faults.remove(&id);
+            Happening::Healed { id, proof }
+        } else {
+            Happening::Injected { id, proof }
+        });
+    }
+
+    fn proof(&self, active: &Active) -> Proof {
+        let node = |n: &Node| &self.nodes[usize::from(*n) - 1];
+        let silent = active
+            .arrived
+            .iter()
+            .filter(|(count, _)| *count == 0)
+            .count();
+        let total = active.arrived.len();
+        let (seen, what) = match &active.action {
+            Action::Kill(nodes) | Action::PowerLoss(nodes) => {
+                let down = nodes.iter().filter(|n| node(n).replica.is_none()).count();
+                if active.healing {
+                    (
+                        down == 0,
+                        format!("{} of {} processes run", nodes.len() - down, nodes.len()),
+                    )
+                } else {
+                    let all = nodes.len();
+                    (down == all, format!("{down} of {all} processes are gone"))
+                }
+            }
+            Action::Pause(nodes) => {
+                let still = nodes
+                    .iter()
+                    .zip(&active.handled)
+                    .filter(|(n, before)| node(n).handled == **before)
+                    .count();
+                let all = nodes.len();
+                if active.healing {
+                    (
+                        still == 0,
+                        format!("{} of {all} processes go on", all - still),
+                    )
+                } else {
+                    (
+                        still == all,
+                        format!("{still} of {all} processes did nothing for 300 ms"),
+                    )
+                }
+            }
+            Action::Cut(_) if active.healing => (
+                silent == 0,
+                format!("{} of {total} links carry probes", total - silent),
+            ),
+            Action::Cut(_) => (
+                silent == total,
+                format!("{silent} of {total} cut links gave no answer in 300 ms"),
+            ),
+            Action::Slow { latency_ms, .. } => {
+                let asked = latency_ms * 1_000_000;
+                let least = active.arrived.iter().map(|(_, least)| *least);
+                let (fastest, slowest) = (least.clone().min(), least.max());
+                let (seen, took) = if active.healing {
+                    (slowest.is_some_and(|ns| ns < asked), slowest)
+                } else {
+                    (fastest.is_some_and(|ns| ns >= asked), fastest)
+                };
+                match took {
+                    Some(u64::MAX) | None => (false, "no probe arrived".to_owned()),
+                    Some(ns) => {
+                        let ms = ns as f64 / 1e6;
+                        (
+                            seen,
+                            format!("a probe took {ms:.1} ms; {latency_ms} ms were asked"),
+                        )
+                    }
+                }
+            }
+        };
+        if seen {
+            Proof::Seen(what)
+        } else {
+            Proof::NotSeen(what)
+        }
+    }
+}
+
+/// The links an action touches.
+fn links(action: &Action) -> &[Link] {
+    match action {
+        Action::Cut(links) | Action::Slow { links, .. } => links,
+        _ => &[],
+    }
+}
+
+/// The nodes an action pauses.
+fn paused(action: &Action) -> &[Node] {
+    match action {
+        Action::Pause(nodes) => nodes,
+        _ => &[],
+    }
+}

@@ -1,0 +1,286 @@
+//! The simulated substrate: the reference cluster's replicas on a simulated network, disk and
+//! clock, in virtual time. One seed gives one history, to the byte.
+//!
+//! * `options`: what to simulate, in what weather. `queue`: events by virtual time.
+//! * `network`, `disk`, `clock`: what surrounds a node. `nodes`: booting and driving replicas.
+//! * `calls`, `translate`: clients. `faults`: carried out and proven.
+//! * `truth`: what really happened; [`agreement`] holds the checkers against it.
+
+pub mod agreement;
+mod calls;
+mod clock;
+mod disk;
+mod faults;
+mod network;
+mod nodes;
+mod options;
+mod queue;
+mod translate;
+mod truth;
+
+use std::collections::{BTreeMap, VecDeque};
+
+use checkers::Outcome;
+use nemesis::{Action, Endpoint, Link, Node};
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg64;
+use reference_cluster::core::{self, Effect, Event, NodeId, Request, Time};
+use workloads::{Completion, Invocation};
+
+use crate::substrate::{Happening, Substrate};
+use calls::Open;
+use clock::Clock;
+use disk::Disk;
+use network::Network;
+use nodes::SimNode;
+pub use options::{Conditions, SimOptions};
+use queue::Queue;
+pub use truth::{CallTruth, Oracle, Truth};
+
+enum Happens {
+    Deliver {
+        to: u16,
+        from: u16,
+        message: core::Message,
+    },
+    Arrive {
+        thread: u32,
+        call: u64,
+        request: Request,
+    },
+    Answer {
+        thread: u32,
+        call: u64,
+        completion: Box<Completion>,
+    },
+    Synced {
+        node: u16,
+        incarnation: u32,
+        token: u64,
+    },
+    Wake {
+        node: u16,
+    },
+    Probe {
+        fault: u32,
+        link: u16,
+        sent: u64,
+    },
+    Judge {
+        fault: u32,
+    },
+}
+
+/// A cluster in virtual time.
+pub struct SimSubstrate {
+    options: SimOptions,
+    now: u64,
+    queue: Queue<Happens>,
+    network: Network,
+    rng: Pcg64,
+    nodes: Vec<SimNode>,
+    names: translate::Names,
+    /// The open call of each thread.
+    open: Vec<Option<Open>>,
+    /// The thread of each call.
+    threads: Vec<u32>,
+    /// Deadlines of calls, in order (the timeout is the same for all).
+    timeouts: VecDeque<(u64, u32, u64)>,
+    ready: VecDeque<Happening>,
+    faults: BTreeMap<u32, faults::Active>,
+    effects: Vec<Effect>,
+    truth: Truth,
+}
+
+impl SimSubstrate {
+    /// Boots a cluster at virtual time zero, with empty disks.
+    pub fn new(options: SimOptions) -> Self {
+        let mut rng = Pcg64::seed_from_u64(options.seed);
+        let conditions = options.conditions;
+        let nodes = (0..options.nodes)
+            .map(|_| SimNode {
+                replica: None,
+                disk: Disk::default(),
+                clock: Clock {
+                    offset: rng.random_range(0..=conditions.clock_offset_ms) * 1_000_000,
+                    drift_ppm: {
+                        let most = i64::from(conditions.clock_drift_ppm);
+                        rng.random_range(-most..=most)
+                    },
+                },
+                incarnation: 0,
+                paused: 0,
+                backlog: Vec::new(),
+                wake: Time::MAX,
+                disk_free: 0,
+                handled: 0,
+                role: None,
+            })
+            .collect();
+        let mut sim = Self {
+            network: Network::new(options.nodes, conditions),
+            now: 0,
+            queue: Queue::default(),
+            rng,
+            nodes,
+            names: translate::Names::new(options.nodes),
+            open: Vec::new(),
+            threads: Vec::new(),
+            timeouts: VecDeque::new(),
+            ready: VecDeque::new(),
+            faults: BTreeMap::new(),
+            effects: Vec::new(),
+            truth: Truth::default(),
+            options,
+        };
+        for node in 1..=sim.options.nodes {
+            sim.boot(node);
+        }
+        sim
+    }
+
+    /// How many simulated events were scheduled so far.
+    pub fn events(&self) -> u64 {
+        self.queue.scheduled()
+    }
+
+    /// Ends the simulation and tells what really happened.
+    pub fn into_truth(mut self) -> Truth {
+        let leader = self.view().leader();
+        for (i, node) in self.nodes.iter().enumerate() {
+            if let Some(replica) = &node.replica {
+                let status = replica.status();
+                let id = i as u16 + 1;
+                let digest = replica.digest();
+                self.truth.replicas.push((id, status.last, digest));
+                if leader == Some(id) {
+                    self.truth.survived = status.last;
+                }
+            }
+        }
+        self.truth
+    }
+
+    fn step(&mut self, event: Happens) {
+        match event {
+            Happens::Deliver { to, from, message } => {
+                self.deliver(to, Event::Message(NodeId(from), message));
+            }
+            Happens::Arrive {
+                thread,
+                call,
+                request,
+            } => self.arrive(thread, call, request),
+            Happens::Answer {
+                thread,
+                call,
+                completion,
+            } => self.complete(thread, call, *completion),
+            Happens::Synced {
+                node,
+                incarnation,
+                token,
+            } => {
+                let this = self.node(node);
+                if this.incarnation == incarnation && this.replica.is_some() {
+                    this.disk.synced(token);
+                    self.deliver(node, Event::Synced(token));
+                }
+            }
+            Happens::Wake { node } => self.wake(node),
+            Happens::Probe { fault, link, sent } => self.probe_arrived(fault, link, sent),
+            Happens::Judge { fault } => self.judge(fault),
+        }
+    }
+}
+
+impl Substrate for SimSubstrate {
+    fn now(&self) -> u64 {
+        self.now
+    }
+
+    fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
+        let call = self.truth.calls.len() as u64;
+        let request = translate::request(invocation);
+        self.truth.calls.push(CallTruth {
+            node,
+            invoked: self.now,
+            completed: None,
+            acknowledged: false,
+            write: translate::is_write(invocation),
+            key: invocation.key.as_ref().map(translate::text),
+            created: None,
+            created_at: None,
+            served: None,
+            served_at: None,
+            epoch: None,
+        });
+        self.threads.push(thread);
+        if self.open.len() <= thread as usize {
+            self.open.resize_with(thread as usize + 1, || None);
+        }
+        let invocation = invocation.clone();
+        self.open[thread as usize] = Some(Open {
+            call,
+            node,
+            arrived: false,
+            invocation,
+        });
+        self.timeouts
+            .push_back((self.now + self.options.call_timeout, thread, call));
+        let link = Link {
+            from: Endpoint::Clients,
+            to: Endpoint::Node(node),
+        };
+        if let Some(at) = self.network.stream(self.now, link, 200, &mut self.rng) {
+            self.queue.push(
+                at,
+                Happens::Arrive {
+                    thread,
+                    call,
+                    request,
+                },
+            );
+        }
+    }
+
+    fn inject(&mut self, id: u32, action: &Action) {
+        self.start_fault(id, action);
+    }
+
+    fn heal(&mut self, id: u32) {
+        self.end_fault(id);
+    }
+
+    fn poll_view(&mut self) {
+        let view = self.view();
+        self.ready.push_back(Happening::View(view));
+    }
+
+    fn next(&mut self, deadline: u64) -> Happening {
+        loop {
+            if let Some(happening) = self.ready.pop_front() {
+                return happening;
+            }
+            let queued = self.queue.peek().unwrap_or(u64::MAX);
+            let timeout = self.timeouts.front().map_or(u64::MAX, |(at, ..)| *at);
+            if deadline <= queued && deadline <= timeout {
+                self.now = self.now.max(deadline);
+                return Happening::Deadline;
+            }
+            if timeout <= queued {
+                if let Some((at, thread, call)) = self.timeouts.pop_front()
+                    && let Some(open) = &self.open[thread as usize]
+                    && open.call == call
+                {
+                    self.now = at;
+                    let late = translate::unanswered(&open.invocation, Outcome::Info, "timeout");
+                    self.complete(thread, call, late);
+                }
+            } else if let Some((at, event)) = self.queue.pop() {
+                self.now = at;
+                self.step(event);
+            }
+        }
+    }
+}
