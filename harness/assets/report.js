@@ -7,37 +7,53 @@
     return `rgba(${n >> 16 & 255}, ${n >> 8 & 255}, ${n & 255}, ${a})`;
   };
 
+  // Draws within the plot area only.
+  const clipped = (u, draw) => {
+    const { ctx, bbox } = u;
+    ctx.save();
+    ctx.beginPath();
+    ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
+    ctx.clip();
+    draw(ctx, bbox.top, bbox.height, devicePixelRatio);
+    ctx.restore();
+  };
+  const eachFault = (u, draw) => {
+    const left = u.bbox.left, right = left + u.bbox.width;
+    for (const fault of data.faults) {
+      const from = Math.max(u.valToPos(fault.from, "x", true), left);
+      const to = Math.min(u.valToPos(fault.to, "x", true), right);
+      if (to > from) draw(fault, from, to);
+    }
+  };
+
   // Fault bands behind the data, each with its name at the top, on as many lines as needed.
   const bands = {
     hooks: {
-      drawClear: u => {
-        const { ctx, bbox } = u;
-        const ratio = devicePixelRatio;
-        ctx.save();
-        ctx.beginPath();
-        ctx.rect(bbox.left, bbox.top, bbox.width, bbox.height);
-        ctx.clip();
-        ctx.font = `${11 * ratio}px system-ui, sans-serif`;
-        ctx.textBaseline = "top";
-        const ends = [];
-        for (const fault of data.faults) {
-          const from = Math.max(u.valToPos(fault.from, "x", true), bbox.left);
-          const to = Math.min(u.valToPos(fault.to, "x", true), bbox.left + bbox.width);
-          if (to <= from) continue;
+      // Bands lie under the grid, their labels over it.
+      drawClear: u => clipped(u, (ctx, top, height, ratio) => {
+        eachFault(u, (fault, from, to) => {
           ctx.fillStyle = css("--fault-band");
-          ctx.fillRect(from, bbox.top, to - from, bbox.height);
+          ctx.fillRect(from, top, to - from, height);
           ctx.fillStyle = css("--fault");
-          ctx.fillRect(from, bbox.top, Math.max(1, ratio), bbox.height);
+          ctx.fillRect(from, top, Math.max(1, ratio), height);
+        });
+      }),
+      draw: u => clipped(u, (ctx, top, height, ratio) => {
+        ctx.font = `${11 * ratio}px system-ui, sans-serif`;
+        ctx.textAlign = "left";
+        ctx.textBaseline = "top";
+        ctx.fillStyle = css("--fault");
+        const ends = [];
+        eachFault(u, (fault, from) => {
           const width = ctx.measureText(fault.label).width + 10 * ratio;
-          const start = Math.min(from + 4 * ratio, bbox.left + bbox.width - width);
+          const start = Math.min(from + 4 * ratio, u.bbox.left + u.bbox.width - width);
           let line = ends.findIndex(end => end <= start);
           if (line < 0) line = ends.length;
-          if (line > 3) continue;
+          if (line > 3) return;
           ends[line] = start + width;
-          ctx.fillText(fault.label, start, bbox.top + (3 + 13 * line) * ratio);
-        }
-        ctx.restore();
-      },
+          ctx.fillText(fault.label, start, top + (3 + 13 * line) * ratio);
+        });
+      }),
     },
   };
 
