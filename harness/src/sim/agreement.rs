@@ -11,10 +11,11 @@
 //!   acknowledged one in an epoch at least as high.
 //! * `linearizable`: invalid when a read missed what was acknowledged before it (lists and sets) or
 //!   shows a value older than that (registers); valid when the truth holds a certificate.
+//! * `availability`: the time from each fault to the next acknowledged write, to the microsecond.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use checkers::{CheckResult, History, Kind, Process, Verdict};
+use checkers::{CheckResult, History, Kind, Process, Value, Verdict};
 
 use super::truth::{Oracle, Truth};
 
@@ -72,6 +73,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
             "stale-reads" => scene.stale_reads(result),
             "split-brain" => scene.split_brain(result),
             "linearizable" => scene.linearizable(result),
+            "availability" => scene.availability(history, result),
             _ => scene.agreement.compared -= 1,
         }
     }
@@ -87,6 +89,15 @@ fn calls(history: &History) -> BTreeMap<u64, usize> {
         .enumerate()
         .map(|(call, event)| (event.index, call))
         .collect()
+}
+
+/// The number of the fault that a remark of the nemesis is about.
+fn fault_id(remark: &Value) -> Option<i64> {
+    let Value::Map(pairs) = remark else {
+        return None;
+    };
+    let (_, id) = pairs.iter().find(|(name, _)| *name == Value::str("id"))?;
+    id.as_int()
 }
 
 struct Scene<'a> {
@@ -227,6 +238,41 @@ impl Scene<'_> {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn availability(&mut self, history: &History, result: &CheckResult) {
+        let mut found = BTreeMap::new();
+        let faults = result.figures.get("faults").and_then(|f| f.as_array());
+        for fault in faults.into_iter().flatten() {
+            found.insert(fault["id"].as_i64(), fault["recovery_seconds"].as_f64());
+        }
+        // The calls made before each fault began are told by their number, not by the time, which
+        // a call and a fault may share.
+        let mut calls = 0;
+        for event in &history.events {
+            match (&event.process, event.kind, event.f.name()) {
+                (Process::Client(_), Kind::Invoke, _) => calls += 1,
+                (Process::Nemesis, _, "begin") => {
+                    let id = fault_id(&event.value);
+                    let after = self.truth.calls[calls..].iter();
+                    let ended = after
+                        .filter(|c| c.write && c.acknowledged)
+                        .filter_map(|c| c.completed)
+                        .min();
+                    let really = ended.map(|at| at.saturating_sub(event.time) as f64 / 1e9);
+                    let said = found.get(&id).copied().flatten();
+                    let same = match (said, really) {
+                        (Some(a), Some(b)) => (a - b).abs() < 1e-6,
+                        (a, b) => a.is_none() && b.is_none(),
+                    };
+                    if !same && found.contains_key(&id) {
+                        let what = format!("fault {id:?}: recovery {said:?}, really {really:?}");
+                        self.differ("availability", what);
+                    }
+                }
+                _ => {}
+            }
         }
     }
 

@@ -144,6 +144,12 @@ fn a_wrong_verdict_is_noticed() {
     for result in &results {
         let name = result.checker.as_str();
         if name == "availability" {
+            let mut late = result.clone();
+            late.figures["faults"][0]["recovery_seconds"] = 1e6.into();
+            assert!(
+                disagreements(&[late]) > 0,
+                "a wrong recovery goes unnoticed"
+            );
             continue;
         }
         // A checker that missed everything…
