@@ -41,14 +41,6 @@ impl Live {
         }
     }
 
-    /// Says something above the live line.
-    pub fn say(&self, text: &str) {
-        match &self.bar {
-            Some(bar) => bar.suspend(|| eprintln!("{text}")),
-            None => eprintln!("{text}"),
-        }
-    }
-
     /// Shows what is being done when no run is under way.
     pub fn step(&mut self, text: &str) {
         match &self.bar {

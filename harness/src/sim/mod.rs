@@ -114,7 +114,6 @@ impl SimSubstrate {
                 wake: Time::MAX,
                 disk_free: 0,
                 handled: 0,
-                role: None,
             })
             .collect();
         let mut sim = Self {

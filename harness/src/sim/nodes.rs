@@ -27,7 +27,6 @@ pub(super) struct SimNode {
     pub(super) disk_free: u64,
     /// Events handled, as evidence that a pause holds.
     pub(super) handled: u64,
-    pub(super) role: Option<(core::Role, u64)>,
 }
 
 impl SimSubstrate {
@@ -69,7 +68,6 @@ impl SimSubstrate {
         let this = self.node(node);
         this.replica = None;
         this.backlog.clear();
-        this.role = None;
         if power {
             this.disk.power_loss(&mut rng);
         } else {
@@ -202,7 +200,6 @@ impl SimSubstrate {
         let at = self.now;
         match trace {
             Trace::Role { role, epoch } => {
-                self.node(node).role = Some((role, epoch));
                 let role = Some(role);
                 self.truth.roles.push(truth::RoleChange {
                     at,

@@ -199,7 +199,23 @@ fn a_killed_harness_leaves_no_process_and_a_history_that_can_be_judged() {
         .output()
         .unwrap();
     let said = String::from_utf8_lossy(&report.stdout);
-    assert!(matches!(report.status.code(), Some(1 | 2)), "{said}");
+    assert_eq!(report.status.code(), Some(2), "{said}");
+    // Its last reads are not final: nothing can be called lost, nor kept.
+    let verdict = verdict(&dir.path().join("store"));
+    let results = verdict["results"].as_array().unwrap();
+    let lost = results
+        .iter()
+        .find(|r| r["checker"] == "lost-writes")
+        .unwrap();
+    assert_eq!(lost["figures"]["final_reads"], 0, "{lost}");
+    assert_eq!(lost["verdict"], "unknown", "{lost}");
+    assert!(
+        lost["reason"]
+            .as_str()
+            .unwrap()
+            .contains("final-read-missing"),
+        "{lost}"
+    );
 }
 
 #[test]
