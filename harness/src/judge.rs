@@ -317,7 +317,100 @@ fn recovery(fault: u32, results: &[CheckResult]) -> Option<f64> {
 
 #[cfg(test)]
 mod tests {
-    use super::quoted;
+    use nemesis::Schedule;
+
+    use super::*;
+    use crate::runner::Counts;
+
+    fn seen() -> Option<Proof> {
+        Some(Proof::Seen("it was seen".to_owned()))
+    }
+
+    /// A run in which one fault was injected, seen and healed.
+    fn ended() -> Ended {
+        Ended {
+            interrupted: false,
+            broken: None,
+            recovered: true,
+            counts: Counts::default(),
+            faults: vec![FaultLog {
+                id: 0,
+                name: "kill".to_owned(),
+                targets: vec!["n1".to_owned()],
+                what: "kill n1".to_owned(),
+                begun: 1,
+                healed: Some(2),
+                proof: seen(),
+                heal_proof: seen(),
+            }],
+            realised: Schedule { faults: Vec::new() },
+            events: 0,
+            elapsed: 3,
+        }
+    }
+
+    fn verdict(change: impl FnOnce(&mut Ended)) -> Verdict {
+        let mut ended = ended();
+        change(&mut ended);
+        judge_run(&Experiment::default(), &ended).verdict
+    }
+
+    #[test]
+    fn a_run_that_proves_nothing_is_not_a_pass() {
+        assert_eq!(verdict(|_| {}), Verdict::Valid);
+        let not_seen = || Some(Proof::NotSeen("nothing happened".to_owned()));
+        let doubted = [
+            (
+                "fault-not-effective",
+                verdict(|e| e.faults[0].proof = not_seen()),
+            ),
+            ("fault-not-effective", verdict(|e| e.faults[0].proof = None)),
+            ("fault-not-effective", verdict(|e| e.faults.clear())),
+            (
+                "fault-not-healed",
+                verdict(|e| e.faults[0].heal_proof = not_seen()),
+            ),
+            (
+                "fault-not-healed",
+                verdict(|e| e.faults[0].heal_proof = None),
+            ),
+            ("not-recovered", verdict(|e| e.recovered = false)),
+            ("interrupted", verdict(|e| e.interrupted = true)),
+            (
+                "target-broken",
+                verdict(|e| e.broken = Some("n1 ended".to_owned())),
+            ),
+        ];
+        for (reason, verdict) in doubted {
+            let Verdict::Unknown(why) = &verdict else {
+                panic!("{reason}: {verdict:?}")
+            };
+            assert!(why.starts_with(reason), "{reason}: {why}");
+        }
+    }
+
+    #[test]
+    fn without_wanted_faults_none_are_missed() {
+        let mut experiment = Experiment::default();
+        experiment.faults.packages = vec!["none".to_owned()];
+        let mut ended = ended();
+        ended.faults.clear();
+        assert_eq!(judge_run(&experiment, &ended).verdict, Verdict::Valid);
+    }
+
+    #[test]
+    fn a_scheduled_fault_that_was_never_injected_is_doubted() {
+        let yaml = "- {at: 1s, for: 1s, fault: kill, target: n1, skipped: no leader is known}";
+        let schedule = Schedule::parse(yaml).unwrap();
+        let mut experiment = Experiment::default();
+        experiment.faults.schedule = Some(schedule.faults.clone());
+        let mut ended = ended();
+        ended.realised = schedule;
+        let Verdict::Unknown(why) = judge_run(&experiment, &ended).verdict else {
+            panic!("a skipped fault earned credit")
+        };
+        assert!(why.contains("no leader is known"), "{why}");
+    }
 
     #[test]
     fn words_are_quoted_for_a_shell_where_they_must_be() {
