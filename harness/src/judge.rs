@@ -322,8 +322,8 @@ mod tests {
     use super::*;
     use crate::runner::Counts;
 
-    fn seen() -> Option<Proof> {
-        Some(Proof::Seen("it was seen".to_owned()))
+    fn seen() -> Proof {
+        Proof::Seen("it was seen".to_owned())
     }
 
     /// A run in which one fault was injected, seen and healed.
@@ -340,8 +340,8 @@ mod tests {
                 what: "kill n1".to_owned(),
                 begun: 1,
                 healed: Some(2),
-                proof: seen(),
-                heal_proof: seen(),
+                proof: Some(seen()),
+                heal_proof: Some(seen()),
             }],
             realised: Schedule { faults: Vec::new() },
             events: 0,
