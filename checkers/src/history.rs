@@ -93,12 +93,31 @@ pub enum F {
     Append,
     /// Add an element to a set; reads return the whole set.
     Add,
+    /// Add an amount, which may be negative, to a counter; reads return the sum.
+    Increment,
+    /// Insert an element into a text after another: the value is `[after new]`, with `nil` for the
+    /// beginning; reads return the elements in their order.
+    Insert,
+    /// Take an element out of a set or a text, or a field out of a map; with `nil`, delete the key.
+    Remove,
+    /// Set a field of a map: the value is `[field value]`; reads return the map.
+    Put,
+    /// Append what the store itself comes up with; the value of the invocation says how (`now`,
+    /// `random`, `auto-increment`, `trigger`), that of the completion is what it was.
+    Generate,
+    /// Take the lock of a key, which must be free.
+    Acquire,
+    /// Give back the lock of a key.
+    Release,
+    /// Ask one replica for what it holds, whatever its role: without a key a digest of the whole
+    /// state, with one the content of that key. Never counts as a read.
+    Inspect,
     /// Any other, by name.
     Other(Arc<str>),
 }
 
 impl F {
-    /// As it is written: `read`, `write`, `cas`, `append`, `add`, or the other's name.
+    /// As it is written, e.g. `read`; the other's name.
     pub fn name(&self) -> &str {
         match self {
             Self::Read => "read",
@@ -106,6 +125,14 @@ impl F {
             Self::Cas => "cas",
             Self::Append => "append",
             Self::Add => "add",
+            Self::Increment => "increment",
+            Self::Insert => "insert",
+            Self::Remove => "remove",
+            Self::Put => "put",
+            Self::Generate => "generate",
+            Self::Acquire => "acquire",
+            Self::Release => "release",
+            Self::Inspect => "inspect",
             Self::Other(name) => name,
         }
     }
@@ -118,13 +145,34 @@ impl F {
             "cas" => Self::Cas,
             "append" => Self::Append,
             "add" => Self::Add,
+            "increment" => Self::Increment,
+            "insert" => Self::Insert,
+            "remove" => Self::Remove,
+            "put" => Self::Put,
+            "generate" => Self::Generate,
+            "acquire" => Self::Acquire,
+            "release" => Self::Release,
+            "inspect" => Self::Inspect,
             other => Self::Other(other.into()),
         }
     }
 
-    /// Whether it changes a key: write, compare-and-set, append, add.
+    /// Whether it changes a key.
     pub fn is_write(&self) -> bool {
-        matches!(self, Self::Write | Self::Cas | Self::Append | Self::Add)
+        match self {
+            Self::Write
+            | Self::Cas
+            | Self::Append
+            | Self::Add
+            | Self::Increment
+            | Self::Insert
+            | Self::Remove
+            | Self::Put
+            | Self::Generate
+            | Self::Acquire
+            | Self::Release => true,
+            Self::Read | Self::Inspect | Self::Other(_) => false,
+        }
     }
 }
 

@@ -28,7 +28,7 @@ impl Family {
             F::Write | F::Cas => Self::Register,
             F::Append => Self::List,
             F::Add => Self::Set,
-            F::Read | F::Other(_) => return self,
+            _ => return self,
         };
         match self {
             Self::ReadOnly => of,
@@ -65,12 +65,17 @@ pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, 
         .operations()
         .map_err(|e| format!("malformed-history: {e}"))?;
     for op in &operations {
-        if let (F::Other(name), true) = (op.f(), possible(op)) {
-            let index = op.invoke.index;
+        if op.f() != &F::Inspect && !is_known(op.f()) && possible(op) {
+            let (name, index) = (op.f().name(), op.invoke.index);
             return Err(format!("unknown-function: `{name}` at event {index}"));
         }
     }
     Ok(operations)
+}
+
+/// Whether it is one of the five functions whose meaning for a key is modelled here.
+fn is_known(f: &F) -> bool {
+    matches!(f, F::Read | F::Write | F::Cas | F::Append | F::Add)
 }
 
 static ABSENT: Value = Value::Nil;
@@ -88,7 +93,7 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
         .iter()
         .any(|op| op.f().is_write() && op.key().is_none() && possible(op));
     for (i, op) in operations.iter().enumerate() {
-        if matches!(op.f(), F::Other(_)) {
+        if !is_known(op.f()) {
             continue;
         }
         if let (F::Read, None, Some(Value::Map(pairs)), false) =
@@ -150,7 +155,7 @@ pub(crate) fn written<'a>(op: &Operation<'a>) -> Option<&'a Value> {
             Some([_, new]) => Some(new),
             _ => None,
         },
-        F::Read | F::Other(_) => None,
+        _ => None,
     }
 }
 

@@ -139,12 +139,7 @@ fn client_alone(runtime: &Runtime, operations: u64) -> u64 {
         .map(|_| {
             runtime.spawn(async move {
                 for n in 0..each {
-                    let invocation = Invocation {
-                        f: F::Write,
-                        key: None,
-                        value: Value::Int(n as i64),
-                        local: false,
-                    };
+                    let invocation = Invocation::new(F::Write, None, Value::Int(n as i64));
                     let completion = NullClient.invoke("http://127.0.0.1", &invocation).await;
                     std::hint::black_box(completion);
                     tokio::task::yield_now().await;

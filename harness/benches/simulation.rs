@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use measure::{Span, peak_mib};
 use quorate::commands::sim::simulate;
-use quorate::experiment::{Concurrency, Experiment, On, set_mode};
+use quorate::experiment::{Concurrency, Experiment, On};
+use quorate::mode;
 use workloads::Kind;
 
 /// Virtual time of one run.
@@ -24,7 +25,7 @@ fn experiment(mode: &str, workload: Kind, faults: bool, seed: u64) -> Experiment
         seed: Some(seed),
         ..Experiment::default()
     };
-    set_mode(&mut experiment.target, mode).expect("a mode");
+    mode::set(&mut experiment.target, mode).expect("a mode");
     experiment.clients.concurrency = Concurrency::Fixed(20);
     experiment.clients.rate = 500.0;
     experiment.limits.time = LENGTH;

@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::duration;
 use workloads::Policy;
 
-use crate::experiment::{Concurrency, Experiment, ExperimentError, On, explain, set_mode};
+use crate::experiment::{Concurrency, Experiment, ExperimentError, On, explain};
 use crate::node::NodeArgs;
 use crate::report::Format;
 
@@ -55,7 +55,7 @@ pub enum Command {
 pub struct ExperimentArgs {
     /// The experiment (YAML); without it, the defaults.
     pub file: Option<PathBuf>,
-    /// Replication mode: async, semi-sync, semi-sync(k), sync or raft.
+    /// Replication mode, e.g. async, semi-sync(1), raft (`quorate list` names all).
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
     /// Number of replicas.
@@ -283,7 +283,7 @@ impl ExperimentArgs {
     /// Puts the flags over the file; gives back the text of the schedule file, if there is one.
     fn apply(&self, experiment: &mut Experiment) -> Result<Option<String>, ExperimentError> {
         if let Some(mode) = &self.mode {
-            set_mode(&mut experiment.target, mode)
+            crate::mode::set(&mut experiment.target, mode)
                 .map_err(|e| ExperimentError(format!("--mode: {e}")))?;
         }
         if let Some(workload) = &self.workload {

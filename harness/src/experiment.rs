@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::locate::line_of;
+use crate::mode;
 use crate::sim::Conditions;
 
 /// Everything that defines a run. What a file leaves out has the default shown by
@@ -86,6 +87,9 @@ pub struct Clients {
     /// How long a client waits for an answer before the outcome is unknown.
     #[serde(with = "duration")]
     pub timeout: Duration,
+    /// Whether a client tells each replica what its own operations have shown it, so that one that
+    /// has seen less does not answer.
+    pub sessions: bool,
 }
 
 /// What is done to the cluster.
@@ -158,6 +162,7 @@ impl Default for Clients {
             rate: 200.0,
             policy: Policy::Leader,
             timeout: Duration::from_secs(1),
+            sessions: false,
         }
     }
 }
@@ -487,7 +492,7 @@ impl Experiment {
 
     /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.
     pub fn mode(&self) -> String {
-        mode_name(&self.target)
+        mode::name(&self.target)
     }
 
     /// The whole experiment as YAML, defaults written out.
@@ -540,38 +545,4 @@ pub fn explain(impossible: &Impossible, file: &str, text: Option<&str>) -> Exper
         Some(line) => ExperimentError(format!("{file}:{line}: {field}: {message}")),
         None => ExperimentError(format!("{field}: {message}")),
     }
-}
-
-/// The mode of a configuration in one word, as `--mode` takes it.
-pub fn mode_name(config: &Config) -> String {
-    use reference_cluster::core::config::{Ack, Mode};
-    match (config.mode, config.ack) {
-        (Mode::Raft, _) => "raft".to_owned(),
-        (Mode::SingleLeader, Ack::Async) => "async".to_owned(),
-        (Mode::SingleLeader, ack) => ack.to_string(),
-    }
-}
-
-/// Sets the mode from one word.
-///
-/// # Errors
-/// What was expected.
-pub fn set_mode(config: &mut Config, word: &str) -> Result<(), String> {
-    use reference_cluster::core::config::{Ack, Mode};
-    match word {
-        "raft" => config.mode = Mode::Raft,
-        "single-leader" => config.mode = Mode::SingleLeader,
-        _ => {
-            let word = if word == "semi-sync" {
-                "semi-sync(1)"
-            } else {
-                word
-            };
-            config.ack = word.parse::<Ack>().map_err(|_| {
-                format!("expected async, semi-sync, semi-sync(k), sync or raft, not {word:?}")
-            })?;
-            config.mode = Mode::SingleLeader;
-        }
-    }
-    Ok(())
 }

@@ -19,6 +19,7 @@ pub mod judge;
 pub mod live;
 pub mod local;
 pub mod locate;
+pub mod mode;
 pub mod node;
 pub mod plan;
 pub mod recorder;

@@ -64,6 +64,8 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             experiment.nodes,
             substream(seed, "router"),
         ),
+        one_log: experiment.target.one_log(),
+        sessions: experiment.clients.sessions,
         nemesis,
         poll_interval: Duration::from_millis(250),
     })

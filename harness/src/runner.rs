@@ -30,6 +30,10 @@ pub struct Plan {
     pub final_reads: Box<dyn FnOnce() -> Box<dyn Generator>>,
     /// Which node each thread asks.
     pub router: Router,
+    /// Whether the cluster has one log, so that all replicas come to follow one leader.
+    pub one_log: bool,
+    /// Whether each thread tells the store what its operations have shown it.
+    pub sessions: bool,
     /// What is done to the cluster.
     pub nemesis: Nemesis,
     /// How often nodes are asked for their role.
@@ -132,6 +136,8 @@ pub struct Ended {
 
 struct Thread {
     process: u64,
+    /// What its operations have shown it, where sessions are kept.
+    session: Option<Arc<str>>,
     open: Option<(Invocation, u16)>,
 }
 
@@ -143,7 +149,9 @@ struct Run<'a> {
     threads: Vec<Thread>,
     free: Vec<u32>,
     names: Vec<Arc<str>>,
-    roles: [Arc<str>; 3],
+    roles: [Arc<str>; 4],
+    /// The name of the field that says which values a write replaces.
+    seen: Arc<str>,
     index: u64,
     counts: Counts,
     view: View,
@@ -183,12 +191,14 @@ pub fn run(
         threads: (0..threads)
             .map(|t| Thread {
                 process: u64::from(t),
+                session: None,
                 open: None,
             })
             .collect(),
         free: (0..threads).collect(),
         names: (0..=nodes).map(|n| format!("n{n}").into()).collect(),
-        roles: ["leader".into(), "follower".into(), "candidate".into()],
+        roles: ["leader", "follower", "candidate", "peer"].map(Into::into),
+        seen: "seen".into(),
         index: 0,
         counts: Counts::default(),
         view: View::default(),
@@ -267,7 +277,12 @@ impl Run<'_> {
         let mut last: Option<View> = None;
         while self.substrate.now() < until && self.broken.is_none() {
             self.wait(self.next_poll.min(until));
-            if agreed(&self.view) {
+            let settled = if self.plan.one_log {
+                agreed(&self.view)
+            } else {
+                settled(&self.view)
+            };
+            if settled {
                 if last.as_ref() == Some(&self.view) {
                     return true;
                 }
@@ -314,17 +329,28 @@ impl Run<'_> {
         u64::MAX
     }
 
-    fn call(&mut self, now: u64, thread: u32, invocation: Invocation) {
+    fn call(&mut self, now: u64, thread: u32, mut invocation: Invocation) {
         let Ok(at) = self.free.binary_search(&thread) else {
             debug_assert!(false, "the generator chose a busy thread");
             return;
         };
         self.free.remove(at);
-        let node = self.plan.router.choose(thread, now);
+        let node = match invocation.node {
+            Some(node) => node,
+            None => self.plan.router.choose(thread, now),
+        };
+        if self.plan.sessions {
+            invocation
+                .session
+                .clone_from(&self.threads[thread as usize].session);
+        }
+        let seen = invocation.replaces.as_ref();
+        let seen = seen.map(|replaced| (self.seen.clone(), replaced.seen.clone()));
         let process = Process::Client(self.threads[thread as usize].process);
         self.record(Event {
             key: invocation.key.clone(),
             node: Some(self.names[usize::from(node)].clone()),
+            extra: seen.into_iter().collect(),
             ..Event::new(
                 0,
                 now,
@@ -363,6 +389,13 @@ impl Run<'_> {
         };
         if let Err(at) = self.free.binary_search(&thread) {
             self.free.insert(at, thread);
+        }
+        let state = &mut self.threads[thread as usize];
+        match completion.outcome {
+            // A new process is a new client.
+            Outcome::Info => state.session = None,
+            _ if completion.session.is_some() => state.session.clone_from(&completion.session),
+            _ => {}
         }
         let context = Context {
             now,
@@ -540,17 +573,30 @@ fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// Whether all replicas answer, follow the same leader and have logs of the same length.
+/// Whether all nodes answer and none has anything left to deliver or to fetch.
+fn settled(view: &View) -> bool {
+    !view.nodes.is_empty()
+        && view
+            .nodes
+            .iter()
+            .all(|n| n.role.is_some() && n.pending == 0)
+}
+
+/// Whether all replicas answer, follow the same leader and have logs of the same length. Those that
+/// have stopped for good are not waited for; gateways and the monitor hold nothing.
 fn agreed(view: &View) -> bool {
     let Some(leader) = view.leader() else {
         return false;
     };
+    let holds_nothing = |role: &str| matches!(role, "gateway" | "monitor");
     let length = view
         .nodes
         .iter()
         .find(|n| n.node == leader)
         .map(|n| n.last_index);
-    view.nodes
-        .iter()
-        .all(|n| n.role.is_some() && n.leader == Some(leader) && Some(n.last_index) == length)
+    view.nodes.iter().all(|n| match &n.role {
+        None => false,
+        Some(role) if holds_nothing(role) => true,
+        Some(_) => n.stopped || (n.leader == Some(leader) && Some(n.last_index) == length),
+    })
 }

@@ -76,6 +76,28 @@ pub struct NodeView {
     pub last_index: u64,
     /// Who it believes the leader is.
     pub leader: Option<Node>,
+    /// What it has still to deliver or to fetch, in modes without one leader: 0 when it has settled.
+    pub pending: u64,
+    /// The version of the storage format that it writes.
+    pub storage_version: u16,
+    /// Whether it has stopped replicating for good.
+    pub stopped: bool,
+}
+
+impl NodeView {
+    /// Of a node that did not answer.
+    pub fn silent(node: Node) -> Self {
+        Self {
+            node,
+            role: None,
+            epoch: 0,
+            last_index: 0,
+            leader: None,
+            pending: 0,
+            storage_version: 0,
+            stopped: false,
+        }
+    }
 }
 
 /// What is known of the cluster: one entry a node, ordered by number.

@@ -258,8 +258,7 @@ mod tests {
                 node,
                 role: role.map(str::to_owned),
                 epoch,
-                last_index: 0,
-                leader: None,
+                ..NodeView::silent(node)
             });
         View {
             nodes: nodes.collect(),

@@ -38,7 +38,7 @@ pub mod workload;
 
 pub use client::{Client, HttpClient, NullClient};
 pub use generator::{Context, Generator, Next};
-pub use operation::{Completion, Invocation, Witness};
+pub use operation::{Completion, Invocation, Quorum, Replaced, Witness};
 pub use route::{Policy, Router};
 pub use seed::substream;
 pub use workload::{FinalReads, Kind, ParameterError, Parameters, Workload, catalogue};

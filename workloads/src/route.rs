@@ -258,6 +258,8 @@ mod tests {
             }),
             error: None,
             leader_hint: hint,
+            session: None,
+            context: None,
         }
     }
 

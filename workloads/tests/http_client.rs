@@ -20,12 +20,7 @@ fn client(timeout: Duration) -> HttpClient {
 }
 
 fn invocation(f: F, key: Option<&str>, value: Value) -> Invocation {
-    Invocation {
-        f,
-        key: key.map(Value::str),
-        value,
-        local: false,
-    }
+    Invocation::new(f, key.map(Value::str), value)
 }
 
 fn write() -> Invocation {

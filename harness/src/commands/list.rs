@@ -4,7 +4,7 @@ use std::io::Write;
 
 use anyhow::Result;
 
-use crate::{exit, judge};
+use crate::{exit, judge, mode};
 
 /// Prints workloads, faults, checkers and modes.
 ///
@@ -13,16 +13,16 @@ use crate::{exit, judge};
 pub fn run() -> Result<u8> {
     let mut out = std::io::stdout().lock();
     writeln!(out, "modes (--mode)")?;
-    for (name, what) in MODES {
-        writeln!(out, "  {name:<22} {what}")?;
+    for mode in &mode::WORDS {
+        writeln!(out, "  {:<26} {}", mode.word, mode.description)?;
     }
     writeln!(out, "\nworkloads (--workload)")?;
     for entry in workloads::catalogue() {
-        writeln!(out, "  {:<22} {}", entry.name, entry.description)?;
+        writeln!(out, "  {:<26} {}", entry.name, entry.description)?;
     }
     writeln!(out, "\nfaults (--nemesis)")?;
     for (name, what) in nemesis::package::catalogue() {
-        writeln!(out, "  {name:<22} {what}")?;
+        writeln!(out, "  {name:<26} {what}")?;
     }
     writeln!(out, "\ncheckers (--checks)")?;
     for name in judge::checker_names() {
@@ -30,17 +30,3 @@ pub fn run() -> Result<u8> {
     }
     Ok(exit::VALID)
 }
-
-/// What `--mode` takes.
-const MODES: [(&str, &str); 4] = [
-    (
-        "async",
-        "single leader; acknowledges once the write is in its own log",
-    ),
-    (
-        "semi-sync, semi-sync(k)",
-        "single leader; waits for k followers",
-    ),
-    ("sync", "single leader; waits for every follower"),
-    ("raft", "consensus; linearizable reads by ReadIndex"),
-];

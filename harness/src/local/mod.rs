@@ -282,6 +282,8 @@ fn refused(invocation: &Invocation, why: &str) -> Completion {
         witness: None,
         error: Some(why.into()),
         leader_hint: None,
+        session: None,
+        context: None,
     }
 }
 

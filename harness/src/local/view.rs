@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nemesis::{Node, NodeView, View};
-use reference_cluster::core::{Role, Status};
+use reference_cluster::core::Status;
 use tokio::task::JoinSet;
 
 /// How long a node may take to answer.
@@ -41,24 +41,14 @@ fn describe(node: Node, status: Option<Status>) -> NodeView {
     match status {
         Some(status) => NodeView {
             node,
-            role: Some(
-                match status.role {
-                    Role::Leader => "leader",
-                    Role::Follower => "follower",
-                    Role::Candidate => "candidate",
-                }
-                .to_owned(),
-            ),
+            role: Some(status.role.name().to_owned()),
             epoch: status.epoch,
             last_index: status.last.index,
             leader: status.leader.map(|leader| leader.0),
+            pending: status.pending,
+            storage_version: status.storage_version,
+            stopped: status.stopped.is_some(),
         },
-        None => NodeView {
-            node,
-            role: None,
-            epoch: 0,
-            last_index: 0,
-            leader: None,
-        },
+        None => NodeView::silent(node),
     }
 }

@@ -90,7 +90,7 @@ impl Tally {
             ops.all.fail += counts.fail;
             ops.all.info += counts.info;
             ops.all.total += counts.total;
-            ops.by_f.insert(f_name(&f).to_owned(), counts);
+            ops.by_f.insert(f.name().to_owned(), counts);
         }
         let latency = self.latency_us.map(|h| Latency {
             p50: h.value_at_quantile(0.5) as f64 / 1e3,
@@ -107,18 +107,6 @@ pub(crate) fn new_histogram() -> Histogram<u64> {
         .expect("constant bounds and precision are in range");
     histogram.auto(true);
     histogram
-}
-
-/// The name of a function as histories write it.
-pub(crate) fn f_name(f: &F) -> &str {
-    match f {
-        F::Read => "read",
-        F::Write => "write",
-        F::Cas => "cas",
-        F::Append => "append",
-        F::Add => "add",
-        F::Other(name) => name,
-    }
 }
 
 #[cfg(test)]

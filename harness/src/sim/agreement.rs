@@ -69,6 +69,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
         }
         scene.agreement.compared += 1;
         match result.checker.as_str() {
+            _ if !truth.one_log => scene.agreement.compared -= 1,
             "lost-writes" => scene.lost_writes(result),
             "stale-reads" => scene.stale_reads(result),
             "split-brain" => scene.split_brain(result),

@@ -47,7 +47,7 @@ impl SimSubstrate {
         if let Some(open) = &self.open[thread as usize]
             && open.call == call
         {
-            let completion = translate::completion(&open.invocation, reply, node, &self.names);
+            let completion = translate::completion(&open.invocation, reply, &self.names);
             self.answer(thread, call, node, completion);
         }
     }

@@ -129,7 +129,10 @@ impl SimSubstrate {
             ready: VecDeque::new(),
             faults: BTreeMap::new(),
             effects: Vec::new(),
-            truth: Truth::default(),
+            truth: Truth {
+                one_log: options.config.one_log(),
+                ..Truth::default()
+            },
             options,
         };
         for node in 1..=sim.options.nodes {

@@ -226,7 +226,7 @@ impl SimSubstrate {
                     .discards
                     .push(truth::Discard { at, node, entries });
             }
-            Trace::SnapshotInstalled(_) => {}
+            Trace::SnapshotInstalled(_) | Trace::Stopped(_) | Trace::Remark(_) => {}
         }
     }
 
@@ -261,18 +261,15 @@ impl SimSubstrate {
                 {
                     Some(status) => NodeView {
                         node,
-                        role: Some(translate::role(status.role).to_owned()),
+                        role: Some(status.role.name().to_owned()),
                         epoch: status.epoch,
                         last_index: status.last.index,
                         leader: status.leader.map(|l| l.0),
+                        pending: status.pending,
+                        storage_version: status.storage_version,
+                        stopped: status.stopped.is_some(),
                     },
-                    None => NodeView {
-                        node,
-                        role: None,
-                        epoch: 0,
-                        last_index: 0,
-                        leader: None,
-                    },
+                    None => NodeView::silent(node),
                 }
             })
             .collect();

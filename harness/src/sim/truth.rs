@@ -60,6 +60,9 @@ pub struct Discard {
 /// Ground truth of one simulated run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Truth {
+    /// Whether the cluster has one log. Without one nothing is known of what was lost or stale: no
+    /// entries, no surviving log.
+    pub one_log: bool,
     /// All client operations, in the order invoked.
     pub calls: Vec<CallTruth>,
     /// Who was what, when.
@@ -368,6 +371,7 @@ mod tests {
     /// n1 makes entries 1 to 6; n2 goes on after 4, and n3 after n2's 7. n3's log survived.
     fn truth() -> Truth {
         let mut truth = Truth {
+            one_log: true,
             survived: at(3, 3, 9),
             ..Truth::default()
         };

@@ -3,7 +3,8 @@
 
 use checkers::{CheckResult, Kind, Verdict, check_all};
 use quorate::commands::sim::{SeedResult, seeds, simulate};
-use quorate::experiment::{Experiment, Lasting, On, set_mode};
+use quorate::experiment::{Experiment, Lasting, On};
+use quorate::mode;
 use quorate::sim::agreement::compare;
 use workloads::Kind as Workload;
 
@@ -14,7 +15,7 @@ fn experiment(mode: &str, workload: Workload) -> Experiment {
         workload,
         ..Experiment::default()
     };
-    set_mode(&mut experiment.target, mode).unwrap();
+    mode::set(&mut experiment.target, mode).unwrap();
     experiment.target.heartbeat_ms = 50;
     experiment.target.failover_timeout_ms = 300;
     experiment.limits.time = std::time::Duration::from_secs(6);

@@ -30,6 +30,7 @@ impl Cluster {
             epoch: 1,
             last_index: 0,
             leader: self.leader,
+            ..NodeView::silent(node)
         });
         View {
             nodes: nodes.collect(),

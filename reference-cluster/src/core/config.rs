@@ -1,9 +1,12 @@
 //! What can be configured of a cluster, and which values are possible.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
+
+pub use super::{leaderless::Leaderless, multi_leader::MultiLeader};
 
 /// How a cluster replicates. All nodes of a cluster are given the same.
 ///
@@ -23,6 +26,43 @@ pub struct Config {
     pub failover_requires_majority: bool,
     /// What keeps a cut-off leader from acknowledging (single-leader).
     pub fencing: Fencing,
+    /// How long semi-synchronous replication waits for its followers before it goes on
+    /// asynchronously until they have caught up, as `MySQL`'s `rpl_semi_sync_master_timeout`
+    /// does; milliseconds, 1 to 600 000; none: it waits for ever (single-leader).
+    pub semi_sync_timeout_ms: Option<u64>,
+    /// When a write is visible to reads at the leader (single-leader).
+    pub visibility: Visibility,
+    /// What makes somebody suspect the leader (single-leader).
+    pub detection: Detection,
+    /// How many consecutive writes of the monitor must fail; 1 to 1 000 (`detection: monitor`).
+    pub failed_writes: u32,
+    /// Who becomes the new leader (single-leader).
+    pub candidate: Candidate,
+    /// In which form the log is shipped (single-leader).
+    pub stream: Stream,
+    /// The version of the storage format that this node writes; 1 to 1 000. The one setting in
+    /// which nodes may differ, while a cluster is being upgraded.
+    pub storage_version: u16,
+    /// Nodes that hold only the keys with a prefix, e.g. `{5: user/}` (single-leader). They are
+    /// never promoted.
+    pub partial: BTreeMap<u16, String>,
+    /// How many members a cluster begins with, the others being spare (raft); none: all.
+    pub initial_members: Option<u16>,
+    /// Whether a candidate first asks whether it could win (raft).
+    pub pre_vote: bool,
+    /// Gateways in front of the replicas; 0 to 9. They are the nodes after the last replica.
+    pub gateways: u16,
+    /// How gateways spread reads.
+    pub gateway_reads: GatewayReads,
+    /// How many entries behind the newest known a replica may be for a gateway to read from it;
+    /// 0 to 1 000 000 (`gateway_reads: bounded-staleness`).
+    pub gateway_staleness: u64,
+    /// What concerns the multi-leader mode only.
+    pub multi_leader: MultiLeader,
+    /// What concerns the leaderless mode only.
+    pub leaderless: Leaderless,
+    /// Known mistakes, planted to see whether they are found.
+    pub bugs: BTreeSet<Bug>,
     /// Who answers reads that do not ask to be local.
     pub reads: Reads,
     /// When a node's journal is made durable.
@@ -54,6 +94,22 @@ impl Default for Config {
             failover: Failover::Automatic,
             failover_requires_majority: false,
             fencing: Fencing::None,
+            semi_sync_timeout_ms: None,
+            visibility: Visibility::AfterAck,
+            detection: Detection::Heartbeat,
+            failed_writes: 3,
+            candidate: Candidate::MostUpToDate,
+            stream: Stream::Logical,
+            storage_version: 1,
+            partial: BTreeMap::new(),
+            initial_members: None,
+            pre_vote: true,
+            gateways: 0,
+            gateway_reads: GatewayReads::RoundRobin,
+            gateway_staleness: 100,
+            multi_leader: MultiLeader::default(),
+            leaderless: Leaderless::default(),
+            bugs: BTreeSet::new(),
             reads: Reads::Leader,
             fsync: Fsync::Always,
             fsync_interval_ms: 1_000,
@@ -75,6 +131,10 @@ pub enum Mode {
     SingleLeader,
     /// Consensus; see [`crate::core::raft`].
     Raft,
+    /// Every node takes writes and passes them on; see [`crate::core::multi_leader`].
+    MultiLeader,
+    /// Quorums of reads and writes; see [`crate::core::leaderless`].
+    Leaderless,
 }
 
 /// When a leader acknowledges a write. Written `async`, `sync`, `semi-sync(2)`.
@@ -153,6 +213,131 @@ pub enum Fencing {
     Epoch,
 }
 
+/// When a write is visible to reads at the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Visibility {
+    /// Once it is acknowledged (`MySQL`'s `AFTER_SYNC`): nobody reads what a failover may take back,
+    /// but for what is acknowledged and lost.
+    AfterAck,
+    /// Once it is in the leader's journal, before followers hold it (`AFTER_COMMIT`): others may
+    /// read what then never was.
+    BeforeAck,
+}
+
+/// What makes somebody suspect the leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Detection {
+    /// Followers that do not hear from it.
+    Heartbeat,
+    /// A node of its own, after all replicas and gateways, that writes to the leader and counts
+    /// consecutive failures.
+    Monitor,
+}
+
+/// Who becomes the new leader.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Candidate {
+    /// The replica with the newest log among those that can be reached.
+    MostUpToDate,
+    /// The first, by number, of those that can be reached.
+    First,
+}
+
+/// In which form a leader ships its log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stream {
+    /// The operations, executed again by each replica: `MySQL`'s statement-based replication.
+    /// What is not deterministic makes replicas differ.
+    Statement,
+    /// The bytes of the storage format, `PostgreSQL`'s physical replication: a replica that writes
+    /// another version of the format must refuse.
+    Wal,
+    /// What changed, row by row, readable by every version: logical or row-based replication.
+    Logical,
+}
+
+/// How gateways spread reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GatewayReads {
+    /// To the leader, like writes.
+    Leader,
+    /// To all replicas in turn.
+    RoundRobin,
+    /// To the replica with the fewest requests under way.
+    LeastConnections,
+    /// In turn to those replicas that are not further behind than `gateway_staleness`.
+    BoundedStaleness,
+}
+
+/// Known mistakes of replicated stores, to be planted by name. Each is in the code of the mode that
+/// it concerns, and changes nothing elsewhere.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Bug {
+    /// Writes are acknowledged, and matched by followers, before they are synced (single-leader,
+    /// raft).
+    AcknowledgeBeforeFsync,
+    /// A node forgets its term and vote when its process ends (raft).
+    VoteForgotten,
+    /// The leader answers reads without asking a majority whether it still leads (raft).
+    ReadIndexWithoutQuorum,
+    /// A node that starts again drops the end of its log though it is committed (raft).
+    LogTruncatedBelowCommit,
+    /// A snapshot lacks one key (raft, single-leader).
+    SnapshotWithHole,
+    /// A duplicated message is applied twice (single-leader).
+    DuplicateAppliedTwice,
+    /// A leader of the same epoch is obeyed as if it were of a newer one, and promotions do not
+    /// raise the epoch above those of others (single-leader).
+    EpochNotCompared,
+    /// Half of the nodes count as a majority (single-leader with `failover_requires_majority`).
+    MajorityOffByOne,
+    /// A replica answers whatever the session has seen (single-leader with sessions).
+    SessionIgnored,
+    /// A compare-and-set is decided when it arrives, not when it is applied (single-leader).
+    CasDecidedEarly,
+    /// A hint is forgotten when it is first sent, not when it is acknowledged (leaderless).
+    HintDropped,
+    /// Tombstones are collected before all replicas have them (leaderless).
+    TombstoneResurrected,
+    /// Read repair writes what it read without comparing versions (leaderless).
+    ReadRepairOverwrites,
+    /// Merging counters adds them up, so that what arrives twice counts twice (multi-leader, crdt).
+    CounterMergedByAdding,
+    /// Of two writes with equal timestamps each replica keeps the one it got first
+    /// (multi-leader, lww).
+    TieKeepsOwn,
+    /// A change is forgotten when it is first sent to another leader (multi-leader).
+    ChangeSentOnce,
+}
+
+impl Bug {
+    /// All of them.
+    pub const ALL: [Self; 16] = [
+        Self::AcknowledgeBeforeFsync,
+        Self::VoteForgotten,
+        Self::ReadIndexWithoutQuorum,
+        Self::LogTruncatedBelowCommit,
+        Self::SnapshotWithHole,
+        Self::DuplicateAppliedTwice,
+        Self::EpochNotCompared,
+        Self::MajorityOffByOne,
+        Self::SessionIgnored,
+        Self::CasDecidedEarly,
+        Self::HintDropped,
+        Self::TombstoneResurrected,
+        Self::ReadRepairOverwrites,
+        Self::CounterMergedByAdding,
+        Self::TieKeepsOwn,
+        Self::ChangeSentOnce,
+    ];
+}
+
 /// Who answers reads that do not ask to be local.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -161,6 +346,11 @@ pub enum Reads {
     Leader,
     /// Any replica, from its own state (single-leader only).
     Any,
+    /// Any replica but the leader, from its own state (single-leader only).
+    Follower,
+    /// The leader, without asking anybody as long as its lease lasts: a majority has promised not
+    /// to elect another before (raft only).
+    Lease,
     /// The leader after confirming its leadership with a majority (raft only); what `leader`
     /// means there.
     ReadIndex,
@@ -206,7 +396,23 @@ fn within<T: Copy + PartialOrd + fmt::Display>(
 }
 
 impl Config {
-    /// Checks every field against its range and against the number of nodes.
+    /// How many nodes hold no data: the gateways, and the monitor if there is one.
+    pub fn auxiliaries(&self) -> usize {
+        let monitor = self.mode == Mode::SingleLeader && self.detection == Detection::Monitor;
+        usize::from(self.gateways) + usize::from(monitor)
+    }
+
+    /// Whether the cluster has one log, that of its leader.
+    pub fn one_log(&self) -> bool {
+        matches!(self.mode, Mode::SingleLeader | Mode::Raft)
+    }
+
+    /// Whether a mistake is planted.
+    pub fn has(&self, bug: Bug) -> bool {
+        self.bugs.contains(&bug)
+    }
+
+    /// Checks every field against its range and against the number of replicas.
     ///
     /// # Errors
     /// The first impossible value.
@@ -221,19 +427,25 @@ impl Config {
             );
         }
         match (self.mode, self.reads) {
-            (Mode::SingleLeader, Reads::ReadIndex | Reads::Local) => {
+            (Mode::SingleLeader, Reads::ReadIndex | Reads::Lease | Reads::Local) => {
                 return error(
                     "reads",
-                    "expected leader or any with mode single-leader".into(),
+                    "expected leader, any or follower with mode single-leader".into(),
                 );
             }
-            (Mode::Raft, Reads::Any) => {
+            (Mode::Raft, Reads::Any | Reads::Follower) => {
                 return error(
                     "reads",
-                    "expected read-index or local with mode raft".into(),
+                    "expected read-index, lease or local with mode raft".into(),
                 );
+            }
+            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Follower | Reads::Lease) => {
+                return error("mode", "is not built yet".into());
             }
             _ => {}
+        }
+        if self.auxiliaries() > 0 {
+            return error("gateways", "are not built yet".into());
         }
         within("fsync_interval_ms", self.fsync_interval_ms, 1, 60_000)?;
         within("heartbeat_ms", self.heartbeat_ms, 2, 60_000)?;

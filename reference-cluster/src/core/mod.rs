@@ -1,19 +1,26 @@
 //! Sans-I/O replicas: `(now, event) → effects`, in every replication mode, behind [`Replica`].
 
 pub mod config;
+pub mod gateway;
+pub mod leaderless;
+pub mod multi_leader;
 pub mod raft;
 pub mod single_leader;
 pub mod store;
 #[cfg(test)]
 mod testing;
 mod timing;
+pub mod versions;
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 pub use config::Config;
+pub use versions::VersionVector;
 
-/// Nanoseconds of the node's own monotonic clock. In simulation that clock may be offset and
-/// drift; no two nodes' times are comparable.
+/// Nanoseconds of the node's own clock: monotonic, and set by the wall clock when the node starts.
+/// Two nodes' times differ by the offset and drift of their clocks, so that nothing but
+/// last-write-wins, which is wrong by as much, should compare them.
 pub type Time = u64;
 
 /// A node, numbered from 1; displayed as `n1`, `n2`, …
@@ -52,16 +59,55 @@ pub enum Datum {
     List(Vec<Scalar>),
     /// Distinct elements, ordered.
     Set(std::collections::BTreeSet<Scalar>),
+    /// A sum.
+    Counter(i64),
+    /// Values by field.
+    Map(std::collections::BTreeMap<Scalar, Scalar>),
+    /// Values written concurrently to a register that nobody has resolved yet, ordered: only in
+    /// answers. With one element where there is no conflict.
+    Siblings(Vec<Scalar>),
 }
 
 /// What a client asks.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Request {
     /// The operation.
     pub op: Op,
     /// For reads: answer from this replica's own state whatever its role, knowing that it may be
     /// stale. Ignored by writes.
     pub local: bool,
+    /// What the client's own operations have shown it so far. A replica that has seen less waits
+    /// until it has caught up, or refuses. Modes without sessions ignore it.
+    pub session: Option<VersionVector>,
+    /// For writes: the versions that this one replaces, as a read gave them. Without one, a mode
+    /// that keeps siblings takes the write for concurrent with all that its replicas hold.
+    pub context: Option<VersionVector>,
+    /// How many replicas are to take part, in leaderless mode.
+    pub quorum: Quorum,
+}
+
+impl Request {
+    /// An operation with nothing else asked for.
+    pub fn new(op: Op) -> Self {
+        Self {
+            op,
+            local: false,
+            session: None,
+            context: None,
+            quorum: Quorum::default(),
+        }
+    }
+}
+
+/// N, R and W of one request (leaderless); what is absent is as configured.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Quorum {
+    /// How many replicas hold the key.
+    pub n: Option<u16>,
+    /// How many of them must answer a read.
+    pub r: Option<u16>,
+    /// How many of them must hold a write.
+    pub w: Option<u16>,
 }
 
 /// The operations of the store.
@@ -79,6 +125,53 @@ pub enum Op {
     Append(Arc<str>, Scalar),
     /// Add to a set.
     Add(Arc<str>, Scalar),
+    /// Add to a counter, which begins at 0.
+    Increment(Arc<str>, i64),
+    /// Insert the last into a text (a list), after the first of its elements that equals the
+    /// other; nil stands for the beginning.
+    Insert(Arc<str>, Scalar, Scalar),
+    /// Take an element out of a set or list, or a field out of a map.
+    Remove(Arc<str>, Scalar),
+    /// Set a field of a map.
+    Put(Arc<str>, Scalar, Scalar),
+    /// Forget the key.
+    Delete(Arc<str>),
+    /// Append to a list what the replica itself comes up with; answered by what it was.
+    Generate(Arc<str>, Function),
+    /// A digest of what this replica holds. Always answered locally.
+    Digest,
+    /// Of an operator or the nemesis.
+    Admin(Admin),
+}
+
+/// What a replica can come up with: the functions that make statements differ when they are
+/// executed again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Function {
+    /// The time of the executing node's clock.
+    Now,
+    /// A number drawn by the executing node.
+    Random,
+    /// One more than the executing node's own counter, which failed operations advance too.
+    AutoIncrement,
+    /// A row that a trigger of the executing node writes: how many it has written so far, by the
+    /// name of the node.
+    Trigger,
+}
+
+/// What an operator can ask of a node.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Admin {
+    /// Become the home of all keys that have that node as their home (multi-leader).
+    TakeHome(NodeId),
+    /// Let a node join (raft; asked of the leader).
+    AddMember(NodeId),
+    /// Let a node leave (raft; asked of the leader).
+    RemoveMember(NodeId),
+    /// Hand the leadership over (raft, single-leader; asked of the leader).
+    TransferLeadership(NodeId),
 }
 
 /// What a node thinks it is.
@@ -91,6 +184,26 @@ pub enum Role {
     Follower,
     /// Seeks to become leader.
     Candidate,
+    /// Takes reads and writes like all others (leaderless).
+    Peer,
+    /// Holds nothing; passes requests on to replicas.
+    Gateway,
+    /// Holds nothing; watches the leader and promotes another.
+    Monitor,
+}
+
+impl Role {
+    /// As it is written in histories and answers.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Leader => "leader",
+            Self::Follower => "follower",
+            Self::Candidate => "candidate",
+            Self::Peer => "peer",
+            Self::Gateway => "gateway",
+            Self::Monitor => "monitor",
+        }
+    }
 }
 
 /// Place of an entry in a replicated log. Two entries with the same position are the same entry,
@@ -118,20 +231,26 @@ pub struct Position {
 }
 
 /// The answer to a [`Request`].
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Reply {
     /// What came of it.
     pub result: Result<Answer, Refusal>,
+    /// The replica that answers, which is not the node asked where a gateway passed it on.
+    pub node: NodeId,
     /// The role of the node that answers: a witness for split brain.
     pub role: Role,
     /// Its epoch or term.
     pub epoch: u64,
-    /// The entry that a write made, or the newest entry that a read saw.
+    /// The entry that a write made, or the newest entry that a read saw; zero without a log.
     pub position: Position,
+    /// For the client's next requests: the session that this operation leaves.
+    pub session: Option<VersionVector>,
+    /// For a write that is to replace what this read showed, in modes that keep siblings.
+    pub context: Option<VersionVector>,
 }
 
 /// A request that took effect.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub enum Answer {
     /// A write, compare-and-set, append or add was done.
     Done,
@@ -139,10 +258,25 @@ pub enum Answer {
     Value(Option<Datum>),
     /// What all keys hold, ordered by key.
     All(Vec<(Arc<str>, Datum)>),
+    /// What was generated and appended.
+    Generated(Scalar),
+    /// What the replica holds, as a number.
+    Digest(StateDigest),
+}
+
+/// What a replica says of its state as a whole.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct StateDigest {
+    /// Equal digests of the same scope, equal states (but for chance).
+    pub digest: u64,
+    /// The prefix of the keys that it holds; empty: all.
+    pub scope: Arc<str>,
+    /// Why it no longer replicates, if so.
+    pub stopped: Option<Arc<str>>,
 }
 
 /// A request that was not, or not certainly, carried out.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, serde::Serialize, serde::Deserialize)]
 pub enum Refusal {
     /// Certainly not done: this node is not the leader.
     #[error("not the leader{}", .leader.map(|l| format!(", try n{}", l.0)).unwrap_or_default())]
@@ -158,13 +292,16 @@ pub enum Refusal {
     },
     /// Certainly not done: the key holds another kind of datum.
     #[error("the key holds a {0}")]
-    WrongKind(&'static str),
+    WrongKind(Cow<'static, str>),
+    /// Certainly not done: this mode, or this kind of node, has no such operation.
+    #[error("{0}")]
+    Unsupported(Cow<'static, str>),
     /// Certainly not done, for another reason.
     #[error("{0}")]
-    Unavailable(&'static str),
+    Unavailable(Cow<'static, str>),
     /// Nobody knows: e.g. leadership was lost after the entry was appended.
     #[error("outcome unknown: {0}")]
-    Indeterminate(&'static str),
+    Indeterminate(Cow<'static, str>),
 }
 
 /// A message between replicas; each mode has its own, and ignores another's.
@@ -174,6 +311,12 @@ pub enum Message {
     SingleLeader(single_leader::Message),
     /// Of the Raft mode.
     Raft(raft::Message),
+    /// Of the multi-leader mode.
+    MultiLeader(multi_leader::Message),
+    /// Of the leaderless mode.
+    Leaderless(leaderless::Message),
+    /// Between gateways or monitors and replicas of any mode.
+    Gateway(gateway::Message),
 }
 
 /// A record of the journal; each mode has its own, and ignores another's.
@@ -183,6 +326,10 @@ pub enum Record {
     SingleLeader(single_leader::Record),
     /// Of the Raft mode. Boxed, for it is far larger than the other.
     Raft(Box<raft::Record>),
+    /// Of the multi-leader mode.
+    MultiLeader(Box<multi_leader::Record>),
+    /// Of the leaderless mode.
+    Leaderless(Box<leaderless::Record>),
 }
 
 /// What happens to a replica.
@@ -251,6 +398,10 @@ pub enum Trace {
     },
     /// The whole state was replaced by a leader's snapshot up to this entry.
     SnapshotInstalled(Position),
+    /// The node no longer replicates; why.
+    Stopped(Arc<str>),
+    /// Something worth a line in the log, and counting: e.g. `semi-sync fell back to async`.
+    Remark(&'static str),
 }
 
 /// What a node says of itself, for operators, role selectors and the live display.
@@ -270,6 +421,17 @@ pub struct Status {
     pub applied: u64,
     /// Acknowledged or not, entries thrown away as divergent since the process started.
     pub discarded: u64,
+    /// What this node knows that it has still to deliver to others or to fetch from them: 0 on all
+    /// nodes means that the cluster has settled. Modes with one leader are judged by their logs
+    /// instead and leave it 0.
+    #[serde(default)]
+    pub pending: u64,
+    /// The version of the storage format that it writes.
+    #[serde(default)]
+    pub storage_version: u16,
+    /// Why it no longer replicates, if so.
+    #[serde(default)]
+    pub stopped: Option<Arc<str>>,
 }
 
 /// A replica of the store in some replication mode.
@@ -296,7 +458,8 @@ pub trait Replica: Send {
 
 /// Starts a replica, for the first time or again.
 ///
-/// `nodes` are all members, this one included, in ascending order; all are given the same.
+/// `nodes` are all nodes, this one included, in ascending order; all are given the same. The last
+/// [`Config::auxiliaries`] of them hold no data: gateways, then the monitor if there is one.
 /// `recovered` are the records of the journal that survived, in order. `seed` is the node's own;
 /// two replicas given the same arguments and the same events do the same. The configuration must
 /// have passed [`Config::validate`].
@@ -309,12 +472,27 @@ pub fn start(
     recovered: Vec<Record>,
     effects: &mut Vec<Effect>,
 ) -> Box<dyn Replica> {
-    match config.mode {
+    let replicas = nodes.len().saturating_sub(config.auxiliaries());
+    if let Some(which) = nodes.iter().skip(replicas).position(|node| *node == id) {
+        return gateway::start(config, id, &nodes[..replicas], which, seed, now);
+    }
+    let nodes = &nodes[..replicas];
+    let replica: Box<dyn Replica> = match config.mode {
         config::Mode::SingleLeader => Box::new(single_leader::SingleLeader::start(
             config, id, nodes, seed, now, recovered, effects,
         )),
         config::Mode::Raft => Box::new(raft::Raft::start(
             config, id, nodes, seed, now, recovered, effects,
         )),
+        config::Mode::MultiLeader => {
+            multi_leader::start(config, id, nodes, seed, now, recovered, effects)
+        }
+        config::Mode::Leaderless => {
+            leaderless::start(config, id, nodes, seed, now, recovered, effects)
+        }
+    };
+    if config.auxiliaries() == 0 {
+        return replica;
     }
+    Box::new(gateway::Served::new(replica))
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Datum, Op, Refusal, Scalar};
+use super::{Answer, Datum, Op, Refusal, Scalar, StateDigest};
 
 /// What all keys hold. Deterministic: the same operations in the same order give equal states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,12 +16,15 @@ pub struct Store {
 }
 
 impl Datum {
-    /// `register`, `list` or `set`.
+    /// `register`, `list`, …
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Register(_) => "register",
             Self::List(_) => "list",
             Self::Set(_) => "set",
+            Self::Counter(_) => "counter",
+            Self::Map(_) => "map",
+            Self::Siblings(_) => "register with siblings",
         }
     }
 }
@@ -29,7 +32,25 @@ impl Datum {
 impl Op {
     /// Whether it changes nothing.
     pub fn is_read(&self) -> bool {
-        matches!(self, Self::Read(_) | Self::ReadAll)
+        matches!(self, Self::Read(_) | Self::ReadAll | Self::Digest)
+    }
+
+    /// The key it is about, where it is about one.
+    pub fn key(&self) -> Option<&Arc<str>> {
+        match self {
+            Self::ReadAll | Self::Digest | Self::Admin(_) => None,
+            Self::Read(key)
+            | Self::Write(key, _)
+            | Self::Cas(key, _, _)
+            | Self::Append(key, _)
+            | Self::Add(key, _)
+            | Self::Increment(key, _)
+            | Self::Insert(key, _, _)
+            | Self::Remove(key, _)
+            | Self::Put(key, _, _)
+            | Self::Delete(key)
+            | Self::Generate(key, _) => Some(key),
+        }
     }
 }
 
@@ -37,13 +58,14 @@ impl Store {
     /// Carries out an operation, wholly or not at all.
     ///
     /// # Errors
-    /// [`Refusal::CasMismatch`] or [`Refusal::WrongKind`]; the state is then unchanged.
+    /// [`Refusal::CasMismatch`], [`Refusal::WrongKind`] or, for what is not a matter of the state
+    /// alone, [`Refusal::Unsupported`]; the state is then unchanged.
     pub fn apply(&mut self, op: &Op) -> Result<Answer, Refusal> {
         match op {
-            Op::Read(_) | Op::ReadAll => return Ok(self.read(op)),
+            Op::Read(_) | Op::ReadAll | Op::Digest => return Ok(self.read(op)),
             Op::Write(key, value) => match self.keys.get_mut(key) {
                 Some(Datum::Register(register)) => *register = value.clone(),
-                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
                 None => self.insert(key, Datum::Register(value.clone())),
             },
             Op::Cas(key, old, new) => match self.keys.get_mut(key) {
@@ -53,7 +75,7 @@ impl Store {
                         actual: register.clone(),
                     });
                 }
-                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
                 None if *old == Scalar::Nil => self.insert(key, Datum::Register(new.clone())),
                 None => {
                     return Err(Refusal::CasMismatch {
@@ -63,16 +85,57 @@ impl Store {
             },
             Op::Append(key, value) => match self.keys.get_mut(key) {
                 Some(Datum::List(list)) => list.push(value.clone()),
-                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
                 None => self.insert(key, Datum::List(vec![value.clone()])),
             },
             Op::Add(key, value) => match self.keys.get_mut(key) {
                 Some(Datum::Set(set)) => {
                     set.insert(value.clone());
                 }
-                Some(other) => return Err(Refusal::WrongKind(other.kind())),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
                 None => self.insert(key, Datum::Set([value.clone()].into())),
             },
+            Op::Increment(key, amount) => match self.keys.get_mut(key) {
+                Some(Datum::Counter(sum)) => *sum = sum.wrapping_add(*amount),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
+                None => self.insert(key, Datum::Counter(*amount)),
+            },
+            Op::Insert(key, after, value) => match self.keys.get_mut(key) {
+                Some(Datum::List(list)) => {
+                    let place = match after {
+                        Scalar::Nil => 0,
+                        // What it was to follow may have been removed meanwhile: then the end.
+                        _ => list
+                            .iter()
+                            .position(|element| element == after)
+                            .map_or(list.len(), |place| place + 1),
+                    };
+                    list.insert(place, value.clone());
+                }
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
+                None => self.insert(key, Datum::List(vec![value.clone()])),
+            },
+            Op::Remove(key, value) => match self.keys.get_mut(key) {
+                Some(Datum::List(list)) => list.retain(|element| element != value),
+                Some(Datum::Set(set)) => drop(set.remove(value)),
+                Some(Datum::Map(map)) => drop(map.remove(value)),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
+                None => {}
+            },
+            Op::Put(key, field, value) => match self.keys.get_mut(key) {
+                Some(Datum::Map(map)) => drop(map.insert(field.clone(), value.clone())),
+                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
+                None => {
+                    let map = [(field.clone(), value.clone())];
+                    self.insert(key, Datum::Map(map.into()));
+                }
+            },
+            Op::Delete(key) => drop(self.keys.remove(key)),
+            Op::Generate(..) | Op::Admin(_) => {
+                return Err(Refusal::Unsupported(
+                    "this mode has no such operation".into(),
+                ));
+            }
         }
         Ok(Answer::Done)
     }
@@ -87,6 +150,11 @@ impl Store {
                     .map(|(key, datum)| (key.clone(), datum.clone()))
                     .collect(),
             ),
+            Op::Digest => Answer::Digest(StateDigest {
+                digest: self.digest(),
+                scope: "".into(),
+                stopped: None,
+            }),
             _ => Answer::Done,
         }
     }
@@ -140,7 +208,7 @@ mod tests {
             (Op::Append(r.clone(), int(9)), "register"),
             (Op::Add(l, int(9)), "list"),
         ] {
-            assert_eq!(store.apply(&op), Err(Refusal::WrongKind(kind)));
+            assert_eq!(store.apply(&op), Err(Refusal::WrongKind(kind.into())));
         }
         assert_eq!(store, before);
     }

@@ -244,7 +244,16 @@ impl World {
     pub fn ask_with(&mut self, node: NodeId, op: Op, local: bool) -> RequestId {
         let id = RequestId(self.asked.len() as u64 + 1);
         self.asked.insert(id, op.clone());
-        self.deliver(node, Event::Request(id, Request { op, local }));
+        self.deliver(
+            node,
+            Event::Request(
+                id,
+                Request {
+                    local,
+                    ..Request::new(op)
+                },
+            ),
+        );
         id
     }
 

@@ -142,7 +142,13 @@ impl App {
         let (sender, reply) = oneshot::channel();
         if self
             .inputs
-            .try_send(Input::Request(Request { op, local }, sender))
+            .try_send(Input::Request(
+                Request {
+                    local,
+                    ..Request::new(op)
+                },
+                sender,
+            ))
             .is_err()
         {
             count("unavailable");

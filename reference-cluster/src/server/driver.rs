@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::Sender as DiskSender;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
@@ -36,8 +36,10 @@ pub(super) enum Input {
 /// The replica and all that it acts upon.
 pub(super) struct Driver {
     replica: Box<dyn Replica>,
-    /// When the node's clock was 0.
+    /// When the driver started, and what the node's clock showed then: the wall clock's time, by
+    /// which last-write-wins tells writes apart.
     epoch: Instant,
+    anchor: Time,
     effects: Vec<Effect>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Reply>>,
     requests: u64,
@@ -61,12 +63,14 @@ impl Driver {
         let NodeOptions {
             config, id, seed, ..
         } = options;
-        let replica = start(config, *id, &nodes, *seed, 0, recovered, &mut effects);
+        let anchor = wall_clock();
         let epoch = Instant::now();
+        let replica = start(config, *id, &nodes, *seed, anchor, recovered, &mut effects);
         let (waiting, requests) = (BTreeMap::new(), 0);
         Self {
             replica,
             epoch,
+            anchor,
             effects,
             waiting,
             requests,
@@ -105,13 +109,14 @@ impl Driver {
     }
 
     fn now(&self) -> Time {
-        self.epoch.elapsed().as_nanos() as Time
+        self.anchor + self.epoch.elapsed().as_nanos() as Time
     }
 
     /// When the replica's deadline is, or a while hence if that is never.
     fn wake(&self) -> Instant {
         let latest = self.now() + SLEEP_MAX.as_nanos() as Time;
-        self.epoch + Duration::from_nanos(self.replica.deadline().min(latest))
+        let deadline = self.replica.deadline().min(latest);
+        self.epoch + Duration::from_nanos(deadline.saturating_sub(self.anchor))
     }
 
     fn take(&mut self, input: Input) {
@@ -164,6 +169,16 @@ impl Driver {
     }
 }
 
+/// Nanoseconds since 1970.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place where the wall clock comes in"
+)]
+fn wall_clock() -> Time {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| since.as_nanos() as Time)
+}
+
 /// Writes to the log what an operator wants to know.
 fn tell(trace: &Trace) {
     match trace {
@@ -187,6 +202,8 @@ fn tell(trace: &Trace) {
                 "installed a snapshot"
             );
         }
+        Trace::Stopped(why) => tracing::error!(%why, "replication stopped"),
+        Trace::Remark(what) => tracing::info!("{what}"),
         Trace::Created { .. } => {}
     }
 }

@@ -10,7 +10,6 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::metrics::role_name;
 use crate::core::{Answer, Datum, NodeId, Refusal, Reply, Scalar};
 
 /// A scalar as clients write it.
@@ -77,6 +76,13 @@ fn datum(datum: &Datum) -> Value {
         Datum::Register(value) => scalar(value),
         Datum::List(items) => items.iter().map(scalar).collect(),
         Datum::Set(items) => items.iter().map(scalar).collect(),
+        Datum::Counter(sum) => (*sum).into(),
+        // Fields are not all text: pairs.
+        Datum::Map(map) => map
+            .iter()
+            .map(|(f, v)| json!([scalar(f), scalar(v)]))
+            .collect(),
+        Datum::Siblings(values) => values.iter().map(scalar).collect(),
     }
 }
 
@@ -109,6 +115,7 @@ pub(super) fn code(reply: &Reply) -> &'static str {
         Err(Refusal::NotLeader { .. }) => "not-leader",
         Err(Refusal::CasMismatch { .. }) => "cas-mismatch",
         Err(Refusal::WrongKind(_)) => "wrong-kind",
+        Err(Refusal::Unsupported(_)) => "unsupported",
         Err(Refusal::Unavailable(_)) => "unavailable",
         Err(Refusal::Indeterminate(_)) => "indeterminate",
     }
@@ -119,7 +126,7 @@ pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
     put("node", format!("n{}", node.0).into());
-    put("role", role_name(reply.role).into());
+    put("role", reply.role.name().into());
     put("epoch", reply.epoch.into());
     put("position", reply.position.index.into());
     let status = match &reply.result {
@@ -132,6 +139,14 @@ pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
             let entries: BTreeMap<&Arc<str>, Value> =
                 all.iter().map(|(key, value)| (key, datum(value))).collect();
             put("entries", json!(entries));
+            StatusCode::OK
+        }
+        Ok(Answer::Generated(value)) => {
+            put("value", scalar(value));
+            StatusCode::OK
+        }
+        Ok(Answer::Digest(digest)) => {
+            put("digest", json!(digest));
             StatusCode::OK
         }
         Err(refusal) => {
@@ -151,6 +166,7 @@ pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
                     StatusCode::CONFLICT
                 }
                 Refusal::WrongKind(_) => StatusCode::CONFLICT,
+                Refusal::Unsupported(_) => StatusCode::NOT_IMPLEMENTED,
                 Refusal::Unavailable(_) => StatusCode::SERVICE_UNAVAILABLE,
                 Refusal::Indeterminate(_) => StatusCode::GATEWAY_TIMEOUT,
             }

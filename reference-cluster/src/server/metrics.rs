@@ -111,9 +111,7 @@ impl Metrics {
     /// All of it as text, gauges after this status.
     pub fn render(&self, status: &Status) -> Result<String, fmt::Error> {
         for role in [Role::Leader, Role::Follower, Role::Candidate] {
-            let label = RoleLabel {
-                role: role_name(role),
-            };
+            let label = RoleLabel { role: role.name() };
             self.role
                 .get_or_create(&label)
                 .set(i64::from(role == status.role));
@@ -125,14 +123,5 @@ impl Metrics {
         let mut text = String::new();
         encode(&mut text, &self.registry)?;
         Ok(text)
-    }
-}
-
-/// `leader`, `follower` or `candidate`.
-pub(super) fn role_name(role: Role) -> &'static str {
-    match role {
-        Role::Leader => "leader",
-        Role::Follower => "follower",
-        Role::Candidate => "candidate",
     }
 }

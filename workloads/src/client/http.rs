@@ -103,7 +103,7 @@ impl HttpClient {
                     Some(json!({ "old": old, "new": new })),
                 )
             }
-            F::Other(_) => return Err("unknown-function"),
+            _ => return Err("unknown-function"),
         };
         if invocation.key.is_none() && body.is_some() {
             return Err("no-key");
@@ -187,6 +187,8 @@ fn answered(invocation: &Invocation, status: StatusCode, body: &[u8]) -> Complet
             witness: Some(witness),
             error: None,
             leader_hint: None,
+            session: None,
+            context: None,
         };
     }
     let said = answer.as_ref().and_then(|answer| {
@@ -212,6 +214,8 @@ fn answered(invocation: &Invocation, status: StatusCode, body: &[u8]) -> Complet
         witness: answer.as_ref().and_then(Answer::witness),
         error: Some(code),
         leader_hint: answer.and_then(|answer| parse_node(&answer.leader?)),
+        session: None,
+        context: None,
     }
 }
 
@@ -263,5 +267,7 @@ fn unanswered(invocation: &Invocation, outcome: Outcome, code: &str) -> Completi
         witness: None,
         error: Some(code.into()),
         leader_hint: None,
+        session: None,
+        context: None,
     }
 }

@@ -17,6 +17,8 @@ impl Client for NullClient {
             witness: None,
             error: None,
             leader_hint: None,
+            session: None,
+            context: None,
         }
     }
 }

@@ -43,12 +43,7 @@ impl Generator for Count {
 }
 
 fn invocation(tag: i64, number: i64) -> Invocation {
-    Invocation {
-        f: F::Write,
-        key: Some(Value::Int(tag)),
-        value: Value::Int(number),
-        local: false,
-    }
+    Invocation::new(F::Write, Some(Value::Int(tag)), Value::Int(number))
 }
 
 fn ok() -> Completion {
@@ -58,6 +53,8 @@ fn ok() -> Completion {
         witness: None,
         error: None,
         leader_hint: None,
+        session: None,
+        context: None,
     }
 }
 

@@ -89,12 +89,7 @@ impl Generator for FinalReads {
         let Some(pending) = self.waiting.pop_front() else {
             return Next::Exhausted;
         };
-        let invocation = Invocation {
-            f: F::Read,
-            key: Some(pending.key.clone()),
-            value: Value::Nil,
-            local: false,
-        };
+        let invocation = Invocation::new(F::Read, Some(pending.key.clone()), Value::Nil);
         self.turn = thread.saturating_add(1);
         self.under_way.insert(thread, pending);
         Next::Op { thread, invocation }

@@ -16,6 +16,8 @@ fn completion(outcome: Outcome, value: Value) -> Completion {
         witness: None,
         error: None,
         leader_hint: None,
+        session: None,
+        context: None,
     }
 }
 

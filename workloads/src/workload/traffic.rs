@@ -42,10 +42,8 @@ impl Traffic {
 
     fn read(&self, key: Value) -> Invocation {
         Invocation {
-            f: F::Read,
-            key: Some(key),
-            value: Value::Nil,
             local: self.local_reads,
+            ..Invocation::new(F::Read, Some(key), Value::Nil)
         }
     }
 
@@ -90,12 +88,7 @@ impl Generator for Traffic {
             (Kind::Set, _) => (F::Add, fresh),
             (Kind::Append, _) => (F::Append, fresh),
         };
-        let invocation = Invocation {
-            f,
-            key: Some(pool.write(place)),
-            value,
-            local: false,
-        };
+        let invocation = Invocation::new(f, Some(pool.write(place)), value);
         Next::Op { thread, invocation }
     }
 

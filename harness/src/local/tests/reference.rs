@@ -111,10 +111,8 @@ impl Run {
 
     fn call(&mut self, node: Node, f: F, value: Value, local: bool) -> Completion {
         let invocation = Invocation {
-            f,
-            key: Some(Value::str("k")),
-            value,
             local,
+            ..Invocation::new(f, Some(Value::str("k")), value)
         };
         self.substrate.call(0, node, &invocation);
         match self.next() {

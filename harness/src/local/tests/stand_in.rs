@@ -73,12 +73,7 @@ pub(super) fn owner_arguments(run_dir: &Path) -> Vec<OsString> {
 
 /// Reads everything, which a stand-in answers with nothing.
 pub(super) fn ping() -> Invocation {
-    Invocation {
-        f: F::Read,
-        key: None,
-        value: Value::Nil,
-        local: false,
-    }
+    Invocation::new(F::Read, None, Value::Nil)
 }
 
 pub(super) fn program() -> Program {
@@ -129,6 +124,9 @@ fn node() {
         },
         applied: 42,
         discarded: 0,
+        pending: 0,
+        storage_version: 1,
+        stopped: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -8,7 +8,6 @@ use super::evidence::Op;
 use super::roles::{nice_step, r};
 use super::series::label;
 use crate::report::FaultRecord;
-use crate::report::tally::f_name;
 use crate::report::text::{clip, millis, plain, seconds};
 
 const WIDTH: f64 = 1024.0;
@@ -237,7 +236,7 @@ fn place<'a>(op: &'a Op, scale: &Scale) -> Bar<'a> {
 /// `append k7 41 → n3 e2`, `read k7 → [1 2 41] n3 e2`.
 fn label_of(op: &Op) -> String {
     let invoke = &op.invoke;
-    let mut text = f_name(&invoke.f).to_owned();
+    let mut text = invoke.f.name().to_owned();
     if let Some(key) = &invoke.key {
         text = format!("{text} {key}");
     }
@@ -323,7 +322,7 @@ fn hover(op: &Op) -> String {
 }
 
 fn argument(invoke: &Event) -> String {
-    let mut text = f_name(&invoke.f).to_owned();
+    let mut text = invoke.f.name().to_owned();
     if let Some(key) = &invoke.key {
         text = format!("{text} {key}");
     }

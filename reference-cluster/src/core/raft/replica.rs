@@ -183,9 +183,12 @@ impl Raft {
             id,
             Reply {
                 result,
+                node: self.id,
                 role,
                 epoch,
                 position,
+                session: None,
+                context: None,
             },
         ));
     }
@@ -194,7 +197,7 @@ impl Raft {
         let here = self.engine.store().position(self.applied);
         let reads = request.op.is_read();
         if self.halted {
-            let refusal = Refusal::Unavailable("the log contradicts the leader's: halted");
+            let refusal = Refusal::Unavailable("the log contradicts the leader's: halted".into());
             self.reply(id, Err(refusal), here, effects);
         } else if reads && (request.local || self.config.reads == ReadPolicy::Local) {
             self.reply(id, Ok(self.store.read(&request.op)), here, effects);
@@ -214,7 +217,7 @@ impl Raft {
             .map_err(|_| ())
             .and_then(|data| self.engine.propose(context, data).map_err(|_| ()));
         if proposed.is_err() {
-            let refusal = Refusal::Unavailable("the leader takes no more writes for now");
+            let refusal = Refusal::Unavailable("the leader takes no more writes for now".into());
             return self.reply(id, Err(refusal), here, effects);
         }
         self.led = Some(self.engine.raft.term);
@@ -549,11 +552,13 @@ impl Raft {
         self.led = leads;
         let here = self.engine.store().position(self.applied);
         for (_, id) in std::mem::take(&mut self.writes) {
-            let refusal = Refusal::Indeterminate("leadership was lost before it was committed");
+            let refusal =
+                Refusal::Indeterminate("leadership was lost before it was committed".into());
             self.reply(id, Err(refusal), here, effects);
         }
         for id in self.reads.drain() {
-            let refusal = Refusal::Unavailable("leadership was lost before it was confirmed");
+            let refusal =
+                Refusal::Unavailable("leadership was lost before it was confirmed".into());
             self.reply(id, Err(refusal), here, effects);
         }
     }
@@ -591,6 +596,9 @@ impl Replica for Raft {
             last: log.position(log.last()),
             applied: self.applied,
             discarded: self.discarded,
+            pending: 0,
+            storage_version: self.config.storage_version,
+            stopped: None,
         }
     }
 

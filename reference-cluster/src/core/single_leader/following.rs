@@ -58,7 +58,7 @@ impl SingleLeader {
             let position = self.log.last();
             for (_, request) in leading.pending {
                 let refusal =
-                    Refusal::Indeterminate("leadership was lost before it was acknowledged");
+                    Refusal::Indeterminate("leadership was lost before it was acknowledged".into());
                 self.reply(request, Err(refusal), position, effects);
             }
         }

@@ -187,14 +187,16 @@ fn size(op: &Op) -> usize {
         Scalar::Text(text) => text.len() + 8,
         _ => 12,
     };
-    32 + match op {
-        Op::ReadAll => 0,
-        Op::Read(key) => key.len(),
-        Op::Write(key, value) | Op::Append(key, value) | Op::Add(key, value) => {
-            key.len() + scalar(value)
+    let key = op.key().map_or(0, |key| key.len());
+    32 + key
+        + match op {
+            Op::Write(_, value)
+            | Op::Append(_, value)
+            | Op::Add(_, value)
+            | Op::Remove(_, value) => scalar(value),
+            Op::Cas(_, a, b) | Op::Insert(_, a, b) | Op::Put(_, a, b) => scalar(a) + scalar(b),
+            _ => 0,
         }
-        Op::Cas(key, old, new) => key.len() + scalar(old) + scalar(new),
-    }
 }
 
 #[cfg(test)]

@@ -263,9 +263,12 @@ impl SingleLeader {
             id,
             Reply {
                 result,
+                node: self.id,
                 role,
                 epoch,
                 position,
+                session: None,
+                context: None,
             },
         ));
     }
@@ -297,7 +300,7 @@ impl SingleLeader {
         let refusal = match &self.part {
             _ if here => None,
             Part::Leader(leading) if self.fenced(leading, now) => Some(Refusal::Unavailable(
-                "the leader has lost contact with the majority",
+                "the leader has lost contact with the majority".into(),
             )),
             Part::Leader(_) => None,
             _ => Some(Refusal::NotLeader {
@@ -434,6 +437,9 @@ impl Replica for SingleLeader {
             last: self.log.last(),
             applied: self.applied,
             discarded: self.discarded,
+            pending: 0,
+            storage_version: self.config.storage_version,
+            stopped: None,
         }
     }
 
