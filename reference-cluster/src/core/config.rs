@@ -439,10 +439,18 @@ impl Config {
                     "expected read-index, lease or local with mode raft".into(),
                 );
             }
-            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Follower | Reads::Lease) => {
+            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Follower) => {
                 return error("mode", "is not built yet".into());
             }
             _ => {}
+        }
+        if let Some(members) = self.initial_members
+            && (members == 0 || usize::from(members) > nodes)
+        {
+            return error(
+                "initial_members",
+                format!("expected 1 to {nodes}, the number of nodes, not {members}"),
+            );
         }
         if self.auxiliaries() > 0 {
             return error("gateways", "are not built yet".into());
@@ -517,6 +525,17 @@ mod tests {
             }),
             Err("reads")
         );
+        let members = |count| {
+            field(Config {
+                mode: Mode::Raft,
+                reads: Reads::Lease,
+                initial_members: Some(count),
+                ..Config::default()
+            })
+        };
+        assert_eq!(members(0), Err("initial_members"));
+        assert_eq!((members(1), members(5)), (Ok(()), Ok(())));
+        assert_eq!(members(6), Err("initial_members"));
     }
 
     #[test]
