@@ -1,6 +1,10 @@
 //! Faults in the simulation: carried out, then proven by probes and by what processes do.
 
+use std::collections::{BTreeMap, VecDeque};
+
 use nemesis::{Action, Link, Node, Proof};
+use rand::Rng;
+use reference_cluster::core::NodeId;
 
 use super::errand::Errand;
 use super::{Event, Happening, Happens, SimSubstrate};
@@ -115,9 +119,32 @@ impl SimSubstrate {
     fn resume(&mut self, node: Node) {
         let this = self.node(node);
         this.paused = this.paused.saturating_sub(1);
-        if this.paused == 0 {
-            for event in std::mem::take(&mut this.backlog) {
-                self.deliver(node, event);
+        if this.paused > 0 {
+            return;
+        }
+        // What waited in the sockets of different connections is read in any order, and in the
+        // order sent only within each.
+        let mut waiting: BTreeMap<NodeId, VecDeque<Event>> = BTreeMap::new();
+        for event in std::mem::take(&mut this.backlog) {
+            let from = match &event {
+                Event::Message(from, _) => *from,
+                Event::Request(..) => NodeId(0),
+                // The node's own disk and clock come first.
+                Event::Synced(_) | Event::Wake => {
+                    self.deliver(node, event);
+                    continue;
+                }
+            };
+            waiting.entry(from).or_default().push_back(event);
+        }
+        while !waiting.is_empty() {
+            let which = self.rng.random_range(0..waiting.len());
+            let Some(from) = waiting.keys().nth(which).copied() else {
+                break;
+            };
+            match waiting.get_mut(&from).and_then(VecDeque::pop_front) {
+                Some(event) => self.deliver(node, event),
+                None => drop(waiting.remove(&from)),
             }
         }
     }

@@ -116,6 +116,56 @@ fn an_upgraded_node_keeps_its_data_and_its_version() {
 }
 
 #[test]
+fn members_of_raft_come_and_go_whoever_leads() {
+    let mut sim = start(raft(), 5);
+    let leader = sim.view().leader().unwrap();
+    let follower = leader % 5 + 1;
+    // Asked of one that does not lead: it says who does.
+    let remove = Action::Admin(follower, Command::RemoveMember(leader));
+    let left = format!("n{leader} left");
+    seen(&inject(&mut sim, 1, &remove), &left);
+    pass(&mut sim, 3 * SECOND);
+    let gone = &sim.view().nodes[usize::from(leader) - 1];
+    assert!(gone.stopped && gone.leader.is_none(), "{gone:?}");
+    let successor = sim.view().leader().unwrap();
+    assert_ne!(successor, leader);
+    write(&mut sim, successor, 1);
+    seen(&heal(&mut sim, 1), &format!("n{leader} joined"));
+    pass(&mut sim, 3 * SECOND);
+    assert!(sim.view().nodes.iter().all(|node| !node.stopped));
+
+    let to = sim.view().leader().unwrap() % 5 + 1;
+    let transfer = Action::Admin(1, Command::TransferLeadership(to));
+    seen(&inject(&mut sim, 2, &transfer), &format!("n{to} leads"));
+    assert_eq!(sim.view().leader(), Some(to));
+    seen(&heal(&mut sim, 2), "stays as it is");
+}
+
+#[test]
+fn a_spare_takes_the_place_of_a_member() {
+    let config = Config {
+        initial_members: Some(3),
+        ..raft()
+    };
+    let mut sim = start(config, 4);
+    assert!(sim.view().nodes[3].stopped);
+    let replace = Action::Admin(1, Command::ReplaceMember(2, 4));
+    seen(&inject(&mut sim, 1, &replace), "n4 joined; n2 left");
+    pass(&mut sim, 3 * SECOND);
+    let stopped: Vec<_> = sim.view().nodes.iter().map(|node| node.stopped).collect();
+    assert_eq!(stopped, [false, true, false, false]);
+    seen(&heal(&mut sim, 1), "n2 joined; n4 left");
+    // Without a majority nothing is decided, and nothing is claimed.
+    seen(&inject(&mut sim, 2, &Action::Kill(vec![2, 3])), "gone");
+    let remove = Action::Admin(1, Command::RemoveMember(2));
+    sim.inject(3, &remove);
+    let Happening::Injected { proof, .. } = sim.next(sim.now() + 60 * SECOND) else {
+        panic!("no proof")
+    };
+    assert!(matches!(proof, Proof::NotSeen(_)), "{proof:?}");
+}
+
+#[test]
 fn what_a_mode_does_not_know_is_not_proven() {
     for config in [Config::default(), raft()] {
         let mut sim = start(config, 3);
