@@ -1,10 +1,14 @@
 //! Faults of the simulation that change what a node is: carried out, proven, healed.
 
+use std::time::Duration;
+
 use nemesis::{Action, Command, Proof};
-use reference_cluster::core::config::{Config, Mode};
-use workloads::Invocation;
+use reference_cluster::core::config::{Config, Mode, Reads};
+use workloads::{Invocation, Policy};
 
 use super::{Conditions, SimOptions, SimSubstrate};
+use crate::commands::sim::seeds;
+use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
 
 const SECOND: u64 = 1_000_000_000;
@@ -173,4 +177,40 @@ fn what_a_mode_does_not_know_is_not_proven() {
         not_seen(&proof, "n1 says: ");
         seen(&heal(&mut sim, 1), "stays as it is");
     }
+}
+
+/// In how many of some seeds reads were stale.
+fn stale_seeds(reads: Reads, policy: Policy, package: &str, drift_ppm: u32) -> usize {
+    let mut experiment = Experiment {
+        substrate: On::Sim,
+        workload: workloads::Kind::Register,
+        seed: Some(1),
+        ..Experiment::default()
+    };
+    experiment.target = Config { reads, ..raft() };
+    experiment.clients.policy = policy;
+    experiment.faults.packages = vec![package.to_owned()];
+    experiment.faults.interval = Duration::from_secs(1);
+    experiment.simulation.clock_drift_ppm = drift_ppm;
+    let results = seeds(&experiment, 0..40, 2).unwrap();
+    for result in &results {
+        assert!(result.truth.disagreements.is_empty(), "{result:?}");
+    }
+    results.iter().filter(|result| result.stale > 0).count()
+}
+
+#[test]
+fn a_lease_is_outlived_by_a_pause_and_by_clocks_that_run_apart() {
+    let paused = stale_seeds(Reads::Lease, Policy::Spread, "pause-leader", 100);
+    let apart = stale_seeds(Reads::Lease, Policy::Any, "isolate-leader", 500_000);
+    assert!(paused > 0 && apart > 0, "{paused} {apart}");
+    // Within what the lease allows for, and where a majority is asked instead, never.
+    assert_eq!(
+        stale_seeds(Reads::Lease, Policy::Any, "isolate-leader", 10_000),
+        0
+    );
+    assert_eq!(
+        stale_seeds(Reads::ReadIndex, Policy::Spread, "pause-leader", 500_000),
+        0
+    );
 }

@@ -290,6 +290,22 @@ async fn operators_are_answered_like_clients() {
 }
 
 #[tokio::test]
+async fn a_raft_member_leaves_and_comes_back() {
+    let cluster = Cluster::new(raft(), 3).await;
+    let leader = cluster.leader().await;
+    let other = NodeId(leader.0 % 3 + 1);
+    let ask = async |node, body| cluster.json(node, Method::POST, "/v1/admin", body).await;
+    let (status, answer) = ask(other, json!({"remove-member": other.0})).await;
+    assert_eq!((status, &answer["error"]), (421, &json!("not-leader")));
+    for (request, stopped) in [("remove-member", true), ("add-member", false)] {
+        assert_eq!(ask(leader, json!({ request: other.0 })).await.0, 200);
+        while cluster.get(other, "/v1/status").await.1["stopped"].is_string() != stopped {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+}
+
+#[tokio::test]
 async fn bad_input_is_told_what_was_wrong() {
     let config = Config {
         max_key_bytes: 8,
