@@ -622,7 +622,11 @@ impl Raft {
             self.change_members(entry.index, change);
         }
         if self.led == Some(entry.term)
-            && let Some((index, write)) = self.writes.pop_front_if(|(at, _)| *at == entry.index)
+            && self
+                .writes
+                .front()
+                .is_some_and(|(index, _)| *index == entry.index)
+            && let Some((index, write)) = self.writes.pop_front()
         {
             if let (Ok(answer), Some(value)) = (&mut result, write.generated) {
                 *answer = Answer::Generated(value);
