@@ -31,6 +31,10 @@ pub enum Command {
     Test(TestArgs),
     /// Run an experiment in simulation over many seeds and hold every verdict against the truth.
     Sim(SimArgs),
+    /// Print the truth table, or hold the harness against it.
+    Truth(TruthArgs),
+    /// Plant known mistakes in the reference store and see whether they are found.
+    Museum(MuseumArgs),
     /// Judge a recorded history.
     Check(CheckArgs),
     /// Judge a run again and rewrite its verdict and report.
@@ -144,6 +148,64 @@ pub enum SimOutput {
     Table,
     /// One JSON object a seed and line.
     Json,
+}
+
+/// `quorate truth`.
+#[derive(Debug, Args)]
+pub struct TruthArgs {
+    /// Only these rows.
+    #[arg(value_name = "ROW")]
+    pub rows: Vec<String>,
+    /// Run the rows in simulation and compare.
+    #[arg(long)]
+    pub run: bool,
+    /// Print the experiment of each row as YAML.
+    #[arg(long, conflicts_with = "run")]
+    pub print: bool,
+    /// Seeds to run: a range such as 0..1000, or one.
+    #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How it is written to stdout; md is the page of the docs.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TruthOutput,
+}
+
+/// How `quorate truth` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TruthOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// Markdown.
+    Md,
+    /// One JSON object a row and line.
+    Json,
+}
+
+/// `quorate museum`.
+#[derive(Debug, Args)]
+pub struct MuseumArgs {
+    /// Only these mistakes.
+    #[arg(value_name = "MISTAKE")]
+    pub bugs: Vec<String>,
+    /// Print the experiment of each as YAML, the mistake planted.
+    #[arg(long)]
+    pub print: bool,
+    /// Seeds among which each mistake must be found.
+    #[arg(long, default_value = "0..100", value_parser = parse_seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// How many seeds to run without the mistake, at least.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub controls: u64,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How it is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: SimOutput,
 }
 
 /// `quorate check`.

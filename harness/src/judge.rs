@@ -127,7 +127,8 @@ pub fn unfinished(experiment: &Experiment, history: &History, dir: &RunDir) -> S
     summary
 }
 
-fn check(experiment: &Experiment, history: &History) -> Vec<CheckResult> {
+/// The result of each of the experiment's checkers.
+pub fn check(experiment: &Experiment, history: &History) -> Vec<CheckResult> {
     let checkers = of_experiment(experiment);
     checkers::check_all(history, &checkers).results
 }

@@ -3,5 +3,7 @@
 pub mod check;
 pub mod clean;
 pub mod list;
+pub mod museum;
 pub mod sim;
 pub mod test;
+pub mod truth;

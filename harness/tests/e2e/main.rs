@@ -6,6 +6,7 @@ mod check;
 mod determinism;
 mod local;
 mod truth;
+mod truth_table;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
