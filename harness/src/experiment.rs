@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use nemesis::{Capabilities, Entry, FaultKind, Schedule, ScheduleError, duration, package};
 use reference_cluster::core::Config;
+use reference_cluster::core::config::Mode;
 use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
@@ -61,16 +62,6 @@ impl fmt::Display for On {
             Self::Sim => "sim",
             Self::Local => "local",
         })
-    }
-}
-
-impl On {
-    /// The kinds of faults it can inject.
-    pub fn capabilities(self) -> Capabilities {
-        match self {
-            Self::Sim => Capabilities::all(),
-            Self::Local => Capabilities::all().without(FaultKind::PowerLoss),
-        }
     }
 }
 
@@ -382,7 +373,7 @@ impl Experiment {
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
-        let capabilities = self.substrate.capabilities();
+        let capabilities = self.capabilities();
         if let Some(schedule) = self.schedule() {
             let late = schedule
                 .faults
@@ -422,6 +413,31 @@ impl Experiment {
             })?;
         }
         Ok(())
+    }
+
+    /// The kinds of faults that the substrate can inject, and the mode of replication can suffer.
+    pub fn capabilities(&self) -> Capabilities {
+        use FaultKind::{
+            AddMember, MoveHome, PowerLoss, RemoveMember, ReplaceMember, TransferLeadership,
+        };
+        let beyond_substrate: &[_] = match self.substrate {
+            On::Sim => &[],
+            On::Local => &[PowerLoss],
+        };
+        let beyond_mode: &[_] = match self.target.mode {
+            Mode::Raft => &[MoveHome],
+            Mode::SingleLeader => &[MoveHome, AddMember, RemoveMember, ReplaceMember],
+            Mode::MultiLeader => &[AddMember, RemoveMember, ReplaceMember, TransferLeadership],
+            Mode::Leaderless => &[
+                MoveHome,
+                AddMember,
+                RemoveMember,
+                ReplaceMember,
+                TransferLeadership,
+            ],
+        };
+        let beyond = beyond_substrate.iter().chain(beyond_mode);
+        beyond.fold(Capabilities::all(), |all, &kind| all.without(kind))
     }
 
     /// The exact faults asked for, if any.

@@ -10,6 +10,7 @@
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
+pub mod admin;
 pub mod calls;
 pub mod cli;
 pub mod commands;

@@ -36,7 +36,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
     let nemesis = match experiment.schedule() {
         Some(schedule) => Nemesis::from_schedule(&schedule, experiment.nodes, nemesis_seed),
         None => {
-            let capabilities = experiment.substrate.capabilities();
+            let capabilities = experiment.capabilities();
             let packages =
                 package::select(&experiment.faults.packages, experiment.nodes, &capabilities)?;
             let pace = package::Pace {

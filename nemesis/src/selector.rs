@@ -37,6 +37,7 @@ pub enum Selector {
 }
 
 /// What a selector is resolved from.
+#[derive(Clone)]
 pub struct Scene<'a> {
     /// Size of the cluster.
     pub nodes: Node,

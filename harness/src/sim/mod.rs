@@ -3,18 +3,21 @@
 //!
 //! * `options`: what to simulate, in what weather. `queue`: events by virtual time.
 //! * `network`, `disk`, `clock`: what surrounds a node. `nodes`: booting and driving replicas.
-//! * `calls`, `translate`: clients. `faults`: carried out and proven.
+//! * `calls`, `translate`: clients. `faults`: carried out and proven. `errand`: an operator's.
 //! * `truth`: what really happened; [`agreement`] holds the checkers against it.
 
 pub mod agreement;
 mod calls;
 mod clock;
 mod disk;
+mod errand;
 mod faults;
 mod network;
 mod nodes;
 mod options;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod truth;
 
@@ -89,6 +92,9 @@ enum Happens {
     Judge {
         fault: u32,
     },
+    Errand {
+        fault: u32,
+    },
 }
 
 /// A cluster in virtual time.
@@ -108,6 +114,11 @@ pub struct SimSubstrate {
     timeouts: VecDeque<(u64, u32, u64)>,
     ready: VecDeque<Happening>,
     faults: BTreeMap<u32, faults::Active>,
+    /// How many requests an operator has made.
+    errands: u64,
+    /// The one of them that a replica is just being given, and its answer if it came at once.
+    asking: Option<u64>,
+    answered: Option<core::Reply>,
     effects: Vec<Effect>,
     truth: Truth,
 }
@@ -129,6 +140,7 @@ impl SimSubstrate {
                     },
                 },
                 incarnation: 0,
+                storage_version: options.config.storage_version,
                 paused: 0,
                 backlog: Vec::new(),
                 wake: Time::MAX,
@@ -148,6 +160,9 @@ impl SimSubstrate {
             timeouts: VecDeque::new(),
             ready: VecDeque::new(),
             faults: BTreeMap::new(),
+            errands: 0,
+            asking: None,
+            answered: None,
             effects: Vec::new(),
             truth: Truth {
                 one_log: options.config.one_log(),
@@ -221,6 +236,7 @@ impl SimSubstrate {
             Happens::Wake { node } => self.wake(node),
             Happens::Probe { fault, link, sent } => self.probe_arrived(fault, link, sent),
             Happens::Judge { fault } => self.judge(fault),
+            Happens::Errand { fault } => self.run_errand(fault),
         }
     }
 }

@@ -19,7 +19,7 @@ use super::driver::Input;
 use super::json::{CasBody, ValueBody, answer, code, refuse, respond, unanswered};
 use super::metrics::{Metrics, Operation};
 use crate::core::config::Mode;
-use crate::core::{Config, Message, NodeId, Op, Request, Scalar, Status};
+use crate::core::{Admin, Config, Message, NodeId, Op, Request, Scalar, Status};
 
 /// How long a client's request may wait for the replica.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -52,6 +52,7 @@ pub(super) fn router(app: App) -> Router {
         .route("/v1/kv/{key}/cas", post(cas))
         .route("/v1/kv/{key}/append", post(append))
         .route("/v1/kv/{key}/add", post(add))
+        .route("/v1/admin", post(admin))
         .route("/v1/status", get(status))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -235,6 +236,14 @@ async fn cas(State(app): Shared, key: Key, body: Body) -> Response {
         let CasBody { old, new } = app.body(body)?;
         let (old, new) = (app.bounded(old.0)?, app.bounded(new.0)?);
         Ok(app.ask("cas", Op::Cas(key, old, new), false).await)
+    })
+    .await
+}
+
+async fn admin(State(app): Shared, body: Body) -> Response {
+    either(async {
+        let request = app.body::<Admin>(body)?;
+        Ok(app.ask("admin", Op::Admin(request), false).await)
     })
     .await
 }

@@ -18,6 +18,7 @@
 //! | `PUT /v1/kv/{key}` `{"value": v}` | |
 //! | `POST /v1/kv/{key}/cas` `{"old": a, "new": b}` | |
 //! | `POST /v1/kv/{key}/append` and `/add` `{"value": v}` | |
+//! | `POST /v1/admin` | asks for an [`Admin`](crate::core::Admin), e.g. `{"add-member": 3}` |
 //! | `GET /v1/status` | [`Status`](crate::core::Status) |
 //! | `GET /healthz` | 200: the process answers |
 //! | `GET /readyz` | 200: it knows a leader, and in Raft mode its log has an entry of that leader's term; else 503 |

@@ -276,6 +276,20 @@ async fn raft_serves_everything() {
 }
 
 #[tokio::test]
+async fn operators_are_answered_like_clients() {
+    let cluster = Cluster::new(Config::default(), 3).await;
+    let leader = cluster.leader().await;
+    let join = json!({"add-member": 2});
+    let (status, answer) = cluster.json(leader, Method::POST, "/v1/admin", join).await;
+    assert_eq!((status, &answer["error"]), (501, &json!("unsupported")));
+    let (status, answer) = cluster
+        .json(leader, Method::POST, "/v1/admin", json!({"dance": 2}))
+        .await;
+    assert_eq!((status, &answer["error"]), (400, &json!("bad-input")));
+    assert!(answer["message"].as_str().unwrap().contains("add-member"));
+}
+
+#[tokio::test]
 async fn bad_input_is_told_what_was_wrong() {
     let config = Config {
         max_key_bytes: 8,
