@@ -25,7 +25,20 @@ pub enum Message {
     Ask,
     /// From a replica: so.
     Stands(Status),
+    /// From the monitor: could a leader there acknowledge a write? Others do not answer.
+    Probe(Probe),
+    /// From a leader: it could.
+    Probed(Probe),
+    /// From the monitor: lead, in an epoch above this one.
+    Promote {
+        /// The highest epoch found.
+        epoch: u64,
+    },
 }
+
+/// Numbers the monitor's probes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Probe(pub u64);
 
 /// See [`super::start`]; `which` counts the auxiliaries from 0.
 pub fn start(
