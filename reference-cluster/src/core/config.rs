@@ -449,9 +449,6 @@ impl Config {
             }
             _ => {}
         }
-        if self.auxiliaries() > 0 {
-            return error("gateways", "are not built yet".into());
-        }
         within("gateways", self.gateways, 0, 9)?;
         within("gateway_staleness", self.gateway_staleness, 0, 1_000_000)?;
         if let Some(timeout) = self.semi_sync_timeout_ms {

@@ -498,5 +498,5 @@ pub fn start(
     if config.auxiliaries() == 0 {
         return replica;
     }
-    Box::new(gateway::Served::new(replica))
+    Box::new(gateway::Served::new(replica, now))
 }

@@ -53,6 +53,7 @@ use serde::{Deserialize, Serialize};
 use super::store::Store;
 use super::{Op, Position};
 
+pub(crate) use failover::{choose, majority};
 pub use replica::SingleLeader;
 
 /// The identity of one leadership. Ordered by epoch, then by leader.
