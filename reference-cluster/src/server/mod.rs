@@ -140,7 +140,8 @@ pub(crate) async fn bind(options: &NodeOptions) -> Result<TcpListener, NodeError
     if id.0 == 0 || options.peers.contains_key(id) {
         return Err(NodeError::Identity(id.0));
     }
-    config.validate(options.peers.len() + 1)?;
+    let nodes = options.peers.len() + 1;
+    config.validate(nodes.saturating_sub(config.auxiliaries()))?;
     TcpListener::bind(listen)
         .await
         .map_err(|source| NodeError::Listen {
