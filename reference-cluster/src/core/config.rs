@@ -380,7 +380,7 @@ pub struct ConfigError {
     pub message: String,
 }
 
-fn within<T: Copy + PartialOrd + fmt::Display>(
+pub(super) fn within<T: Copy + PartialOrd + fmt::Display>(
     field: &'static str,
     value: T,
     least: T,
@@ -444,7 +444,8 @@ impl Config {
                     "expected read-index, lease or local with mode raft".into(),
                 );
             }
-            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Lease) => {
+            (Mode::MultiLeader, _) => self.multi_leader.validate(nodes)?,
+            (Mode::Leaderless, _) | (_, Reads::Lease) => {
                 return error("mode", "is not built yet".into());
             }
             _ => {}

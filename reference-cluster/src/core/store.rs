@@ -175,6 +175,23 @@ impl Store {
         Ok(Answer::Done)
     }
 
+    /// What an operation makes of a key that holds this.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub(crate) fn apply_to(datum: Option<Datum>, op: &Op) -> Result<Option<Datum>, Refusal> {
+        let Some(key) = op.key() else {
+            return Ok(datum);
+        };
+        let keys = datum
+            .map(|datum| (key.clone(), datum))
+            .into_iter()
+            .collect();
+        let mut store = Self { keys };
+        store.apply(op)?;
+        Ok(store.keys.remove(key))
+    }
+
     /// What a read sees; [`Answer::Done`] for an operation that is no read.
     pub fn read(&self, op: &Op) -> Answer {
         match op {

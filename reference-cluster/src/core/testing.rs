@@ -140,8 +140,9 @@ impl World {
         self.crash(node);
     }
 
-    /// Takes away all that a node that is down has on its disk.
+    /// Ends a node and takes away all that it has written.
     pub fn wipe(&mut self, node: NodeId) {
+        self.crash(node);
         let machine = self.machines.get_mut(&node).unwrap();
         machine.durable.clear();
         machine.written.clear();

@@ -8,7 +8,7 @@ use crate::core::{DiskOp, Effect, Record, Time};
 /// Hands out sync tokens and learns from them. One sync is under way at a time, so that what is
 /// appended meanwhile shares the next one (group commit).
 #[derive(Debug)]
-pub(super) struct Durability {
+pub(crate) struct Durability {
     policy: Fsync,
     interval: Time,
     /// Whether what is merely written counts as durable all the same: a planted mistake,

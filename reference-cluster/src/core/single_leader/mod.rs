@@ -32,7 +32,7 @@
 //! A leadership becomes durable, whatever the fsync policy, before anybody hears of it: a node
 //! that restarts never uses the same one twice.
 
-mod durability;
+pub(crate) mod durability;
 mod failover;
 mod following;
 mod leading;
