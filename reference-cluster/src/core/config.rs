@@ -380,7 +380,7 @@ pub struct ConfigError {
     pub message: String,
 }
 
-fn within<T: Copy + PartialOrd + fmt::Display>(
+pub(super) fn within<T: Copy + PartialOrd + fmt::Display>(
     field: &'static str,
     value: T,
     least: T,
@@ -439,10 +439,14 @@ impl Config {
                     "expected read-index, lease or local with mode raft".into(),
                 );
             }
-            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Follower | Reads::Lease) => {
+            (Mode::MultiLeader, _)
+            | (Mode::SingleLeader | Mode::Raft, Reads::Follower | Reads::Lease) => {
                 return error("mode", "is not built yet".into());
             }
             _ => {}
+        }
+        if self.mode == Mode::Leaderless {
+            self.leaderless.validate(nodes)?;
         }
         if self.auxiliaries() > 0 {
             return error("gateways", "are not built yet".into());

@@ -122,6 +122,12 @@ impl World {
             .for_each(|op| settle(&mut machine.durable, op));
     }
 
+    /// Ends a node and takes all it had on disk.
+    pub fn wipe(&mut self, node: NodeId) {
+        self.crash(node);
+        self.machines.get_mut(&node).unwrap().durable.clear();
+    }
+
     pub fn is_up(&self, node: NodeId) -> bool {
         self.machines[&node].replica.is_some()
     }
@@ -242,18 +248,17 @@ impl World {
     }
 
     pub fn ask_with(&mut self, node: NodeId, op: Op, local: bool) -> RequestId {
+        let request = Request {
+            local,
+            ..Request::new(op)
+        };
+        self.ask_request(node, request)
+    }
+
+    pub fn ask_request(&mut self, node: NodeId, request: Request) -> RequestId {
         let id = RequestId(self.asked.len() as u64 + 1);
-        self.asked.insert(id, op.clone());
-        self.deliver(
-            node,
-            Event::Request(
-                id,
-                Request {
-                    local,
-                    ..Request::new(op)
-                },
-            ),
-        );
+        self.asked.insert(id, request.op.clone());
+        self.deliver(node, Event::Request(id, request));
         id
     }
 
