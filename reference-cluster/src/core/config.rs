@@ -445,7 +445,8 @@ impl Config {
                 );
             }
             (Mode::MultiLeader, _) => self.multi_leader.validate(nodes)?,
-            (Mode::Leaderless, _) | (_, Reads::Lease) => {
+            (Mode::Leaderless, _) => self.leaderless.validate(nodes)?,
+            (_, Reads::Lease) => {
                 return error("mode", "is not built yet".into());
             }
             _ => {}

@@ -187,7 +187,10 @@ impl Store {
             .map(|datum| (key.clone(), datum))
             .into_iter()
             .collect();
-        let mut store = Self { keys };
+        let mut store = Self {
+            keys,
+            ..Self::default()
+        };
         store.apply(op)?;
         Ok(store.keys.remove(key))
     }
