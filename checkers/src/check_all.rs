@@ -76,7 +76,8 @@ pub fn check_all(history: &History, checkers: &[Box<dyn Checker>]) -> Report {
     Report::of(results)
 }
 
-fn panic_message(panic: &(dyn Any + Send)) -> &str {
+/// What a panic said.
+pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
     let text = panic.downcast_ref::<&str>().copied();
     text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message")

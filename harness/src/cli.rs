@@ -35,6 +35,15 @@ pub enum Command {
     Truth(TruthArgs),
     /// Plant known mistakes in the reference store and see whether they are found.
     Museum(MuseumArgs),
+    /// Run every mode under every fault, many times, and print a scorecard.
+    ///
+    /// Each cell (mode × fault × repetition) is one run as of `quorate test`; repetition i has the
+    /// same seed for every mode and fault. Exit codes: 0 when the comparison was made, whatever
+    /// the runs were found to violate (that is its subject); 255 if a run crashed; 254 bad input;
+    /// 130 interrupted, and how to go on is said.
+    #[command(mut_arg("mode", |a| a.hide(true)), mut_arg("nemesis", |a| a.hide(true)))]
+    #[command(mut_arg("schedule", |a| a.hide(true)), mut_arg("name", |a| a.hide(true)))]
+    Compare(CompareArgs),
     /// Judge a recorded history.
     Check(CheckArgs),
     /// Judge a run again and rewrite its verdict and report.
@@ -55,7 +64,7 @@ pub enum Command {
 }
 
 /// Flags that change an experiment.
-#[derive(Debug, Args)]
+#[derive(Debug, Default, PartialEq, Args)]
 pub struct ExperimentArgs {
     /// The experiment (YAML); without it, the defaults.
     pub file: Option<PathBuf>,
@@ -208,6 +217,53 @@ pub struct MuseumArgs {
     pub output: SimOutput,
 }
 
+/// `quorate compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// What all runs share; its section `compare` may say modes, faults and repeat.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// Replication modes, e.g. async,semi-sync,sync,raft (`quorate list` names all); the others are
+    /// held against the first.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub modes: Option<Vec<String>>,
+    /// Faults, e.g. kill-leader,partition-leader,slow-follower, or none (`quorate list` names all).
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub faults: Option<Vec<String>>,
+    /// Runs of each mode under each fault; 5 at least for intervals of more than shares. [default:
+    /// 20]
+    #[arg(long, value_name = "N")]
+    pub repeat: Option<u32>,
+    /// Where to run: sim unless this or the file says local.
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// The seed of the first repetition; the next ones follow. [default: 1]
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Threads for simulations, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// The run store; the comparison goes to compare/<UTC time>/ in it.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Go on with an interrupted comparison: its directory.
+    #[arg(long, value_name = "DIR")]
+    pub resume: Option<PathBuf>,
+    /// How the scorecard is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: CompareOutput,
+}
+
+/// How `quorate compare` writes its scorecard.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum CompareOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// For programs.
+    Json,
+}
+
 /// `quorate check`.
 #[derive(Debug, Args)]
 pub struct CheckArgs {
@@ -343,7 +399,10 @@ impl ExperimentArgs {
     }
 
     /// Puts the flags over the file; gives back the text of the schedule file, if there is one.
-    fn apply(&self, experiment: &mut Experiment) -> Result<Option<String>, ExperimentError> {
+    pub(crate) fn apply(
+        &self,
+        experiment: &mut Experiment,
+    ) -> Result<Option<String>, ExperimentError> {
         if let Some(mode) = &self.mode {
             crate::mode::set(&mut experiment.target, mode)
                 .map_err(|e| ExperimentError(format!("--mode: {e}")))?;

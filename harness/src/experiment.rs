@@ -11,6 +11,7 @@ use reference_cluster::core::config::Mode;
 use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
+use crate::compare::Matrix;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::Conditions;
@@ -44,6 +45,9 @@ pub struct Experiment {
     pub limits: Limits,
     /// The weather of the simulation.
     pub simulation: Conditions,
+    /// What `quorate compare` runs of it: modes, faults and repetitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Matrix>,
 }
 
 /// A substrate.
@@ -142,6 +146,7 @@ impl Default for Experiment {
             checks: Vec::new(),
             limits: Limits::default(),
             simulation: Conditions::default(),
+            compare: None,
         }
     }
 }

@@ -194,7 +194,7 @@ fn reproduce(experiment: &Experiment, dir: &RunDir) -> String {
 }
 
 /// This program as it was called, so that a printed command can be pasted.
-fn program() -> String {
+pub(crate) fn program() -> String {
     let called = std::env::args().next().unwrap_or_default();
     if called.contains('/') && called.ends_with("/quorate") {
         quoted(&called)
@@ -215,7 +215,7 @@ pub(crate) fn quoted(word: &str) -> String {
 
 /// Whether the run itself counts: nothing broke, faults were asked for and proven, and the cluster
 /// came back. A run that proves nothing is not a pass.
-fn judge_run(experiment: &Experiment, ended: &Ended) -> CheckResult {
+pub(crate) fn judge_run(experiment: &Experiment, ended: &Ended) -> CheckResult {
     let mut doubts = Vec::new();
     if let Some(why) = &ended.broken {
         doubts.push(format!("target-broken: {why}"));

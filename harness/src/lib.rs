@@ -8,12 +8,14 @@
 //! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
+//! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
 pub mod calls;
 pub mod cli;
 pub mod commands;
+pub mod compare;
 pub mod exit;
 pub mod experiment;
 pub mod judge;
@@ -30,6 +32,7 @@ pub mod report;
 pub mod runner;
 pub mod serve;
 pub mod sim;
+pub mod statistics;
 pub mod store;
 pub mod substrate;
 pub mod truth_table;

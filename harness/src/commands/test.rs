@@ -61,7 +61,7 @@ fn random_seed() -> u64 {
 }
 
 /// Runs an experiment once and leaves everything in a new run directory.
-fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
+pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
     let started = Timestamp::now();
     let dir = RunDir::create(store, &experiment.name, started)?;
     dir.write("experiment.yaml", &experiment.to_yaml())?;
