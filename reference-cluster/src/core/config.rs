@@ -446,10 +446,15 @@ impl Config {
             }
             (Mode::MultiLeader, _) => self.multi_leader.validate(nodes)?,
             (Mode::Leaderless, _) => self.leaderless.validate(nodes)?,
-            (_, Reads::Lease) => {
-                return error("mode", "is not built yet".into());
-            }
             _ => {}
+        }
+        if let Some(members) = self.initial_members
+            && (members == 0 || usize::from(members) > nodes)
+        {
+            return error(
+                "initial_members",
+                format!("expected 1 to {nodes}, the number of nodes, not {members}"),
+            );
         }
         within("gateways", self.gateways, 0, 9)?;
         within("gateway_staleness", self.gateway_staleness, 0, 1_000_000)?;
@@ -559,6 +564,17 @@ mod tests {
             }),
             Err("reads")
         );
+        let members = |count| {
+            field(Config {
+                mode: Mode::Raft,
+                reads: Reads::Lease,
+                initial_members: Some(count),
+                ..Config::default()
+            })
+        };
+        assert_eq!(members(0), Err("initial_members"));
+        assert_eq!((members(1), members(5)), (Ok(()), Ok(())));
+        assert_eq!(members(6), Err("initial_members"));
     }
 
     #[test]

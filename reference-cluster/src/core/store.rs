@@ -214,6 +214,15 @@ impl Store {
         }
     }
 
+    /// Forgets one key, chosen by a number; what a snapshot with a hole lacks
+    /// ([`SnapshotWithHole`](super::config::Bug::SnapshotWithHole)).
+    pub fn punch(&mut self, which: u64) {
+        let count = self.keys.len().max(1) as u64;
+        if let Some(key) = self.keys.keys().nth((which % count) as usize).cloned() {
+            self.keys.remove(&key);
+        }
+    }
+
     /// A number that differs, but for chance, where the state differs. Does not depend on the
     /// order in which keys or set elements came. O(state).
     pub fn digest(&self) -> u64 {

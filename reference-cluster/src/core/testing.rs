@@ -44,6 +44,8 @@ pub(crate) struct World {
     pub loss: u64,
     /// Longest delay of a message.
     pub delay_max: Time,
+    /// How fast a node's clock runs, in percent; 100 where nothing is said.
+    pub rates: BTreeMap<NodeId, u64>,
     pub replies: BTreeMap<RequestId, (NodeId, Reply)>,
     pub asked: BTreeMap<RequestId, Op>,
     pub traces: Vec<(NodeId, Trace)>,
@@ -75,6 +77,7 @@ impl World {
             cut: BTreeSet::new(),
             loss: 0,
             delay_max: 2 * MILLISECOND,
+            rates: BTreeMap::new(),
             replies: BTreeMap::new(),
             asked: BTreeMap::new(),
             traces: Vec::new(),
@@ -104,7 +107,7 @@ impl World {
             node,
             &self.nodes,
             mix(self.seed, node.0.into(), 0),
-            self.now,
+            self.local(node),
             recovered,
             &mut effects,
         );
@@ -151,6 +154,19 @@ impl World {
     /// How many records would survive a loss of power at this node.
     pub fn records(&self, node: NodeId) -> usize {
         self.machines[&node].durable.len()
+    }
+
+    /// What a node's clock shows.
+    fn local(&self, node: NodeId) -> Time {
+        self.now * self.rates.get(&node).unwrap_or(&100) / 100
+    }
+
+    /// The earliest time at which a node's clock shows this.
+    fn when(&self, node: NodeId, local: Time) -> Time {
+        match self.rates.get(&node) {
+            Some(rate) if local < Time::MAX => (local * 100).div_ceil(*rate),
+            _ => local,
+        }
     }
 
     pub fn is_up(&self, node: NodeId) -> bool {
@@ -206,11 +222,12 @@ impl World {
     }
 
     fn deliver(&mut self, node: NodeId, event: Event) {
+        let now = self.local(node);
         let Some(replica) = &mut self.machines.get_mut(&node).unwrap().replica else {
             return;
         };
         let mut effects = Vec::new();
-        replica.handle(self.now, event, &mut effects);
+        replica.handle(now, event, &mut effects);
         self.handled += 1;
         self.carry_out(node, effects);
     }
@@ -235,7 +252,10 @@ impl World {
             let wake = self
                 .machines
                 .iter()
-                .filter_map(|(node, m)| Some((m.replica.as_ref()?.deadline(), *node)))
+                .filter_map(|(node, m)| {
+                    let deadline = m.replica.as_ref()?.deadline();
+                    Some((self.when(*node, deadline), *node))
+                })
                 .min();
             let queued = self
                 .queue
