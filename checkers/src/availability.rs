@@ -150,7 +150,8 @@ fn faults(
     write_windows: &[Window],
 ) -> Vec<serde_json::Value> {
     let any_write = operations.iter().any(|op| op.f().is_write());
-    let judged = |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write);
+    let judged =
+        |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write && op.f() == &F::Read);
     // By invocation, with the earliest end among this and all later ones.
     let mut earliest: Vec<(usize, u64)> = operations
         .iter()

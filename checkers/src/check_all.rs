@@ -6,16 +6,18 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, History, Linearizable, LostWrites, SplitBrain, StaleReads,
-    Verdict,
+    Availability, CheckResult, Checker, Convergence, History, Linearizable, LostWrites, Sessions,
+    SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 7] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
     "split-brain",
+    "sessions",
+    "convergence",
     "availability",
 ];
 
@@ -26,6 +28,8 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "lost-writes" => Box::new(LostWrites),
         "stale-reads" => Box::new(StaleReads),
         "split-brain" => Box::new(SplitBrain),
+        "sessions" => Box::new(Sessions),
+        "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
         _ => return None,
     })

@@ -11,17 +11,21 @@
 //! * [`lost_writes`]: acknowledged writes that are readable nowhere.
 //! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
 //! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
+//! * [`sessions`]: reads and writes that contradict what their own client had done and seen.
+//! * [`convergence`]: whether all replicas hold the same in the end.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
 
 pub mod availability;
 pub mod check_all;
+pub mod convergence;
 pub mod format;
 pub mod history;
 pub mod linearizable;
 pub mod lost_writes;
 mod observe;
+pub mod sessions;
 pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
@@ -31,10 +35,12 @@ pub mod verdict;
 
 pub use availability::Availability;
 pub use check_all::{Report, by_name, check_all};
+pub use convergence::Convergence;
 pub use format::Format;
 pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
+pub use sessions::Sessions;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
 pub use value::Value;

@@ -69,7 +69,7 @@ impl Checker for Linearizable {
     }
 
     fn check(&self, history: &History) -> CheckResult {
-        let operations = match observe::known_operations(history) {
+        let operations = match observe::modelled_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };

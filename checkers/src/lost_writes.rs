@@ -51,7 +51,7 @@ impl Checker for LostWrites {
     }
 
     fn check(&self, history: &History) -> CheckResult {
-        let operations = match observe::known_operations(history) {
+        let operations = match observe::modelled_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
@@ -82,7 +82,9 @@ fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findi
         match view.family {
             Family::List | Family::Set => collection::judge(&mut findings, key, &view, finals),
             Family::Register => register::judge(&mut findings, key, &view, finals),
-            Family::Mixed => findings.reason("mixed-functions", key),
+            Family::Text | Family::Map | Family::Counter | Family::Lock | Family::Mixed => {
+                findings.reason("mixed-functions", key);
+            }
             Family::ReadOnly => {
                 for read in &view.reads {
                     if !observe::is_blank(read.value) {

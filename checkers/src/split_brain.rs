@@ -56,7 +56,7 @@ impl Checker for SplitBrain {
             Ok(operations) => operations,
             Err(e) => return CheckResult::unknown(self.name(), format!("malformed-history: {e}")),
         };
-        let discarded: FxHashSet<usize> = match observe::known_operations(history) {
+        let discarded: FxHashSet<usize> = match observe::modelled_operations(history) {
             Ok(known) => lost_writes::lost_operations(&known, history.final_phase()),
             Err(_) => FxHashSet::default(),
         };

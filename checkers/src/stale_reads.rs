@@ -35,7 +35,7 @@ impl Checker for StaleReads {
     }
 
     fn check(&self, history: &History) -> CheckResult {
-        let operations = match observe::known_operations(history) {
+        let operations = match observe::modelled_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
@@ -52,7 +52,9 @@ impl Checker for StaleReads {
             let judged = match view.family {
                 Family::List | Family::Set => findings.collection(key, &view),
                 Family::Register => findings.register(key, &view),
-                Family::Mixed => Err("mixed-functions"),
+                Family::Text | Family::Map | Family::Counter | Family::Lock | Family::Mixed => {
+                    Err("mixed-functions")
+                }
                 Family::ReadOnly => Ok(()),
             };
             if let Err(reason) = judged {

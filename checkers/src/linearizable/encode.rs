@@ -37,7 +37,7 @@ pub(super) fn model_of(family: Family, text: bool) -> Option<Model> {
         Family::Register | Family::ReadOnly => Some(Model::Register),
         Family::List => Some(Model::List),
         Family::Set => Some(Model::Set),
-        Family::Mixed => None,
+        Family::Text | Family::Map | Family::Counter | Family::Lock | Family::Mixed => None,
     }
 }
 

@@ -13,6 +13,9 @@ use checkers::{CheckResult, Checker, LostWrites, SplitBrain, StaleReads, Verdict
 
 use store::{Collection, Run, Setup};
 
+/// Checkers of what this store does not have.
+const ABOUT_OTHERS: [&str; 1] = ["convergence"];
+
 /// Runs per kind of store.
 const ROUNDS: u64 = 700;
 
@@ -248,11 +251,16 @@ fn a_correct_store_is_valid_for_every_checker() {
         for checker in &all {
             let result = checker.check(&run.history);
             let unread = "final-read-missing";
-            assert!(
-                matches!(&result.verdict, Verdict::Valid)
-                    || matches!(&result.verdict, Verdict::Unknown(why) if why == unread),
-                "{setup:?}, seed {seed}: {result:#?}"
-            );
+            let silent = ABOUT_OTHERS.contains(&checker.name());
+            let expected = match &result.verdict {
+                Verdict::Valid => !silent,
+                Verdict::Unknown(why) if silent => why == "nothing-to-judge",
+                // Each client may have done one thing only.
+                Verdict::Unknown(why) if checker.name() == "sessions" => why == "nothing-to-judge",
+                Verdict::Unknown(why) => why == unread,
+                Verdict::Invalid => false,
+            };
+            assert!(expected, "{setup:?}, seed {seed}: {result:#?}");
             assert!(result.anomalies.is_empty());
         }
     }
