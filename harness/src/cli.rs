@@ -271,6 +271,10 @@ impl ExperimentArgs {
         let given = Given {
             workload: self.workload.is_some() || in_file("workload"),
             policy: self.policy.is_some() || in_file("clients.policy"),
+            faults: self.nemesis.is_some()
+                || self.schedule.is_some()
+                || in_file("faults.packages")
+                || in_file("faults.schedule"),
         };
         defaults::choose(&mut experiment, given);
         if let Some(on) = on {

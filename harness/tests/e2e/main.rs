@@ -6,6 +6,7 @@ mod check;
 mod determinism;
 mod local;
 mod truth;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
