@@ -198,6 +198,38 @@ pub(crate) fn pair(value: &Value) -> Option<(&Value, &Value)> {
     }
 }
 
+/// When what may take something away began and ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removals {
+    /// Positions in the history, ascending.
+    began: Vec<usize>,
+    /// For each of them the last end of it and those before.
+    last_end: Vec<usize>,
+}
+
+impl Removals {
+    /// Adds an operation that began after those added before, if it may have taken effect.
+    pub(crate) fn add(&mut self, op: &Operation<'_>) {
+        if possible(op) {
+            let before = self.last_end.last().copied().unwrap_or(0);
+            let ended = op.completed_position.unwrap_or(usize::MAX);
+            self.began.push(op.invoked_position);
+            self.last_end.push(ended.max(before));
+        }
+    }
+
+    /// From where on something may be taken away; `usize::MAX` if nothing ever is.
+    pub(crate) fn from(&self) -> usize {
+        self.began.first().copied().unwrap_or(usize::MAX)
+    }
+
+    /// Whether what a write left, that began at `began`, may have been taken away before `until`.
+    pub(crate) fn may_take(&self, began: usize, until: usize) -> bool {
+        let before = self.began.partition_point(|&b| b < until);
+        before > 0 && self.last_end[before - 1] > began
+    }
+}
+
 /// The fields of a map as a read showed it: an object, or an array of `[field value]`.
 pub(crate) fn fields(value: &Value) -> Option<Vec<(&Value, &Value)>> {
     match value {
@@ -217,15 +249,14 @@ pub(crate) fn seen<'a>(op: &Operation<'a>) -> Option<&'a [Value]> {
 }
 
 /// The values that a read of a register shows: none if it was never written, one, or all the
-/// concurrent ones of a store that keeps siblings. `written`: whether a value was ever written, so
-/// that an array that was written is one value.
+/// concurrent ones of a store that keeps siblings. `written`: whether anybody wrote a value. An
+/// array that was written is one value, and so is one of which nothing was.
 pub(crate) fn siblings(value: &Value, written: impl Fn(&Value) -> bool) -> &[Value] {
-    if written(value) {
-        return std::slice::from_ref(value);
-    }
-    match value {
-        Value::Nil => &[],
-        one => one.items().unwrap_or(std::slice::from_ref(one)),
+    let one = std::slice::from_ref(value);
+    match value.items() {
+        Some(items) if !written(value) && items.iter().any(written) => items,
+        _ if value.is_nil() => &[],
+        _ => one,
     }
 }
 

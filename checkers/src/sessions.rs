@@ -67,8 +67,7 @@ impl Checker for Sessions {
                 Family::List | Family::Set | Family::Text => {
                     collection::judge(&mut findings, key, &view)
                 }
-                Family::Register => register::judge(&mut findings, key, &view),
-                Family::Map => register::judge_fields(&mut findings, key, &view),
+                Family::Register | Family::Map => register::judge(&mut findings, key, &view),
                 Family::Mixed => Err("mixed-functions"),
                 Family::Counter | Family::Lock | Family::ReadOnly => Ok(()),
             };
@@ -151,18 +150,6 @@ impl<'o, 'a> Findings<'o, 'a> {
 
     fn ended(&self, op: usize) -> usize {
         self.operations[op].completed_position.unwrap_or(usize::MAX)
-    }
-
-    /// From where on somebody may have taken the value away, or, for `None`, anything.
-    fn removed_from(&self, removes: &[usize], value: Option<&Value>) -> usize {
-        let takes = |argument: &Value| argument.is_nil() || value.is_none_or(|v| v == argument);
-        removes
-            .iter()
-            .map(|&r| &self.operations[r])
-            .filter(|op| observe::possible(op) && takes(op.argument()))
-            .map(|op| op.invoked_position)
-            .min()
-            .unwrap_or(usize::MAX)
     }
 
     /// Records a violation by the last of these operations, a read.

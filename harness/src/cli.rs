@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::duration;
 use workloads::Policy;
 
+use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, On, explain};
+use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::report::Format;
 
@@ -74,7 +76,8 @@ pub struct ExperimentArgs {
     /// Number of replicas.
     #[arg(long, value_name = "N")]
     pub nodes: Option<u16>,
-    /// What clients do: register, set or append.
+    /// What clients do, e.g. register, append, conflict (`quorate list` names all); by default what
+    /// fits the mode.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Client threads: a number, or 3n for three a node.
@@ -89,7 +92,8 @@ pub struct ExperimentArgs {
     /// How long a client waits for an answer.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub client_timeout: Option<Duration>,
-    /// Which node clients ask: leader, any, spread, or one such as n3.
+    /// Which node clients ask: leader, any, spread, split (writes to the leader, reads anywhere), or
+    /// one such as n3; by default what fits the mode.
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<Policy>,
     /// Random faults, by name, e.g. kill,partition; none for none (see `quorate list`).
@@ -381,6 +385,16 @@ impl ExperimentArgs {
             .map(|p| p.display().to_string())
             .unwrap_or_default();
         let schedule_text = self.apply(&mut experiment)?;
+        let in_file = |field| text.as_deref().is_some_and(|text| says(text, field));
+        let given = Given {
+            workload: self.workload.is_some() || in_file("workload"),
+            policy: self.policy.is_some() || in_file("clients.policy"),
+            faults: self.nemesis.is_some()
+                || self.schedule.is_some()
+                || in_file("faults.packages")
+                || in_file("faults.schedule"),
+        };
+        defaults::choose(&mut experiment, given);
         if let Some(on) = on {
             experiment.substrate = on;
         }

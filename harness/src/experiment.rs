@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
+use crate::defaults;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::Conditions;
@@ -312,6 +313,7 @@ impl Experiment {
         if let Err(e) = self.parameters.validate(self.workload) {
             return impossible(&format!("parameters.{}", e.field), e.message);
         }
+        defaults::validate(self)?;
         if !(1..=10_000).contains(&self.threads()) {
             return impossible(
                 "clients.concurrency",
@@ -493,12 +495,8 @@ impl Experiment {
     pub fn resolved(mut self) -> Self {
         self.parameters = self.parameters.resolved(self.workload);
         if self.checks.is_empty() {
-            self.checks = self
-                .workload
-                .checkers()
-                .iter()
-                .map(|&c| c.to_owned())
-                .collect();
+            let checks = defaults::checks(&self);
+            self.checks = checks.into_iter().map(str::to_owned).collect();
         }
         self
     }

@@ -10,6 +10,7 @@ use nemesis::{Proof, duration};
 use serde_json::{Map, json};
 
 use crate::cli::RefusedCas;
+use crate::defaults;
 use crate::exit;
 use crate::experiment::Experiment;
 use crate::report::{FaultRecord, Summary, Tally};
@@ -50,9 +51,9 @@ pub fn checkers(
 }
 
 /// The names of the checkers that judge an experiment.
-fn names(experiment: &Experiment) -> Vec<&str> {
+pub fn names(experiment: &Experiment) -> Vec<&str> {
     if experiment.checks.is_empty() {
-        experiment.workload.checkers().to_vec()
+        defaults::checks(experiment)
     } else {
         experiment.checks.iter().map(String::as_str).collect()
     }

@@ -2,7 +2,8 @@
 //!
 //! The way of an experiment:
 //!
-//! * [`cli`] and [`experiment`]: flags and file become one checked experiment.
+//! * [`cli`] and [`experiment`]: flags and file become one checked experiment; [`defaults`]: what
+//!   fits its replication mode.
 //! * [`commands`]: what each subcommand does. [`plan`]: what an experiment means for the runner.
 //! * [`runner`]: one event loop over [`substrate::Substrate`]; [`recorder`] writes the history.
 //! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
@@ -16,6 +17,7 @@ pub mod calls;
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod defaults;
 pub mod exit;
 pub mod experiment;
 pub mod judge;

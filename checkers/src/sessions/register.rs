@@ -1,12 +1,10 @@
 //! Registers, and the fields of maps.
 
-use std::collections::BTreeMap;
-
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::{Class, Findings};
-use crate::Value;
 use crate::observe::{self, KeyView};
+use crate::{Value, registers};
 
 /// Everything that happened to one register.
 struct Register<'a> {
@@ -51,59 +49,14 @@ pub(super) fn judge<'a>(
     key: Option<&'a Value>,
     view: &KeyView<'a>,
 ) -> Result<(), &'static str> {
-    let mut writes = Vec::with_capacity(view.writes.len());
-    for &w in &view.writes {
-        let op = &findings.operations[w];
-        if observe::possible(op) {
-            writes.push((w, observe::written(op).ok_or("malformed-cas")?));
-        }
-    }
-    let written: FxHashSet<&Value> = writes.iter().map(|(_, value)| *value).collect();
-    let reads = view.reads.iter().map(|read| {
-        let shows = observe::siblings(read.value, |value| written.contains(value));
-        (read.op, shows.iter().collect())
-    });
-    let removed_from = findings.removed_from(&view.removes, None);
-    let name = observe::key_name(key);
-    Register::of(findings, key, name, writes, reads.collect(), removed_from)?.walk(findings);
-    Ok(())
-}
-
-/// Each field of a map as a register of its own.
-pub(super) fn judge_fields<'a>(
-    findings: &mut Findings<'_, 'a>,
-    key: Option<&'a Value>,
-    view: &KeyView<'a>,
-) -> Result<(), &'static str> {
-    let mut fields: BTreeMap<&'a Value, Vec<(usize, &'a Value)>> = BTreeMap::new();
-    for &w in &view.writes {
-        let op = &findings.operations[w];
-        if observe::possible(op) {
-            let (field, value) = observe::pair(op.argument()).ok_or("malformed-put")?;
-            fields.entry(field).or_default().push((w, value));
-        }
-    }
-    let mut reads = Vec::with_capacity(view.reads.len());
-    for read in &view.reads {
-        let mut shown: FxHashMap<&Value, Vec<&'a Value>> = FxHashMap::default();
-        for (field, value) in observe::fields(read.value).ok_or("unreadable-read")? {
-            shown.entry(field).or_default().push(value);
-        }
-        reads.push((read.op, shown));
-    }
     let mut all = Ok(());
-    for (field, writes) in fields {
-        let shown = |shown: &FxHashMap<&Value, Vec<&'a Value>>| {
-            shown.get(field).cloned().unwrap_or_default()
-        };
-        let reads = reads.iter().map(|(op, all)| (*op, shown(all))).collect();
-        let removed_from = findings.removed_from(&view.removes, Some(field));
-        let name = format!("field {field} of {}", observe::key_name(key));
-        match Register::of(findings, key, name, writes, reads, removed_from) {
+    let operations = findings.operations;
+    registers::Register::each(operations, view, |register| {
+        match Register::of(findings, key, &register) {
             Ok(register) => register.walk(findings),
             Err(reason) => all = Err(reason),
         }
-    }
+    })?;
     all
 }
 
@@ -111,14 +64,15 @@ impl<'a> Register<'a> {
     fn of(
         findings: &Findings<'_, 'a>,
         key: Option<&'a Value>,
-        name: String,
-        writes: Vec<(usize, &'a Value)>,
-        reads: Vec<(usize, Vec<&'a Value>)>,
-        removed_from: usize,
+        register: &registers::Register<'a>,
     ) -> Result<Self, &'static str> {
+        let (writes, reads) = (&register.writes, &register.reads);
         let mut values = FxHashMap::default();
         let mut steps = Vec::with_capacity(writes.len() + reads.len());
-        for (write, value) in writes {
+        for &(write, value) in writes {
+            if !observe::possible(&findings.operations[write]) {
+                continue;
+            }
             let in_place = findings.ended(write);
             let known = Known { write, in_place };
             if value.is_nil() || values.insert(value, known).is_some() {
@@ -130,25 +84,23 @@ impl<'a> Register<'a> {
         }
         for (read, shows) in reads {
             // What nobody wrote is no value of this register: nothing follows from such a read.
-            let fabricated = shows.iter().any(|value| !values.contains_key(value));
-            if fabricated && !shows.iter().all(|value| observe::is_blank(value)) {
+            if shows.iter().any(|value| !values.contains_key(value)) {
                 continue;
             }
-            let shows = if fabricated { Vec::new() } else { shows };
-            for value in &shows {
+            for value in shows {
                 if let Some(known) = values.get_mut(value) {
-                    known.in_place = known.in_place.min(findings.ended(read));
+                    known.in_place = known.in_place.min(findings.ended(*read));
                 }
             }
-            steps.push((read, Step::Saw(shows)));
+            steps.push((*read, Step::Saw(shows.clone())));
         }
         steps.sort_by_key(|(op, _)| *op);
         Ok(Self {
             key,
-            name,
+            name: register.name(key),
             values,
             steps,
-            removed_from,
+            removed_from: register.removals.from(),
         })
     }
 

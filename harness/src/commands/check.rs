@@ -196,11 +196,9 @@ fn check_names(args: &CheckArgs, read: &ReadReport) -> Result<Vec<String>, Strin
         }
         None => guess(read)?,
     };
-    Ok(kind
-        .checkers()
-        .iter()
-        .map(|&name| name.to_owned())
-        .collect())
+    let known = judge::checker_names();
+    let names = kind.checkers().iter().filter(|name| known.contains(name));
+    Ok(names.map(|&name| name.to_owned()).collect())
 }
 
 /// The workloads whose writes are in a history.
@@ -216,6 +214,9 @@ fn workloads_in(read: &ReadReport) -> Vec<workloads::Kind> {
         (Kind::Register, has(&["write", "cas"])),
         (Kind::Set, has(&["add"])),
         (Kind::Append, has(&["append"])),
+        (Kind::Counter, has(&["increment"])),
+        (Kind::Text, has(&["insert"])),
+        (Kind::Nondeterministic, has(&["generate"])),
     ];
     found
         .into_iter()
@@ -233,9 +234,11 @@ fn guess(read: &ReadReport) -> Result<workloads::Kind, String> {
             );
             Ok(kind)
         }
-        [] => {
-            Err("the history has no write, cas, add or append: say --workload or --checks".into())
-        }
+        [] => Err(
+            "the history has no operation that tells its workload (write, cas, add, append, \
+                 increment, insert, generate): say --workload or --checks"
+                .into(),
+        ),
         _ => Err(
             "the history mixes functions of several workloads: say --workload or --checks".into(),
         ),

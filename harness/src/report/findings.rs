@@ -100,6 +100,10 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .map(|s| format!("two leaders for {}", seconds(s))),
         "linearizable" => Some("not linearizable".to_owned()),
         "sessions" => Some("session guarantees broken".to_owned()),
+        "siblings" => Some("concurrent writes vanished".to_owned())
+            .filter(|_| number(&finding.result.figures, "vanished").is_some_and(|n| n > 0.0)),
+        "counter" => Some("counters are off".to_owned()),
+        "mutual-exclusion" => Some("a lock was held twice".to_owned()),
         "convergence" => Some("replicas diverged".to_owned()).filter(|_| {
             let mut anomalies = finding.result.anomalies.iter();
             anomalies.any(|a| a.class == "diverged")
@@ -155,6 +159,9 @@ fn sentence(figures: &Findings<'_>, result: &CheckResult) -> String {
         "availability" => figures.availability.as_ref().and_then(availability),
         "linearizable" => linearizable(result),
         "sessions" => sessions(result),
+        "siblings" => siblings(result),
+        "counter" => counter(result),
+        "mutual-exclusion" => mutual_exclusion(result),
         "convergence" => convergence(result),
         "run" => run(result),
         _ => None,
@@ -202,6 +209,61 @@ fn sessions(result: &CheckResult) -> Option<String> {
         )
     } else {
         format!("broken: {}; {judged} judged", broken.join(", "))
+    })
+}
+
+/// What became of concurrent writes.
+fn siblings(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let acknowledged = plural(of("acknowledged")?, "acknowledged write");
+    let broken: Vec<String> = ["vanished", "resurrected", "fabricated"]
+        .into_iter()
+        .filter_map(|class| Some((of(class)?, class)))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, class)| format!("{} {class}", thousands(count)))
+        .collect();
+    Some(if broken.is_empty() {
+        format!("{acknowledged}: each is there or was replaced by who had read it")
+    } else {
+        format!("of {acknowledged}: {}", broken.join(", "))
+    })
+}
+
+/// By how much counters are off.
+fn counter(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let increments = plural(of("increments")?, "acknowledged increment");
+    let stale = match of("stale")? {
+        0 => String::new(),
+        n => format!("; {} late", plural(n, "read")),
+    };
+    Some(match (of("lost")?, of("extra")?) {
+        (0, 0) if result.anomalies.is_empty() => {
+            format!("{increments}: none lost, none counted twice{stale}")
+        }
+        (0, 0) => format!(
+            "{} out of bounds; {increments}{stale}",
+            plural(result.anomalies.len() as u64, "read")
+        ),
+        (lost, extra) => format!(
+            "the counters are short of {} and over by {}; {increments}{stale}",
+            thousands(lost),
+            thousands(extra)
+        ),
+    })
+}
+
+/// How often a lock was held twice.
+fn mutual_exclusion(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name);
+    let acquired = plural(of("acquired")? as u64, "acquisition");
+    Some(match of("held_twice")? as u64 {
+        0 => format!("{acquired}, none while another held the lock"),
+        n => format!(
+            "{} of {acquired} while another held the lock, for {} in all",
+            thousands(n),
+            seconds(of("overlap_seconds")?)
+        ),
     })
 }
 

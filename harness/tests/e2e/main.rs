@@ -7,6 +7,7 @@ mod determinism;
 mod local;
 mod truth;
 mod truth_table;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
