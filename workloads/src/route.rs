@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::operation::Completion;
 
-/// How client threads choose a node. In an experiment: `leader`, `any`, `spread` or a node, `n3`.
+/// How client threads choose a node. In an experiment: `leader`, `any`, `spread`, `gateway` or a
+/// node, `n3`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The leader that the thread believes in.
@@ -23,11 +24,13 @@ pub enum Policy {
     Fixed(u16),
     /// One node for each thread, all nodes in turn.
     Spread,
+    /// The gateways in turn, operation by operation.
+    Gateway,
 }
 
 /// A text that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no client policy; expected leader, any, spread or a node such as n3")]
+#[error("`{text}` is no client policy; expected leader, any, spread, gateway or a node such as n3")]
 pub struct PolicyError {
     /// What was written.
     pub text: String,
@@ -41,6 +44,7 @@ impl FromStr for Policy {
             "leader" => Self::Leader,
             "any" => Self::Any,
             "spread" => Self::Spread,
+            "gateway" => Self::Gateway,
             _ => Self::Fixed(parse_node(text).ok_or_else(|| PolicyError {
                 text: text.to_owned(),
             })?),
@@ -67,7 +71,7 @@ impl Visitor<'_> for PolicyVisitor {
     type Value = Policy;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a client policy: leader, any, spread or a node such as n3")
+        f.write_str("a client policy: leader, any, spread, gateway or a node such as n3")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Policy, E> {
@@ -82,6 +86,7 @@ impl fmt::Display for Policy {
             Self::Any => f.write_str("any"),
             Self::Fixed(node) => write!(f, "n{node}"),
             Self::Spread => f.write_str("spread"),
+            Self::Gateway => f.write_str("gateway"),
         }
     }
 }
@@ -106,6 +111,10 @@ pub const REFRESH_NS: u64 = 1_000_000_000;
 pub struct Router {
     policy: Policy,
     nodes: u16,
+    /// Gateways are the nodes after these.
+    gateways: u16,
+    /// Which of them is asked next.
+    turn: u16,
     refresh: u64,
     random: Pcg64Mcg,
     threads: Vec<Belief>,
@@ -125,11 +134,20 @@ impl Router {
         Self {
             policy,
             nodes: nodes.max(1),
+            gateways: 0,
+            turn: 0,
             refresh: REFRESH_NS,
             random: Pcg64Mcg::seed_from_u64(seed),
             threads: Vec::new(),
             said: Vec::new(),
         }
+    }
+
+    /// With so many gateways after the replicas, at least 1 for [`Policy::Gateway`].
+    #[must_use]
+    pub fn with_gateways(mut self, gateways: u16) -> Self {
+        self.gateways = gateways;
+        self
     }
 
     /// With another mean time between two discoveries of a thread, in nanoseconds.
@@ -162,6 +180,10 @@ impl Router {
         match self.policy {
             Policy::Any => self.any(),
             Policy::Fixed(node) => node,
+            Policy::Gateway => {
+                self.turn = self.turn % self.gateways.max(1) + 1;
+                self.nodes + self.turn
+            }
             Policy::Spread => (thread % u32::from(self.nodes)) as u16 + 1,
             Policy::Leader => {
                 if now >= self.belief(thread).refresh_at {

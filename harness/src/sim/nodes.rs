@@ -4,6 +4,7 @@ use checkers::Outcome;
 use nemesis::{Endpoint, Link, Node, NodeView, View};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
+use reference_cluster::core::gateway::client_id;
 use reference_cluster::core::{
     self, DiskOp, Effect, Event, NodeId, Replica, RequestId, Time, Trace,
 };
@@ -37,7 +38,7 @@ impl SimSubstrate {
     /// Starts a node on what its disk holds.
     pub(super) fn boot(&mut self, node: u16) {
         let now = self.now;
-        let (config, nodes) = (self.options.config.clone(), self.options.nodes);
+        let (config, nodes) = (self.options.config.clone(), self.options.all_nodes());
         let seed = self.options.seed ^ u64::from(node);
         let mut effects = std::mem::take(&mut self.effects);
         let this = self.node(node);
@@ -214,7 +215,8 @@ impl SimSubstrate {
                 request,
             } => {
                 self.truth.grow(position, previous);
-                if let Some(RequestId(call)) = request {
+                // Whether or not a gateway passed it on.
+                if let Some(RequestId(call)) = request.map(client_id) {
                     let call = &mut self.truth.calls[call as usize];
                     call.created = Some(position);
                     call.created_at = Some(at);

@@ -162,7 +162,7 @@ impl App {
         }
         if let Ok(Ok(reply)) = timeout(PATIENCE, reply).await {
             count(code(&reply));
-            return answer(self.id, &reply);
+            return answer(&reply);
         }
         count("indeterminate");
         unanswered(self.id, "the replica did not answer in time")

@@ -122,10 +122,10 @@ pub(super) fn code(reply: &Reply) -> &'static str {
 }
 
 /// A replica's reply.
-pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
+pub(super) fn answer(reply: &Reply) -> Response {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
-    put("node", format!("n{}", node.0).into());
+    put("node", format!("n{}", reply.node.0).into());
     put("role", reply.role.name().into());
     put("epoch", reply.epoch.into());
     put("position", reply.position.index.into());
