@@ -203,9 +203,17 @@ mod tests {
             let checks = checks(&experiment);
             assert!(checks.contains(&"convergence"), "{mode}: {checks:?}");
             assert_eq!(checks.contains(&"linearizable"), one_log, "{mode}");
-            let policy = if one_log { Policy::Leader } else { Policy::Spread };
+            let policy = if one_log {
+                Policy::Leader
+            } else {
+                Policy::Spread
+            };
             assert_eq!(experiment.clients.policy, policy, "{mode}");
-            let leader = experiment.faults.packages.iter().any(|p| p.contains("leader"));
+            let leader = experiment
+                .faults
+                .packages
+                .iter()
+                .any(|p| p.contains("leader"));
             assert_eq!(leader, one_log, "{mode}: {:?}", experiment.faults.packages);
         }
         let workload = |mode| of(mode, Given::default(), |_| {}).workload;
@@ -265,9 +273,19 @@ mod tests {
         for (mode, kind, field, has) in [
             ("leaderless", Kind::Append, "workload", "conflict, calendar"),
             ("leaderless-lww", Kind::Counter, "workload", "register, "),
-            ("multi-leader-siblings", Kind::Register, "workload", "conflict"),
+            (
+                "multi-leader-siblings",
+                Kind::Register,
+                "workload",
+                "conflict",
+            ),
             ("multi-leader-crdt", Kind::Conflict, "workload", "counter"),
-            ("multi-leader-lww", Kind::Nondeterministic, "workload", "register"),
+            (
+                "multi-leader-lww",
+                Kind::Nondeterministic,
+                "workload",
+                "register",
+            ),
         ] {
             let experiment = of(mode, given, |experiment| experiment.workload = kind);
             let refused = validate(&experiment).unwrap_err();

@@ -329,6 +329,12 @@ impl Experiment {
                 ),
             );
         }
+        if self.clients.policy == Policy::Gateway && self.target.gateways == 0 {
+            return impossible(
+                "clients.policy",
+                "there is no gateway: set target.gateways".into(),
+            );
+        }
         if let Policy::Fixed(node) = self.clients.policy
             && !(1..=self.nodes).contains(&node)
         {
@@ -507,6 +513,11 @@ impl Experiment {
             Concurrency::Fixed(n) => n,
             Concurrency::PerNode(each) => each.saturating_mul(u32::from(self.nodes)),
         }
+    }
+
+    /// Number of all nodes: the replicas, then gateways and the monitor.
+    pub fn all_nodes(&self) -> u16 {
+        self.nodes + self.target.auxiliaries() as u16
     }
 
     /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.

@@ -73,7 +73,8 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             experiment.clients.policy,
             experiment.nodes,
             substream(seed, "router"),
-        ),
+        )
+        .with_gateways(experiment.target.gateways),
         one_log: experiment.target.one_log(),
         sessions: experiment.clients.sessions,
         nemesis,

@@ -172,7 +172,7 @@ struct Run<'a> {
 /// How often the live display is told, nanoseconds.
 const OBSERVE_EVERY: u64 = 100_000_000;
 
-/// Runs a plan to its end.
+/// Runs a plan to its end. `nodes` counts all nodes, also those that hold no data.
 ///
 /// # Errors
 /// If the history cannot be written.

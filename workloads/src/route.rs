@@ -11,8 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::operation::Completion;
 
-/// How client threads choose a node. In an experiment: `leader`, `any`, `spread`,
-/// `split` or a node, `n3`.
+/// How client threads choose a node. In an experiment: `leader`, `any`, `spread`, `split`,
+/// `gateway` or a node, `n3`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The leader that the thread believes in.
@@ -27,11 +27,15 @@ pub enum Policy {
     /// Writes to the leader that the thread believes in, reads to a random node for every
     /// operation: read/write splitting, as a proxy in front of replicas does it.
     Split,
+    /// The gateways in turn, operation by operation.
+    Gateway,
 }
 
 /// A text that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no client policy; expected leader, any, spread, split or a node such as n3")]
+#[error(
+    "`{text}` is no client policy; expected leader, any, spread, split, gateway or a node such as n3"
+)]
 pub struct PolicyError {
     /// What was written.
     pub text: String,
@@ -46,6 +50,7 @@ impl FromStr for Policy {
             "any" => Self::Any,
             "spread" => Self::Spread,
             "split" => Self::Split,
+            "gateway" => Self::Gateway,
             _ => Self::Fixed(parse_node(text).ok_or_else(|| PolicyError {
                 text: text.to_owned(),
             })?),
@@ -72,7 +77,7 @@ impl Visitor<'_> for PolicyVisitor {
     type Value = Policy;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a client policy: leader, any, spread, split or a node such as n3")
+        f.write_str("a client policy: leader, any, spread, split, gateway or a node such as n3")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Policy, E> {
@@ -88,6 +93,7 @@ impl fmt::Display for Policy {
             Self::Fixed(node) => write!(f, "n{node}"),
             Self::Spread => f.write_str("spread"),
             Self::Split => f.write_str("split"),
+            Self::Gateway => f.write_str("gateway"),
         }
     }
 }
@@ -112,6 +118,10 @@ pub const REFRESH_NS: u64 = 1_000_000_000;
 pub struct Router {
     policy: Policy,
     nodes: u16,
+    /// Gateways are the nodes after these.
+    gateways: u16,
+    /// Which of them is asked next.
+    turn: u16,
     refresh: u64,
     random: Pcg64Mcg,
     threads: Vec<Belief>,
@@ -131,11 +141,20 @@ impl Router {
         Self {
             policy,
             nodes: nodes.max(1),
+            gateways: 0,
+            turn: 0,
             refresh: REFRESH_NS,
             random: Pcg64Mcg::seed_from_u64(seed),
             threads: Vec::new(),
             said: Vec::new(),
         }
+    }
+
+    /// With so many gateways after the replicas, at least 1 for [`Policy::Gateway`].
+    #[must_use]
+    pub fn with_gateways(mut self, gateways: u16) -> Self {
+        self.gateways = gateways;
+        self
     }
 
     /// With another mean time between two discoveries of a thread, in nanoseconds.
@@ -168,6 +187,10 @@ impl Router {
         match self.policy {
             Policy::Any => self.any(),
             Policy::Fixed(node) => node,
+            Policy::Gateway => {
+                self.turn = self.turn % self.gateways.max(1) + 1;
+                self.nodes + self.turn
+            }
             Policy::Spread => (thread % u32::from(self.nodes)) as u16 + 1,
             Policy::Leader | Policy::Split => {
                 if now >= self.belief(thread).refresh_at {

@@ -128,7 +128,7 @@ impl SimSubstrate {
     pub fn new(options: SimOptions) -> Self {
         let mut rng = Pcg64::seed_from_u64(options.seed);
         let conditions = options.conditions;
-        let nodes = (0..options.nodes)
+        let nodes = (0..options.all_nodes())
             .map(|_| SimNode {
                 replica: None,
                 disk: Disk::default(),
@@ -149,12 +149,12 @@ impl SimSubstrate {
             })
             .collect();
         let mut sim = Self {
-            network: Network::new(options.nodes, conditions),
+            network: Network::new(options.all_nodes(), conditions),
             now: 0,
             queue: Queue::default(),
             rng,
             nodes,
-            names: translate::Names::new(options.nodes),
+            names: translate::Names::new(options.all_nodes()),
             open: Vec::new(),
             threads: Vec::new(),
             timeouts: VecDeque::new(),
@@ -170,7 +170,7 @@ impl SimSubstrate {
             },
             options,
         };
-        for node in 1..=sim.options.nodes {
+        for node in 1..=sim.options.all_nodes() {
             sim.boot(node);
         }
         sim

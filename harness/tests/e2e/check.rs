@@ -234,7 +234,7 @@ fn refused_for_no_reason() -> String {
         "0 :ok :read 1",
     ];
     lines.iter().fold(String::new(), |text, line| {
-        text + "INFO  jepsen.util - " + line + "\n"
+        text + "INFO  jepsen.util - " + *line + "\n"
     })
 }
 

@@ -4,6 +4,7 @@
 mod bad_input;
 mod check;
 mod determinism;
+mod gateway;
 mod local;
 mod truth;
 mod truth_table;

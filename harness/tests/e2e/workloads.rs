@@ -64,7 +64,10 @@ fn what_asynchronous_replication_loses_is_found_with_every_workload_that_judges_
             continue;
         }
         let results = seeds(&experiment("async", kind), 0..12, 2).unwrap();
-        let wrong: Vec<_> = results.iter().flat_map(|r| &r.truth.disagreements).collect();
+        let wrong: Vec<_> = results
+            .iter()
+            .flat_map(|r| &r.truth.disagreements)
+            .collect();
         assert!(wrong.is_empty(), "{kind}: {wrong:?}");
         for result in &results {
             let unknown = result.checks.values().any(|v| v.starts_with("unknown"));

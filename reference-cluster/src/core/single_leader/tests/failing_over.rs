@@ -17,6 +17,7 @@ fn discarded(world: &World) -> usize {
 
 #[test]
 fn a_planned_switchover_loses_nothing() {
+    let mut switched = 0;
     for (seed, failover) in (0..60)
         .flat_map(|seed| [Failover::Automatic, Failover::Manual].map(|failover| (seed, failover)))
     {
@@ -43,6 +44,7 @@ fn a_planned_switchover_loses_nothing() {
             // With messages lost it may not come about; with none it does, below.
             continue;
         }
+        switched += 1;
         assert_eq!(world.leader(), Some(NodeId(2)));
         assert!(before.iter().all(|id| world.result(*id).is_ok()));
         assert_eq!(world.status(NodeId(1)).role, Role::Follower);
@@ -51,6 +53,7 @@ fn a_planned_switchover_loses_nothing() {
         world.assert_converged();
         assert_eq!(discarded(&world), 0, "seed {seed}");
     }
+    assert!(switched > 60, "{switched} of 120");
 }
 
 #[test]
