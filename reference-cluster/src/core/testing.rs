@@ -169,6 +169,11 @@ impl World {
         }
     }
 
+    /// How many records of a node are durable.
+    pub fn durable(&self, node: NodeId) -> usize {
+        self.machines[&node].durable.len()
+    }
+
     pub fn is_up(&self, node: NodeId) -> bool {
         self.machines[&node].replica.is_some()
     }

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use super::links::{needs_state, passes_on};
 use super::origin::{Dot, Vector};
 use super::replica::MultiLeader;
-use super::{Change, Conflicts, Message, State};
+use super::{Change, Message, State};
 use crate::core::timing::MILLISECOND;
 use crate::core::{Effect, Message as AnyMessage, NodeId, Time};
 
@@ -64,15 +64,13 @@ impl MultiLeader {
         let link = &self.links[which];
         let retry = self.config.failover_timeout_ms * MILLISECOND;
         if needs_state(link, self.changes.base(), |dot| self.passes_on(dot, now)) {
-            let waits = link.state_sent.is_some_and(|sent| sent + retry > now);
-            // A state tells of changes, so it must not tell of any that are not durable here.
-            if waits || self.stable != self.vector {
-                return;
+            if link.state_sent.is_none_or(|sent| sent + retry <= now) {
+                let (to, state) = (link.node, Arc::new(self.state()));
+                self.links[which].state_sent = Some(now);
+                self.links[which].cursor = self.changes.end();
+                // Nobody is told of changes that may yet be lost.
+                self.send_durably(to, Message::State(state));
             }
-            let (to, state) = (link.node, Arc::new(self.state()));
-            self.links[which].state_sent = Some(now);
-            self.links[which].cursor = self.changes.end();
-            send(to, Message::State(state), effects);
             return;
         }
         let durable = self.durability.durable();
@@ -138,6 +136,7 @@ impl MultiLeader {
         for to in std::mem::take(&mut self.owed) {
             self.tell(to, effects);
         }
+        self.remind(effects);
     }
 
     pub(super) fn on_have(&mut self, now: Time, from: NodeId, run: u64, vector: Vector) {
@@ -164,7 +163,7 @@ impl MultiLeader {
             if ours || self.vector.contains(change.dot) {
                 continue;
             }
-            if self.config.multi_leader.conflicts == Conflicts::Synchronous {
+            if self.is_synchronous() {
                 self.owe(change.dot.origin.node);
             }
             if self.is_next(change) {

@@ -98,7 +98,7 @@ impl MultiLeader {
             let owner = self.homes.owner(first);
             if owner.node == from && from != self.id {
                 let owner = Owner {
-                    epoch: owner.epoch + 1,
+                    epoch: owner.epoch.saturating_add(1),
                     node: self.id,
                 };
                 let stamp = self.stamp(now);

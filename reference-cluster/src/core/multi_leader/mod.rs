@@ -13,6 +13,7 @@ mod origin;
 mod procedure;
 mod replica;
 mod siblings;
+mod synchronous;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ pub use self::home::Owner;
 use self::origin::NODES_MAX;
 pub use self::origin::{Dot, Origin, Vector};
 use self::procedure::Procedure;
+pub use self::synchronous::Attempt;
 use super::config::{ConfigError, within};
 use super::{Config, Effect, NodeId, Record as AnyRecord, Replica, Time};
 
@@ -148,6 +150,8 @@ pub struct Snapshot {
     pub base: Vector,
     /// The changes that are kept for others. They are part of the state.
     pub changes: Vec<Arc<Change>>,
+    /// Keys that are promised to others (synchronous).
+    pub promises: Vec<(Arc<str>, Attempt)>,
 }
 
 /// What multi-leader replicas tell each other.
@@ -164,6 +168,8 @@ pub enum Message {
     Changes(Arc<[Arc<Change>]>),
     /// All that the sender holds, to be merged.
     State(Arc<State>),
+    /// About a write that is under way (synchronous).
+    Synchronous(synchronous::Message),
 }
 
 /// What a multi-leader replica writes to its journal.
@@ -175,6 +181,10 @@ pub enum Record {
     Change(Arc<Change>),
     /// What another node held was merged.
     State(State),
+    /// A key was promised to a writer (synchronous).
+    Promised(Arc<str>, Attempt),
+    /// The promise is over.
+    Released(Arc<str>, Attempt),
     /// Replaces all before.
     Snapshot(Box<Snapshot>),
 }
@@ -212,12 +222,6 @@ impl MultiLeader {
             100,
             10_000_000,
         )?;
-        if self.conflicts == Conflicts::Synchronous {
-            return error(
-                "multi_leader.conflicts",
-                "synchronous is not built yet".into(),
-            );
-        }
         if self.conflicts == Conflicts::Procedure
             && let Err(message) = Procedure::compile(&self.procedure, self.procedure_steps)
         {

@@ -138,6 +138,6 @@ pub(super) fn change(cell: Option<&Cell>, op: &Op, origin: Origin) -> Result<Cel
         }
     };
     let mut versions = cell.map(|cell| cell.versions.clone()).unwrap_or_default();
-    versions.see(origin, versions.get(origin) + 1);
+    versions.see(origin, versions.get(origin).saturating_add(1));
     Ok(Cell { versions, value })
 }

@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::changes::Changes;
-use super::clock::{Clocked, Stamp};
+use super::clock::{Clocked, Moment, Stamp};
 use super::content::Content;
+use super::exchange::send;
 use super::home::Homes;
 use super::links::{Link, links};
 use super::origin::{Dot, Origin, Vector};
+use super::synchronous::Synchronous;
 use super::{Change, Clock, Conflicts, Message, Payload, Record, Snapshot, State};
 use crate::core::config::{Bug, Fsync};
 use crate::core::single_leader::durability::Durability;
@@ -30,6 +32,7 @@ pub(super) struct MultiLeader {
     pub(super) run: u64,
     pub(super) content: Content,
     pub(super) homes: Homes,
+    pub(super) synchronous: Synchronous,
     clock: Clocked,
     /// All changes that are part of the content.
     pub(super) vector: Vector,
@@ -49,6 +52,8 @@ pub(super) struct MultiLeader {
     records_since: u64,
     /// Answers, each with the record that must be durable first.
     answers: VecDeque<(u64, RequestId, Reply)>,
+    /// Messages, each with the record that must be durable first.
+    outgoing: VecDeque<(u64, NodeId, Message)>,
     /// Requests of clients that have seen more than this node.
     waiting: Vec<Waiting>,
     pub(super) tick_at: Time,
@@ -90,6 +95,7 @@ impl MultiLeader {
             run: mix(seed, now, 1),
             content: Content::new(config),
             homes: Homes::new(nodes),
+            synchronous: Synchronous::default(),
             clock: Clocked::new(clock),
             vector: Vector::default(),
             stable: Vector::default(),
@@ -106,12 +112,20 @@ impl MultiLeader {
             record: recovered.len() as u64,
             records_since: recovered.len() as u64,
             answers: VecDeque::new(),
+            outgoing: VecDeque::new(),
             waiting: Vec::new(),
             tick_at: now + options.resend_ms * MILLISECOND,
             marks: (0, 0),
             config: config.clone(),
         };
+        replica.synchronous.empty = synchronous && recovered.is_empty();
         let lived = replica.recover(recovered);
+        if synchronous {
+            let own = replica.changes.iter().map(|kept| &kept.change);
+            for change in own.filter(|change| change.dot.origin.node == id) {
+                replica.synchronous.unfinished(change);
+            }
+        }
         replica.begin_life(lived, seed, now, effects);
         let known = replica.vector.clone();
         replica.unstable(&known);
@@ -139,7 +153,14 @@ impl MultiLeader {
                 Record::State(state) => {
                     self.take_in_state(&state);
                 }
+                Record::Promised(key, attempt) => self.synchronous.promise(key, attempt, 0),
+                Record::Released(key, attempt) => {
+                    self.synchronous.release(&key, |known| known == attempt);
+                }
                 Record::Snapshot(snapshot) => {
+                    for (key, attempt) in snapshot.promises {
+                        self.synchronous.promise(key, attempt, 0);
+                    }
                     life = Some(snapshot.life);
                     self.take_in_state(&snapshot.state);
                     self.changes = Changes::after(snapshot.base);
@@ -171,7 +192,7 @@ impl MultiLeader {
         }
     }
 
-    fn write(&mut self, record: Record, now: Time, effects: &mut Vec<Effect>) {
+    pub(super) fn write(&mut self, record: Record, now: Time, effects: &mut Vec<Effect>) {
         self.record += 1;
         self.records_since += 1;
         self.durability.wrote(self.record, now);
@@ -185,6 +206,7 @@ impl MultiLeader {
         self.clock.see(change.moment);
         self.vector.see(change.dot.origin, change.dot.seq);
         self.changes.push(Arc::clone(change), self.record);
+        self.synchronous.taken_in(change);
         match &change.payload {
             Payload::Cell(key, cell) => self.content.merge(key, cell),
             Payload::Home(home, owner) => self.homes.merge(*home, *owner),
@@ -256,6 +278,15 @@ impl MultiLeader {
         }
     }
 
+    pub(super) fn see(&mut self, moment: Moment) {
+        self.clock.see(moment);
+    }
+
+    /// Sends once all that was written so far is durable.
+    pub(super) fn send_durably(&mut self, to: NodeId, message: Message) {
+        self.outgoing.push_back((self.record, to, message));
+    }
+
     /// A new change of this node.
     pub(super) fn create(&mut self, payload: Payload, stamp: Stamp) -> Arc<Change> {
         let mut after = self.vector.clone();
@@ -275,7 +306,7 @@ impl MultiLeader {
         Stamp {
             moment: self.clock.tick(now),
             origin: self.origin,
-            seq: self.vector.get(self.origin) + 1,
+            seq: self.vector.get(self.origin).saturating_add(1),
         }
     }
 
@@ -333,20 +364,26 @@ impl MultiLeader {
         request: Request,
         effects: &mut Vec<Effect>,
     ) {
-        if let Some(session) = &request.session {
-            let session = Vector::of_versions(session);
-            if !self.vector.covers(&session) {
-                let until = now + self.config.failover_timeout_ms * MILLISECOND;
-                self.waiting.push(Waiting {
-                    until,
-                    session,
-                    id,
-                    request,
-                });
-                return;
-            }
+        let mut session = Vector::default();
+        if let Some(seen) = &request.session {
+            session = Vector::of_versions(seen);
         }
-        self.serve(now, id, &request, effects);
+        let until = now + self.config.failover_timeout_ms * MILLISECOND;
+        let waiting = Waiting {
+            until,
+            session,
+            id,
+            request,
+        };
+        if self.must_wait(&waiting) {
+            self.waiting.push(waiting);
+        } else {
+            self.serve(now, id, &waiting.request, effects);
+        }
+    }
+
+    fn must_wait(&self, waiting: &Waiting) -> bool {
+        !self.vector.covers(&waiting.session) || self.synchronous.blocks(&waiting.request.op)
     }
 
     fn serve(&mut self, now: Time, id: RequestId, request: &Request, effects: &mut Vec<Effect>) {
@@ -374,6 +411,10 @@ impl MultiLeader {
                     self.answer(id, Err(Refusal::NotLeader { leader }));
                     return;
                 }
+                if self.is_synchronous() {
+                    self.begin(now, id, request, effects);
+                    return;
+                }
                 let done = self.perform(op, request.context.as_ref(), now, effects);
                 self.answer(id, done.map(|_| Answer::Done));
             }
@@ -384,7 +425,7 @@ impl MultiLeader {
     fn serve_waiting(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let mut at = 0;
         while let Some(waiting) = self.waiting.get(at) {
-            if self.vector.covers(&waiting.session) {
+            if !self.must_wait(waiting) {
                 let waiting = self.waiting.remove(at);
                 self.serve(now, waiting.id, &waiting.request, effects);
             } else if now >= waiting.until {
@@ -392,7 +433,7 @@ impl MultiLeader {
                 self.answer(
                     waiting.id,
                     Err(Refusal::Unavailable(
-                        "this node has not seen yet what the client has".into(),
+                        "this node does not have yet what it would have to show".into(),
                     )),
                 );
             } else {
@@ -403,6 +444,7 @@ impl MultiLeader {
 
     /// What follows from every event.
     fn finish(&mut self, now: Time, effects: &mut Vec<Effect>) {
+        self.conclude(now, effects);
         self.serve_waiting(now, effects);
         self.durability.flush(effects);
         let durable = self.durability.durable();
@@ -421,6 +463,12 @@ impl MultiLeader {
             effects.push(Effect::Reply(id, reply));
         }
         self.replicate(moved, now, effects);
+        while let Some((record, ..)) = self.outgoing.front()
+            && *record <= durable
+            && let Some((_, to, message)) = self.outgoing.pop_front()
+        {
+            send(to, message, effects);
+        }
         self.compact(effects);
     }
 
@@ -442,6 +490,7 @@ impl MultiLeader {
             state: self.state(),
             base: self.changes.base().clone(),
             changes: kept.collect(),
+            promises: self.synchronous.promises(),
         }));
         let records = vec![AnyRecord::MultiLeader(snapshot.into())];
         self.durability.replace(records, effects);
@@ -456,7 +505,8 @@ impl MultiLeader {
             let fetch = link.known.lacking(&self.vector);
             unheard.saturating_add(deliver).saturating_add(fetch)
         });
-        each.fold(self.waiting.len() as u64, u64::saturating_add)
+        let requests = self.waiting.len() + self.synchronous.pending();
+        each.fold(requests as u64, u64::saturating_add)
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
@@ -467,6 +517,7 @@ impl MultiLeader {
             Message::Have { run, vector } => self.on_have(now, from, run, vector),
             Message::Changes(changes) => self.on_changes(now, from, &changes, effects),
             Message::State(state) => self.on_state(now, from, &state, effects),
+            Message::Synchronous(message) => self.on_word(now, from, message, effects),
         }
     }
 }
@@ -496,6 +547,7 @@ impl Replica for MultiLeader {
             Fsync::Interval => self.durability.deadline(),
             Fsync::Always | Fsync::Never => Time::MAX,
         };
+        let sync = sync.min(self.synchronous.deadline());
         self.tick_at.min(sync).min(waiting.unwrap_or(Time::MAX))
     }
 

@@ -2,11 +2,16 @@
 
 mod crdt;
 mod faults;
+mod home;
 mod lww;
+mod planted;
+mod procedure;
+mod sessions;
 mod siblings;
+mod synchronous;
 
 use super::{Clock, Conflicts, MultiLeader, Topology};
-use crate::core::config::{Fsync, Mode};
+use crate::core::config::{Bug, Fsync, Mode};
 use crate::core::testing::World;
 use crate::core::timing::MILLISECOND;
 use crate::core::{Answer, Config, Datum, NodeId, Op, Refusal, Reply, Request, RequestId, Scalar};
