@@ -11,6 +11,8 @@ use reference_cluster::core::config::Mode;
 use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
+use crate::compare::Matrix;
+use crate::defaults;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::Conditions;
@@ -44,6 +46,9 @@ pub struct Experiment {
     pub limits: Limits,
     /// The weather of the simulation.
     pub simulation: Conditions,
+    /// What `quorate compare` runs of it: modes, faults and repetitions.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub compare: Option<Matrix>,
 }
 
 /// A substrate.
@@ -142,6 +147,7 @@ impl Default for Experiment {
             checks: Vec::new(),
             limits: Limits::default(),
             simulation: Conditions::default(),
+            compare: None,
         }
     }
 }
@@ -307,6 +313,7 @@ impl Experiment {
         if let Err(e) = self.parameters.validate(self.workload) {
             return impossible(&format!("parameters.{}", e.field), e.message);
         }
+        defaults::validate(self)?;
         if !(1..=10_000).contains(&self.threads()) {
             return impossible(
                 "clients.concurrency",
@@ -320,6 +327,12 @@ impl Experiment {
                     "expected operations a second, or 0 for no limit, not {}",
                     self.clients.rate
                 ),
+            );
+        }
+        if self.clients.policy == Policy::Gateway && self.target.gateways == 0 {
+            return impossible(
+                "clients.policy",
+                "there is no gateway: set target.gateways".into(),
             );
         }
         if let Policy::Fixed(node) = self.clients.policy
@@ -488,12 +501,8 @@ impl Experiment {
     pub fn resolved(mut self) -> Self {
         self.parameters = self.parameters.resolved(self.workload);
         if self.checks.is_empty() {
-            self.checks = self
-                .workload
-                .checkers()
-                .iter()
-                .map(|&c| c.to_owned())
-                .collect();
+            let checks = defaults::checks(&self);
+            self.checks = checks.into_iter().map(str::to_owned).collect();
         }
         self
     }
@@ -504,6 +513,11 @@ impl Experiment {
             Concurrency::Fixed(n) => n,
             Concurrency::PerNode(each) => each.saturating_mul(u32::from(self.nodes)),
         }
+    }
+
+    /// Number of all nodes: the replicas, then gateways and the monitor.
+    pub fn all_nodes(&self) -> u16 {
+        self.nodes + self.target.auxiliaries() as u16
     }
 
     /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.

@@ -105,6 +105,15 @@ fn names() -> Vec<&'static str> {
     catalogue().into_iter().map(|(name, _)| name).collect()
 }
 
+/// Another name of a package, as people say it.
+const ALIASES: [(&str, &str); 1] = [("partition-leader", "isolate-leader")];
+
+/// The package's own name, where this is another one of it.
+pub fn meant(name: &str) -> &str {
+    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
+    alias.map_or(name, |(_, meant)| meant)
+}
+
 /// The packages meant by a list of names, each once.
 ///
 /// # Errors
@@ -128,6 +137,7 @@ pub fn select<S: AsRef<str>>(
                 .filter(|package| !package.named && package.possible(nodes, capabilities).is_ok())
                 .for_each(&mut add),
             name => {
+                let name = meant(name);
                 let package = PACKAGES.iter().find(|package| package.name == name);
                 let package = package.ok_or_else(|| PackageError::Unknown {
                     name: name.to_owned(),
@@ -256,7 +266,7 @@ const fn slow(target: Selector, latency_ms: u64, bandwidth: Option<Bandwidth>) -
 const RANDOM: Selector = Selector::Random(1);
 const NARROW: Option<Bandwidth> = Some(Bandwidth { kib_s: 64 });
 
-static PACKAGES: [Package; 19] = [
+static PACKAGES: [Package; 20] = [
     Package {
         name: "kill",
         description: "end a random node, or a minority, at once; start it again after 2 to 4 s",
@@ -363,6 +373,16 @@ static PACKAGES: [Package; 19] = [
         faults: &[
             slow(Selector::Leader, 100, None),
             slow(Selector::Leader, 20, NARROW),
+        ],
+        each: false,
+        named: false,
+    },
+    Package {
+        name: "slow-follower",
+        description: "delay a follower's links to its peers by 100 ms, or throttle them, for 3 to 5 s",
+        faults: &[
+            slow(Selector::Follower, 100, None),
+            slow(Selector::Follower, 20, NARROW),
         ],
         each: false,
         named: false,
@@ -526,6 +546,7 @@ mod tests {
         let all = packages().iter().filter(|package| !package.named).count();
         assert_eq!(chosen(&["all"]).len(), all);
         assert_eq!(chosen(&["kill", " kill", "pause"]).len(), 2);
+        assert_eq!(chosen(&["partition-leader"]), chosen(&["isolate-leader"]));
         let error = select(["kil"], 5, &Capabilities::all()).expect_err("no such package");
         assert!(error.to_string().contains("isolate-leader"), "{error}");
 

@@ -37,7 +37,7 @@ mod process;
 pub mod procfs;
 mod program;
 mod proxy;
-mod signals;
+pub(crate) mod signals;
 mod start_error;
 #[cfg(test)]
 mod tests;

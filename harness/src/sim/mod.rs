@@ -22,12 +22,13 @@ mod translate;
 mod truth;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use checkers::Outcome;
 use nemesis::{Action, Endpoint, Link, Node};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
-use reference_cluster::core::{self, Effect, Event, NodeId, Request, Time};
+use reference_cluster::core::{self, Effect, Event, NodeId, Request, RequestId, Role, Time};
 use workloads::{Completion, Invocation};
 
 use crate::substrate::{Happening, Substrate};
@@ -39,6 +40,25 @@ use nodes::SimNode;
 pub use options::{Conditions, SimOptions};
 use queue::Queue;
 pub use truth::{CallTruth, Oracle, Truth};
+
+/// The part of the keys that a replica holds, in its own words.
+fn scope(replica: &mut dyn core::Replica, now: Time) -> Arc<str> {
+    let mut effects = Vec::new();
+    let request = Request::new(core::Op::Digest);
+    replica.handle(
+        now,
+        Event::Request(RequestId(u64::MAX), request),
+        &mut effects,
+    );
+    let digest = effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(_, reply) => match reply.result {
+            Ok(core::Answer::Digest(digest)) => Some(digest.scope),
+            _ => None,
+        },
+        _ => None,
+    });
+    digest.unwrap_or_default()
+}
 
 enum Happens {
     Deliver {
@@ -108,7 +128,7 @@ impl SimSubstrate {
     pub fn new(options: SimOptions) -> Self {
         let mut rng = Pcg64::seed_from_u64(options.seed);
         let conditions = options.conditions;
-        let nodes = (0..options.nodes)
+        let nodes = (0..options.all_nodes())
             .map(|_| SimNode {
                 replica: None,
                 disk: Disk::default(),
@@ -129,12 +149,12 @@ impl SimSubstrate {
             })
             .collect();
         let mut sim = Self {
-            network: Network::new(options.nodes, conditions),
+            network: Network::new(options.all_nodes(), conditions),
             now: 0,
             queue: Queue::default(),
             rng,
             nodes,
-            names: translate::Names::new(options.nodes),
+            names: translate::Names::new(options.all_nodes()),
             open: Vec::new(),
             threads: Vec::new(),
             timeouts: VecDeque::new(),
@@ -150,7 +170,7 @@ impl SimSubstrate {
             },
             options,
         };
-        for node in 1..=sim.options.nodes {
+        for node in 1..=sim.options.all_nodes() {
             sim.boot(node);
         }
         sim
@@ -164,15 +184,24 @@ impl SimSubstrate {
     /// Ends the simulation and tells what really happened.
     pub fn into_truth(mut self) -> Truth {
         let leader = self.view().leader();
-        for (i, node) in self.nodes.iter().enumerate() {
-            if let Some(replica) = &node.replica {
-                let status = replica.status();
-                let id = i as u16 + 1;
-                let digest = replica.digest();
-                self.truth.replicas.push((id, status.last, digest));
-                if leader == Some(id) {
-                    self.truth.survived = status.last;
-                }
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            let Some(replica) = &mut node.replica else {
+                continue;
+            };
+            let status = replica.status();
+            if matches!(status.role, Role::Gateway | Role::Monitor) {
+                continue;
+            }
+            let id = i as u16 + 1;
+            self.truth.replicas.push(truth::ReplicaTruth {
+                node: id,
+                last: status.last,
+                digest: replica.digest(),
+                scope: scope(&mut **replica, node.clock.local(self.now)),
+                stopped: status.stopped.is_some(),
+            });
+            if leader == Some(id) {
+                self.truth.survived = status.last;
             }
         }
         self.truth

@@ -4,6 +4,7 @@ use checkers::Outcome;
 use nemesis::{Endpoint, Link, Node, NodeView, View};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
+use reference_cluster::core::gateway::client_id;
 use reference_cluster::core::{
     self, DiskOp, Effect, Event, NodeId, Replica, RequestId, Time, Trace,
 };
@@ -39,7 +40,7 @@ impl SimSubstrate {
     /// Starts a node on what its disk holds.
     pub(super) fn boot(&mut self, node: u16) {
         let now = self.now;
-        let (mut config, nodes) = (self.options.config.clone(), self.options.nodes);
+        let (mut config, nodes) = (self.options.config.clone(), self.options.all_nodes());
         let seed = self.options.seed ^ u64::from(node);
         let mut effects = std::mem::take(&mut self.effects);
         let this = self.node(node);
@@ -220,7 +221,10 @@ impl SimSubstrate {
                 request,
             } => {
                 self.truth.grow(position, previous);
-                if let Some(RequestId(call)) = request.filter(|id| id.0 < errand::OPERATORS) {
+                // An operator's request is no call; a client's is one, whether or not a gateway
+                // passed it on.
+                let request = request.filter(|id| id.0 < errand::OPERATORS);
+                if let Some(RequestId(call)) = request.map(client_id) {
                     let call = &mut self.truth.calls[call as usize];
                     call.created = Some(position);
                     call.created_at = Some(at);
