@@ -1,4 +1,42 @@
-//! Multi-leader replication.
+//! Multi-leader replication: every node takes writes and passes them on, as between the sites of
+//! an active-active installation (Oracle's `GoldenGate`, `PostgreSQL` BDR, MySQL in a ring), `CouchDB`, or
+//! devices that work offline.
+//!
+//! A node journals a write, acknowledges it when it is durable by the fsync policy, and replicates
+//! the change asynchronously. What becomes of changes made concurrently is the heart of the matter:
+//!
+//! | `conflicts` | promises | does not promise |
+//! | --- | --- | --- |
+//! | `lww` | replicas converge on the value with the latest timestamp | acknowledged concurrent writes are lost; with `clock: wall`, later ones too, by as much as clocks differ. Every operation writes the whole value: so of two concurrent increments one is lost. Compare-and-set compares with what this node has |
+//! | `siblings` | no acknowledged write vanishes before somebody who has read it replaces it; dotted version vectors ([`causal`]) | anything but writes, reads and deletions |
+//! | `crdt` | no acknowledged increment, addition or insertion is lost ([`crdt`]) | compare-and-set; of two concurrent writes of a register or a field one is lost |
+//! | `procedure` | a script of the user's decides ([`procedure`]) | replicas diverge unless it is commutative, associative and idempotent |
+//! | `synchronous` | linearizable: there are no conflicts ([`synchronous`]) | no write while any node is away; reads of keys being written wait |
+//! | `home` | each key is written at one node: no conflicts while homes stay ([`home`]) | a home moved before the new one has all of the old one's writes, or unknown to the old one: `lww` decides, acknowledged writes are lost |
+//!
+//! **Promises in all of them.** Once every fault has ended and nothing is pending, all nodes show
+//! the same (but for the procedure). Replication is causal (Ladin et al., *Providing High
+//! Availability Using Lazy Replication*, 1992; Lloyd et al., *Don't Settle for Eventual*, 2011): a
+//! change is taken in after all those that its maker had. A client that carries its session reads
+//! its own writes at any node, and never goes back in time: a node that has seen less waits for
+//! `failover_timeout_ms`, then refuses. Reads are answered from the node's own state; what it shows
+//! is durable.
+//!
+//! **Does not promise.** That reads are recent. That a write survives its node before another has
+//! it: whoever is wiped takes along what it alone had. In a ring or a star, that changes get past a
+//! node that is down: it blocks the way until it is back. Memory: tombstones of `lww` stay, those
+//! of texts too; vectors grow by an entry for every life of a node that changed anything (with
+//! `fsync: always` one for each wipe, else one for each start).
+//!
+//! **How changes travel.** Each has the name of its origin, which is a node in one of its lives, and
+//! the next of that origin's sequence numbers. Nodes keep a vector of what they have of each
+//! origin, take changes in in order, ignore what they have, and tell their neighbours ([`exchange`]).
+//! A change that all neighbours have is dropped; so is the oldest of more than `log_keep`. Who
+//! lacks what has been dropped gets the whole state, which is merged with its own, never put in
+//! its place.
+//!
+//! **Offline clients**, the calendar that is written on a train, need nothing else: a device is a
+//! node, cut off from the others, whose clients go on.
 
 mod causal;
 mod changes;

@@ -75,6 +75,7 @@ impl Procedure {
         engine.set_max_operations(steps);
         engine.set_max_call_levels(CALLS_MAX);
         engine.set_max_string_size(TEXT_MAX);
+        engine.set_max_map_size(100);
         engine.set_max_variables(1_000);
         engine.set_max_functions(100);
         engine.set_max_expr_depths(64, 32);

@@ -88,7 +88,9 @@ impl MultiLeader {
         };
         let synchronous = options.conflicts == Conflicts::Synchronous;
         let mut links = links(id, nodes, options.topology, synchronous);
-        links.iter_mut().for_each(|link| link.heard = now);
+        for link in &mut links {
+            link.heard = now;
+        }
         let mut replica = Self {
             id,
             origin: Origin { node: id, life: 0 },
@@ -251,7 +253,7 @@ impl MultiLeader {
 
     /// Records what another node holds, and merges it.
     pub(super) fn record_state(&mut self, state: &State, now: Time, effects: &mut Vec<Effect>) {
-        self.write(Record::State(state.clone().into()), now, effects);
+        self.write(Record::State(state.clone()), now, effects);
         self.unstable(&state.vector);
         if !self.take_in_state(state) {
             Self::remark_failure(effects);
@@ -496,11 +498,16 @@ impl MultiLeader {
         self.durability.replace(records, effects);
     }
 
-    /// Changes that another is not known to have, or that this node is known to lack.
+    /// Changes that a neighbour is not known to have, or that this node is known to lack; nodes
+    /// that have not told yet what they have; and requests that wait.
     fn pending(&self) -> u64 {
         let neighbours = self.links.iter().filter(|link| link.neighbour);
         let each = neighbours.map(|link| {
             let unheard = u64::from(link.run.is_none());
+            if self.forgets_sent() {
+                // What was sent counts as done.
+                return unheard;
+            }
             let deliver = self.vector.lacking(&link.known);
             let fetch = link.known.lacking(&self.vector);
             unheard.saturating_add(deliver).saturating_add(fetch)

@@ -172,14 +172,7 @@ impl MultiLeader {
         self.config.multi_leader.conflicts == Conflicts::Synchronous
     }
 
-    fn say(
-        &self,
-        to: NodeId,
-        attempt: Attempt,
-        key: &Arc<str>,
-        word: Word,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn say(to: NodeId, attempt: Attempt, key: &Arc<str>, word: Word, effects: &mut Vec<Effect>) {
         let key = key.clone();
         let message = Message { attempt, key, word };
         send(to, AnyMessage::Synchronous(message), effects);
@@ -187,7 +180,7 @@ impl MultiLeader {
 
     fn say_to_all(&self, attempt: Attempt, key: &Arc<str>, word: Word, effects: &mut Vec<Effect>) {
         for link in &self.links {
-            self.say(link.node, attempt, key, word, effects);
+            Self::say(link.node, attempt, key, word, effects);
         }
     }
 
@@ -313,7 +306,7 @@ impl MultiLeader {
                 self.write(Record::Released(key, attempt), now, effects);
             }
             (Word::Ask, None) if !self.synchronous.made.contains_key(&key) => {
-                self.say(from, attempt, &key, Word::Release, effects);
+                Self::say(from, attempt, &key, Word::Release, effects);
             }
             _ => {}
         }
@@ -340,7 +333,7 @@ impl MultiLeader {
             each.any(|(known, since)| *known < attempt && since + timeout > now)
         });
         if older || promised || busy.empty || busy.made.contains_key(&key) {
-            return self.say(to, attempt, &key, Word::Refuse, effects);
+            return Self::say(to, attempt, &key, Word::Refuse, effects);
         }
         self.give_up(&key, "an earlier write of the key is under way", effects);
         self.synchronous.promise(key.clone(), attempt, now);
@@ -401,11 +394,11 @@ impl MultiLeader {
                 .iter()
                 .filter(|link| !begun.promised.contains(&link.node));
             for link in rest {
-                self.say(link.node, begun.attempt, key, Word::Prepare, effects);
+                Self::say(link.node, begun.attempt, key, Word::Prepare, effects);
             }
         }
         for (key, attempt) in self.synchronous.promises() {
-            self.say(attempt.node, attempt, &key, Word::Ask, effects);
+            Self::say(attempt.node, attempt, &key, Word::Ask, effects);
         }
     }
 }

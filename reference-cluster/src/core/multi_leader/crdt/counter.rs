@@ -15,6 +15,7 @@ pub struct Counter {
 
 impl Counter {
     /// The change that adds an amount.
+    #[must_use]
     pub fn increment(&self, origin: Origin, amount: i64) -> Self {
         let (up, down) = self.sums.get(&origin).copied().unwrap_or_default();
         let sum = if amount < 0 {

@@ -63,6 +63,19 @@ impl Cell {
         merge_part(&mut self.text, other.text.as_ref(), Text::merge);
     }
 
+    /// The type that shows, as [`Datum::kind`] names it.
+    fn kind(&self) -> Option<&'static str> {
+        let kinds = [
+            (self.counter.is_some(), "counter"),
+            (self.register.is_some(), "register"),
+            (self.set.is_some(), "set"),
+            (self.map.is_some(), "map"),
+            (self.text.is_some(), "list"),
+        ];
+        let shown = kinds.into_iter().find(|(there, _)| *there);
+        shown.map(|(_, kind)| kind)
+    }
+
     /// What a reader sees.
     pub fn datum(&self) -> Option<Datum> {
         let counter = self.counter.as_ref().map(|c| Datum::Counter(c.value()));
@@ -85,7 +98,7 @@ fn unsupported(what: &'static str) -> Refusal {
 pub(super) fn change(cell: Option<&Cell>, op: &Op, stamp: Stamp) -> Result<Cell, Refusal> {
     let empty = Cell::default();
     let cell = cell.unwrap_or(&empty);
-    let kind = cell.datum().map(|datum| datum.kind());
+    let kind = cell.kind();
     let only = |expected: &'static str| match kind {
         Some(kind) if kind != expected => Err(Refusal::WrongKind(kind.into())),
         _ => Ok(()),

@@ -60,6 +60,7 @@ impl Text {
 
     /// The change that inserts an element after the first visible one that equals `after`: at the
     /// beginning for nil, at the end if it is not there (any more).
+    #[must_use]
     pub fn insert(&self, origin: Origin, after: &Scalar, value: &Scalar) -> Self {
         let parent = match after {
             Scalar::Nil => None,
@@ -76,6 +77,7 @@ impl Text {
     }
 
     /// The change that inserts an element at the end.
+    #[must_use]
     pub fn append(&self, origin: Origin, value: &Scalar) -> Self {
         let last = self.visible().last().map(|(id, _)| id);
         self.insert_at(origin, last, value)
@@ -92,6 +94,7 @@ impl Text {
     }
 
     /// The change that removes all visible elements of this value; of any, if none is given.
+    #[must_use]
     pub fn remove(&self, value: Option<&Scalar>) -> Self {
         let gone = self
             .visible()
@@ -108,5 +111,22 @@ impl Text {
             self.elements.entry(*id).or_insert_with(|| element.clone());
         }
         self.removed.extend(&other.removed);
+    }
+}
+
+#[cfg(test)]
+impl Text {
+    /// The values of all elements, removed or not.
+    pub fn inserted(&self) -> Vec<Scalar> {
+        let values = self.elements.values();
+        values.map(|(_, value)| value.clone()).collect()
+    }
+
+    /// The values of these elements that a change removes.
+    pub fn taken_by(&self, change: Option<&Self>) -> Vec<Scalar> {
+        let removed = change.iter().flat_map(|change| &change.removed);
+        removed
+            .filter_map(|id| Some(self.elements.get(id)?.1.clone()))
+            .collect()
     }
 }

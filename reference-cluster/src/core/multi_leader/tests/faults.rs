@@ -1,7 +1,7 @@
 use super::*;
 use crate::core::{Admin, Trace};
 
-const SEEDS: u64 = 100;
+const SEEDS: u64 = 60;
 
 fn started(conflicts: Conflicts, topology: Topology, seed: u64) -> World {
     let mut config = config(conflicts);

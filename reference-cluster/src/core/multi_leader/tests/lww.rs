@@ -1,9 +1,5 @@
 use super::*;
 
-fn value(n: i64) -> Option<Datum> {
-    Some(Datum::Register(int(n)))
-}
-
 #[test]
 fn every_node_takes_writes_and_has_those_of_others() {
     for topology in TOPOLOGIES {
@@ -25,7 +21,7 @@ fn every_node_takes_writes_and_has_those_of_others() {
         for n in 1..=5 {
             assert_eq!(
                 look(&mut world, n % 5 + 1, &format!("k{n}")),
-                value(n.into())
+                Some(Datum::Register(int(n.into())))
             );
         }
         settle(&mut world);
