@@ -5,9 +5,9 @@
 //! | --- | --- | --- | --- | --- |
 //! | single leader, raft | `append` | the leader | of the leader | `siblings` |
 //! | multi-leader `lww`, `procedure`, leaderless `lww` | `register` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `siblings` |
-//! | multi-leader `siblings`, leaderless | `conflict` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain` |
-//! | multi-leader `crdt` | `counter` | `spread` | of any node | the same and `siblings` |
-//! | multi-leader `synchronous`, `home` | `append` | `spread` | of any node | the same and `siblings` |
+//! | multi-leader `siblings`, leaderless | `conflict` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `lost-writes` |
+//! | multi-leader `crdt` | `counter` | `spread` | of any node | as with `lww` |
+//! | multi-leader `synchronous`, `home` | `append` | `spread` | of any node | as with `lww` |
 //!
 //! What is left out is not promised by the mode, or has nothing to judge in it; all of it can be
 //! asked for by name. `mutual-exclusion` judges `text` with `editing: lock` alone.
@@ -116,13 +116,13 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
     let fits = |name: &str| match name {
         "linearizable" | "stale-reads" | "split-brain" => one_log,
         "siblings" => siblings,
+        // Where concurrent values are kept, nothing but `siblings` knows what is lost.
+        "lost-writes" => !siblings,
         "mutual-exclusion" => locked,
         _ => true,
     };
-    let known = crate::judge::checker_names();
     let all = experiment.workload.checkers().iter().copied();
-    all.filter(|name| fits(name) && known.contains(name))
-        .collect()
+    all.filter(|name| fits(name)).collect()
 }
 
 /// Refuses a workload whose operations the mode does not have.
@@ -203,9 +203,17 @@ mod tests {
             let checks = checks(&experiment);
             assert!(checks.contains(&"convergence"), "{mode}: {checks:?}");
             assert_eq!(checks.contains(&"linearizable"), one_log, "{mode}");
-            let policy = if one_log { Policy::Leader } else { Policy::Spread };
+            let policy = if one_log {
+                Policy::Leader
+            } else {
+                Policy::Spread
+            };
             assert_eq!(experiment.clients.policy, policy, "{mode}");
-            let leader = experiment.faults.packages.iter().any(|p| p.contains("leader"));
+            let leader = experiment
+                .faults
+                .packages
+                .iter()
+                .any(|p| p.contains("leader"));
             assert_eq!(leader, one_log, "{mode}: {:?}", experiment.faults.packages);
         }
         let workload = |mode| of(mode, Given::default(), |_| {}).workload;
@@ -265,9 +273,19 @@ mod tests {
         for (mode, kind, field, has) in [
             ("leaderless", Kind::Append, "workload", "conflict, calendar"),
             ("leaderless-lww", Kind::Counter, "workload", "register, "),
-            ("multi-leader-siblings", Kind::Register, "workload", "conflict"),
+            (
+                "multi-leader-siblings",
+                Kind::Register,
+                "workload",
+                "conflict",
+            ),
             ("multi-leader-crdt", Kind::Conflict, "workload", "counter"),
-            ("multi-leader-lww", Kind::Nondeterministic, "workload", "register"),
+            (
+                "multi-leader-lww",
+                Kind::Nondeterministic,
+                "workload",
+                "register",
+            ),
         ] {
             let experiment = of(mode, given, |experiment| experiment.workload = kind);
             let refused = validate(&experiment).unwrap_err();
@@ -288,8 +306,7 @@ mod tests {
 
     #[test]
     fn a_lock_is_judged_where_there_is_one() {
-        let known = crate::judge::checker_names().contains(&"mutual-exclusion");
-        for (editing, judged) in [(Editing::Lock, known), (Editing::Crdt, false)] {
+        for (editing, judged) in [(Editing::Lock, true), (Editing::Crdt, false)] {
             let mut experiment = Experiment {
                 workload: Kind::Text,
                 ..Experiment::default()
