@@ -226,8 +226,8 @@ impl Findings<'_, '_> {
         let in_place = self.in_place(register)?;
         // The instant from which the value of a read was in place; the initial one is before all.
         let place = |shows: &[&Value]| {
-            let each = shows.iter().map(|value| in_place.get(value).copied());
-            each.fold(Some(0), |last, place| Some(last?.max(place?)))
+            let mut each = shows.iter().map(|value| in_place.get(value).copied());
+            each.try_fold(0, |last, place| Some(last.max(place?)))
         };
         // For every instant, the last end of a read of a value in place only since then.
         let mut reflecting: Vec<(usize, usize)> = register

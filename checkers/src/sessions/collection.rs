@@ -470,20 +470,18 @@ impl<'a> Object<'a> {
         class
     }
 
-    /// The order in lists. A list that begins another one shows nothing that the other does not.
+    /// The order in lists. What begins a list that is in order is in order.
     fn order(&self, findings: &mut Findings<'_, 'a>) {
         let dependencies = self.dependencies();
         let mut order: Vec<&Read> = self.reads.iter().collect();
         order.sort_by_key(|read| (std::cmp::Reverse(read.shows.len()), read.op));
-        let mut longest: Vec<&[u32]> = Vec::new();
+        let mut in_order: Vec<&[u32]> = Vec::new();
         let mut first_at = vec![NEVER; self.elements.len()];
         for read in order {
-            if longest.iter().any(|list| list.starts_with(&read.shows)) {
+            if in_order.iter().any(|list| list.starts_with(&read.shows)) {
                 continue;
             }
-            if longest.len() < BRANCHES_MAX {
-                longest.push(&read.shows);
-            }
+            let mut right = true;
             for (at, &e) in read.shows.iter().enumerate() {
                 first_at[e as usize] = first_at[e as usize].min(at);
             }
@@ -504,12 +502,16 @@ impl<'a> Object<'a> {
                     let unique = self.elements[element].writes == 1;
                     if unique && first_at[element] != NEVER && first_at[element] > at {
                         self.broken(findings, element, because, write, read, "before");
+                        right = false;
                     }
                 }
             }
-            read.shows
-                .iter()
-                .for_each(|&e| first_at[e as usize] = NEVER);
+            for &e in &read.shows {
+                first_at[e as usize] = NEVER;
+            }
+            if right && in_order.len() < BRANCHES_MAX {
+                in_order.push(&read.shows);
+            }
         }
     }
 }

@@ -3,6 +3,8 @@
 //! ([`metamorphic`]).
 
 mod metamorphic;
+mod planted;
+mod sessions;
 mod store;
 mod truth;
 
