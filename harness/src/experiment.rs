@@ -307,13 +307,13 @@ impl Experiment {
                 format!("expected 1 to 99 nodes, not {}", self.nodes),
             );
         }
+        defaults::validate(self)?;
         if let Err(e) = self.target.validate(usize::from(self.nodes)) {
             return impossible(&format!("target.{}", e.field), e.message);
         }
         if let Err(e) = self.parameters.validate(self.workload) {
             return impossible(&format!("parameters.{}", e.field), e.message);
         }
-        defaults::validate(self)?;
         if !(1..=10_000).contains(&self.threads()) {
             return impossible(
                 "clients.concurrency",

@@ -132,7 +132,9 @@ impl Kind {
                 "availability",
             ],
             Self::Session => &["sessions", "convergence", "lost-writes", "availability"],
-            Self::Conflict | Self::Calendar => &["siblings", "convergence", "availability"],
+            Self::Conflict | Self::Calendar => {
+                &["siblings", "lost-writes", "convergence", "availability"]
+            }
             Self::Counter => &["counter", "convergence", "availability"],
             Self::Bootstrap => &["lost-writes", "convergence", "stale-reads", "availability"],
             Self::Nondeterministic => &["convergence", "lost-writes"],
