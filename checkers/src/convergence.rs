@@ -238,11 +238,13 @@ fn diverged(
     }
     let mut groups: Vec<(&Value, Vec<&str>)> = holders.into_iter().collect();
     groups.sort_by(|a, b| a.1.cmp(&b.1));
-    let said: Vec<String> = groups
-        .iter()
-        .map(|(content, nodes)| {
+    let contents: Vec<&Value> = groups.iter().map(|(content, _)| *content).collect();
+    let said: Vec<String> = difference(&contents)
+        .into_iter()
+        .zip(&groups)
+        .map(|(what, (_, nodes))| {
             let holds = if nodes.len() == 1 { "holds" } else { "hold" };
-            format!("{} {holds} {}", list(nodes), clip(&content.to_string()))
+            format!("{} {holds} {what}", list(nodes))
         })
         .collect();
     let digest = if key.is_none() { " by digest" } else { "" };
@@ -267,6 +269,34 @@ fn diverged(
         ops,
         figures,
     })
+}
+
+/// Each content in words: what it is, or, of long collections, what each of them lacks.
+fn difference(contents: &[&Value]) -> Vec<String> {
+    let whole: Vec<String> = contents.iter().map(ToString::to_string).collect();
+    let items: Option<Vec<&[Value]>> = contents.iter().map(|c| observe::elements(c)).collect();
+    let long = whole.iter().any(|text| text.len() > CONTENT_SHOWN_MAX);
+    let (Some(items), true) = (items, long) else {
+        return whole.iter().map(|text| clip(text)).collect();
+    };
+    let sets: Vec<BTreeSet<&Value>> = items.iter().map(|items| items.iter().collect()).collect();
+    let all: BTreeSet<&Value> = sets.iter().flatten().copied().collect();
+    // One that has everything differs only in order from others that do.
+    let complete = sets.iter().filter(|own| own.len() == all.len()).count();
+    let told = |own: &BTreeSet<&Value>| {
+        let lacking: Vec<String> = all.difference(own).map(ToString::to_string).collect();
+        match (lacking.is_empty(), complete) {
+            (true, 1) => format!("all {} elements", all.len()),
+            (true, _) => format!("all {} elements, in an order of its own", all.len()),
+            (false, _) => format!(
+                "{} of {} elements, without {}",
+                own.len(),
+                all.len(),
+                clip(&lacking.join(", "))
+            ),
+        }
+    };
+    sets.iter().map(told).collect()
 }
 
 /// Whether the replica said that it cannot be inspected so.

@@ -172,3 +172,23 @@ fn many_keys_are_counted_but_few_are_named() {
     assert_eq!(result.anomalies.len(), KEYS_NAMED_MAX);
     assert!(result.anomalies[0].summary.len() < 200);
 }
+
+#[test]
+fn of_long_collections_the_difference_is_told() {
+    let items = |from: i64| -> Value { (from..100).map(Value::Int).collect() };
+    let reversed: Value = (0..100).rev().map(Value::Int).collect();
+    let mut s = Inspections::default();
+    s.content("n1", Some("k"), items(0))
+        .content("n2", Some("k"), items(2));
+    assert_eq!(
+        s.check().anomalies[0].summary,
+        "key k did not converge: n1 holds all 100 elements; n2 holds 98 of 100 elements, without \
+         0, 1"
+    );
+    s.content("n2", Some("k"), reversed);
+    assert_eq!(
+        s.check().anomalies[0].summary,
+        "key k did not converge: n1 holds all 100 elements, in an order of its own; n2 holds all \
+         100 elements, in an order of its own"
+    );
+}

@@ -412,6 +412,7 @@ fn counters_locks_and_inspections_are_no_writes_that_can_be_lost() {
     s.key("c")
         .op(1, Kind::Ok, F::Increment, 1)
         .op(1, Kind::Ok, F::Read, 0);
+    s.key("quiet").op(1, Kind::Ok, F::Read, 0);
     s.key("l").op(1, Kind::Ok, F::Acquire, 1);
     s.key("i").op(1, Kind::Ok, F::Inspect, ints(&[9]));
     let result = check(&s);

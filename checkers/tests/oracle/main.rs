@@ -1,6 +1,7 @@
 //! Holds `lost-writes`, `stale-reads` and `split-brain` against an abstract store whose truth is
 //! known by construction ([`store`], [`truth`]), and against what must not matter to a verdict
-//! ([`metamorphic`]).
+//! ([`metamorphic`]); `sessions` against its definition on the same store ([`sessions`]), and
+//! `siblings`, `counter` and `mutual-exclusion` against stores with a planted mistake ([`planted`]).
 
 mod metamorphic;
 mod planted;
