@@ -403,7 +403,7 @@ impl Experiment {
                 });
             }
             return schedule
-                .validate(self.nodes, &capabilities)
+                .validate_among(self.nodes, self.all_nodes() - self.nodes, &capabilities)
                 .map_err(|e| match e {
                     ScheduleError::Impossible {
                         index,

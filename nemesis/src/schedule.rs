@@ -126,9 +126,23 @@ impl Schedule {
     /// # Errors
     /// [`ScheduleError::Impossible`] for the first entry that cannot.
     pub fn validate(&self, nodes: Node, capabilities: &Capabilities) -> Result<(), ScheduleError> {
+        self.validate_among(nodes, 0, capabilities)
+    }
+
+    /// The same where so many nodes that are no replicas, gateways and the monitor, come after the
+    /// replicas: they can be named, but no role and no number of nodes means them.
+    ///
+    /// # Errors
+    /// As [`Schedule::validate`].
+    pub fn validate_among(
+        &self,
+        nodes: Node,
+        auxiliaries: Node,
+        capabilities: &Capabilities,
+    ) -> Result<(), ScheduleError> {
         for (index, entry) in self.faults.iter().enumerate() {
             entry
-                .validate(nodes, capabilities)
+                .validate_among(nodes, auxiliaries, capabilities)
                 .map_err(|(field, message)| ScheduleError::Impossible {
                     index,
                     field,
@@ -163,6 +177,15 @@ impl Entry {
         nodes: Node,
         capabilities: &Capabilities,
     ) -> Result<(), (&'static str, String)> {
+        self.validate_among(nodes, 0, capabilities)
+    }
+
+    fn validate_among(
+        &self,
+        nodes: Node,
+        auxiliaries: Node,
+        capabilities: &Capabilities,
+    ) -> Result<(), (&'static str, String)> {
         let kind = self.fault.kind();
         if self.lasting.is_zero() {
             return Err(("for", "0s; expected a duration above zero".to_owned()));
@@ -174,8 +197,9 @@ impl Entry {
                 format!("{name} cannot be injected on this substrate in this mode"),
             ));
         }
-        self.validate_target(nodes)?;
-        self.validate_order(nodes)?;
+        let all = nodes.saturating_add(auxiliaries);
+        self.validate_target(nodes, all)?;
+        self.validate_order(nodes, all)?;
         match &self.fault {
             Fault::Partition(shape) => validate_shape(*shape, nodes, self.target.as_ref()),
             Fault::Slow {
@@ -207,7 +231,7 @@ impl Entry {
         }
     }
 
-    fn validate_target(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+    fn validate_target(&self, nodes: Node, all: Node) -> Result<(), (&'static str, String)> {
         let Some(target) = &self.target else {
             return match self.fault {
                 Fault::Partition(shape) if shape.ordered() => Ok(()),
@@ -215,8 +239,8 @@ impl Entry {
             };
         };
         if let Selector::Nodes(list) = target {
-            if let Some(stranger) = list.iter().find(|&&n| n == 0 || n > nodes) {
-                let message = format!("n{stranger} does not exist; expected {}", range(nodes));
+            if let Some(stranger) = list.iter().find(|&&n| n == 0 || n > all) {
+                let message = format!("n{stranger} does not exist; expected {}", range(all));
                 return Err(("target", message));
             }
             if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
@@ -263,13 +287,17 @@ impl Entry {
         Ok(())
     }
 
-    fn validate_order(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+    fn validate_order(&self, nodes: Node, all: Node) -> Result<(), (&'static str, String)> {
         let Some(order) = &self.order else {
             return Ok(());
         };
         let mut sorted = order.clone();
         sorted.sort_unstable();
-        if !sorted.iter().copied().eq(1..=nodes) {
+        let replicas = sorted.partition_point(|&node| node <= nodes);
+        let (replicas, others) = sorted.split_at(replicas);
+        let distinct = others.windows(2).all(|pair| pair[0] < pair[1]);
+        let known = others.last().is_none_or(|&last| last <= all);
+        if !replicas.iter().copied().eq(1..=nodes) || !distinct || !known {
             let message = format!("expected each of {} exactly once", range(nodes));
             return Err(("order", message));
         }
@@ -465,6 +493,32 @@ mod tests {
         }
         assert!(Schedule::parse("version: 9\nfaults: []").is_err());
         assert!(Schedule::parse("fault: []").is_err());
+    }
+
+    #[test]
+    fn nodes_that_are_no_replicas_can_be_named() {
+        let partition = "at: 1s, for: 1s, fault: partition, shape";
+        let schedule = |rest: &str| Schedule::parse(&format!("- {{{partition}: {rest}}}"));
+        let valid = |rest: &str| {
+            let schedule = schedule(rest).expect(rest);
+            schedule.validate_among(3, 2, &Capabilities::all()).is_ok()
+        };
+        for possible in [
+            "isolate, target: n5",
+            "isolate, target: gateway",
+            "halves, target: n4, order: [n4, n2, n1, n3]",
+            "halves, target: n1, order: [n1, n2, n3]",
+        ] {
+            assert!(valid(possible), "{possible}");
+        }
+        for impossible in [
+            "isolate, target: n6",
+            "halves, target: n4, order: [n4, n2, n3]",
+            "halves, target: n4, order: [n4, n4, n1, n2, n3]",
+            "halves, target: n6, order: [n6, n1, n2, n3]",
+        ] {
+            assert!(!valid(impossible), "{impossible}");
+        }
     }
 
     #[test]

@@ -322,6 +322,30 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_nothing_is_meant_only_by_its_own_name() {
+        let follower = Some("follower");
+        let view = view(&[
+            (Some("leader"), 1),
+            (follower, 1),
+            (follower, 1),
+            (follower, 1),
+            (follower, 1),
+            (Some("gateway"), 1),
+            (Some("gateway"), 1),
+            (Some("monitor"), 1),
+        ]);
+        for seed in 0..50 {
+            let gateway = resolve("gateway", &view, &[6], seed);
+            assert_eq!(gateway, Ok(vec![7]));
+            assert_eq!(resolve("monitor", &view, &[], seed), Ok(vec![8]));
+            for text in ["followers", "all", "majority", "minority", "random(5)"] {
+                let chosen = resolve(text, &view, &[], seed).unwrap();
+                assert!(chosen.iter().all(|node| *node <= 5), "{text}: {chosen:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_nobody_fits_says_so() {
         let silent = view(&[(None, 0); 5]);
         assert_eq!(
@@ -331,6 +355,10 @@ mod tests {
         assert_eq!(
             resolve("follower", &silent, &[], 1),
             Err("no follower is known")
+        );
+        assert_eq!(
+            resolve("gateway", &silent, &[], 1),
+            Err("no gateway is known")
         );
         assert_eq!(
             resolve("minority-with-leader", &silent, &[], 1),

@@ -420,6 +420,16 @@ mod tests {
     }
 
     #[test]
+    fn gateways_are_asked_in_turn_and_the_leader_at_the_end() {
+        let mut router = Router::new(Policy::Gateway, 5, 4).with_gateways(2);
+        let asked: Vec<u16> = (0..4).map(|thread| router.choose(thread, 0)).collect();
+        assert_eq!(asked, [6, 7, 6, 7]);
+        router.follow_leader();
+        router.observe(&[(6, Some(6)), (1, Some(2))]);
+        assert!((0..50).all(|thread| router.choose(thread, 0) <= 5));
+    }
+
+    #[test]
     fn a_single_node_is_asked_whatever_it_says() {
         let mut router = Router::new(Policy::Leader, 1, 4);
         router.learn(0, 1, &answer(Outcome::Info, None, None));

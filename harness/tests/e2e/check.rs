@@ -280,7 +280,7 @@ fn the_functions_in_a_history_choose_its_checkers() {
     };
     let history = |ops: &[(&str, &str, &str)]| -> String {
         let events = ops.iter().zip(0..).map(|((f, value, more), i)| {
-            line(2 * i, "invoke", f, value, more) + &line(2 * i + 1, "ok", f, value, more)
+            line(2 * i, "invoke", f, value, more) + line(2 * i + 1, "ok", f, value, more).as_str()
         });
         events.collect()
     };

@@ -66,10 +66,11 @@ fn without_faults_clients_of_a_gateway_notice_nothing() {
 
 #[test]
 fn a_gateway_that_dies_or_is_cut_off_harms_no_data() {
-    for fault in ["kill", "pause", "partition-isolate"] {
+    for fault in ["kill", "pause", "partition, shape: isolate"] {
         let text = format!("faults:\n- {{at: 2s, fault: {fault}, target: gateway, for: 2s}}\n");
         let results = run(&experiment(&text));
-        assert!(results.iter().all(|result| result.faults == 1));
+        let faults: Vec<usize> = results.iter().map(|result| result.faults).collect();
+        assert_eq!(faults, [1; 20], "{fault}");
         assert_valid(&results);
     }
 }
@@ -101,7 +102,7 @@ fn the_monitor_brings_a_failover_about() {
     // With the monitor away as well nothing is done until it returns.
     let both = "faults:\n- {at: 1s, fault: kill, target: monitor, for: 4s}\n\
                 - {at: 2s, fault: kill, target: leader, for: 2s}\n";
-    experiment.faults.schedule = Some(Schedule::parse(&both).unwrap().faults);
+    experiment.faults.schedule = Some(Schedule::parse(both).unwrap().faults);
     let results = run(&experiment);
     assert!(results.iter().all(|result| result.faults == 2));
 }

@@ -107,6 +107,21 @@ impl Resolved {
     }
 }
 
+/// All nodes that a target can be cut off from: the replicas, and the monitor, which is one of
+/// their own. Gateways are on the side of the clients, which every partition leaves alone unless it
+/// says otherwise.
+fn natural(scene: &Scene<'_>, hit: &[Node]) -> Vec<Node> {
+    let monitors = scene.view.nodes.iter();
+    let monitors = monitors.filter(|node| node.role.as_deref() == Some("monitor"));
+    let mut nodes: Vec<Node> = (1..=scene.nodes)
+        .chain(monitors.map(|node| node.node))
+        .chain(hit.iter().copied())
+        .collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
 /// The view without the nodes that know of no leader: one that was never let in is nobody's
 /// follower, whatever it calls itself.
 fn members_of(view: &View) -> View {
@@ -158,7 +173,6 @@ fn action(
     order: Option<&[Node]>,
     random: &mut Pcg32,
 ) -> Result<Action, &'static str> {
-    let nodes = scene.nodes;
     Ok(match fault {
         Fault::Kill => Action::Kill(hit.to_vec()),
         Fault::PowerLoss => Action::PowerLoss(hit.to_vec()),
@@ -166,7 +180,7 @@ fn action(
         Fault::Wipe => Action::Wipe(hit.to_vec()),
         Fault::Upgrade => Action::Upgrade(hit.to_vec()),
         Fault::Partition(shape) => {
-            let natural: Vec<Node> = (1..=nodes).collect();
+            let natural = natural(scene, hit);
             Action::Cut(cut_links(*shape, order.unwrap_or(&natural), hit))
         }
         Fault::Slow {
@@ -174,7 +188,7 @@ fn action(
             latency,
             bandwidth,
         } => Action::Slow {
-            links: slow_links(*links, nodes, hit),
+            links: slow_links(*links, scene.nodes, hit),
             latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
             bandwidth_kib_s: bandwidth.map(|b| b.kib_s),
         },
@@ -241,5 +255,56 @@ fn commanded(action: &Action) -> Vec<Node> {
     match action {
         Action::Admin(_, command) => command.nodes(),
         _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::{Endpoint, NodeView, Schedule, View};
+
+    /// Three replicas, led by the first, a gateway and the monitor.
+    fn view() -> View {
+        let roles = ["leader", "follower", "follower", "gateway", "monitor"];
+        let nodes = roles.iter().zip(1..).map(|(role, node)| NodeView {
+            role: Some((*role).to_owned()),
+            ..NodeView::silent(node)
+        });
+        View {
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// The nodes that are cut off from the target, one way or the other.
+    fn cut_from(target: &str) -> Vec<Node> {
+        let text =
+            format!("- {{at: 1s, for: 1s, fault: partition, shape: isolate, target: {target}}}");
+        let schedule = Schedule::parse(&text).unwrap();
+        let scene = Scene {
+            nodes: 3,
+            view: &view(),
+            former_leader: None,
+            taken: &BTreeSet::new(),
+        };
+        let mut random = Pcg32::seed_from_u64(1);
+        let resolved = resolve(&schedule.faults[0], &scene, &mut random).unwrap();
+        let hit = resolved.target.unwrap();
+        let ends =
+            links_of(&resolved.action)
+                .iter()
+                .filter_map(|link| match (link.from, link.to) {
+                    (Endpoint::Node(from), Endpoint::Node(to)) if hit.contains(&from) => Some(to),
+                    _ => None,
+                });
+        ends.collect()
+    }
+
+    #[test]
+    fn isolation_parts_a_node_from_replicas_and_monitor_but_not_from_gateways() {
+        assert_eq!(cut_from("leader"), [2, 3, 5]);
+        assert_eq!(cut_from("monitor"), [1, 2, 3]);
+        assert_eq!(cut_from("gateway"), [1, 2, 3, 5]);
     }
 }

@@ -196,9 +196,10 @@ impl From<Ack> for String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failover {
-    /// The followers, after a timeout.
+    /// The followers or the monitor (`detection`).
     Automatic,
-    /// Nobody: the first node leads whenever it is up.
+    /// Nobody: the node that led last, at first the first that holds all keys, leads whenever it
+    /// is up.
     Manual,
 }
 
@@ -346,7 +347,8 @@ pub enum Reads {
     Leader,
     /// Any replica, from its own state (single-leader only).
     Any,
-    /// Any replica but the leader, from its own state (single-leader only).
+    /// Any replica but the leader, from its own state (single-leader only). A leader that has heard
+    /// from no follower lately answers itself.
     Follower,
     /// The leader, without asking anybody as long as its lease lasts: a majority has promised not
     /// to elect another before (raft only).

@@ -73,6 +73,7 @@ fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(arguments),
+        version_flag: "as-storage-version",
     }
 }
 

@@ -81,6 +81,10 @@ impl SingleLeader {
             (_, Some(leading)) if self.fenced(leading, now) => Some(Refusal::Unavailable(
                 "the leader has lost contact with the majority".into(),
             )),
+            // The other may already take writes.
+            (_, Some(leading)) if leading.handover.is_some_and(|handover| handover.told) => Some(
+                Refusal::Unavailable("the leadership is being handed over".into()),
+            ),
             (_, Some(_)) => None,
             (_, None) => Some(self.not_leader()),
         }

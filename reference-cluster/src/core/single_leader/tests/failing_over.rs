@@ -57,6 +57,26 @@ fn a_planned_switchover_loses_nothing() {
 }
 
 #[test]
+fn who_may_have_been_replaced_answers_no_reads() {
+    let mut world = started(config(), 3, 1);
+    assert!(world.done(NodeId(1), read()).is_ok());
+    world.ask(NodeId(1), transfer(2));
+    world
+        .cut
+        .extend([2, 3].map(|node| (NodeId(node), NodeId(1))));
+    world.run_ms(100);
+    assert_eq!(world.leader(), Some(NodeId(2)));
+    assert_eq!(
+        world.status(NodeId(1)).role,
+        Role::Leader,
+        "it has not heard"
+    );
+    world.done(NodeId(2), write(1)).unwrap();
+    let stale = world.done(NodeId(1), read());
+    assert!(matches!(stale, Err(Refusal::Unavailable(_))), "{stale:?}");
+}
+
+#[test]
 fn without_losses_a_switchover_takes_no_timeout() {
     let mut world = started(config(), 3, 1);
     world.ask(NodeId(1), write(1));
