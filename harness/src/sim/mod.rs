@@ -60,11 +60,21 @@ fn scope(replica: &mut dyn core::Replica, now: Time) -> Arc<str> {
     digest.unwrap_or_default()
 }
 
+/// What a message has behind it when it arrives, for what became of it if its sender ended.
+#[derive(Clone, Copy)]
+struct Transit {
+    /// When it was sent.
+    sent: u64,
+    /// How much of its way was the delay of a slow link, which is on the sender's side.
+    slowed: u64,
+}
+
 enum Happens {
     Deliver {
         to: u16,
         from: u16,
         message: core::Message,
+        transit: Transit,
     },
     Arrive {
         thread: u32,
@@ -146,6 +156,7 @@ impl SimSubstrate {
                 wake: Time::MAX,
                 disk_free: 0,
                 handled: 0,
+                ended: None,
             })
             .collect();
         let mut sim = Self {
@@ -209,8 +220,16 @@ impl SimSubstrate {
 
     fn step(&mut self, event: Happens) {
         match event {
-            Happens::Deliver { to, from, message } => {
-                self.deliver(to, Event::Message(NodeId(from), message));
+            Happens::Deliver {
+                to,
+                from,
+                message,
+                transit,
+            } => {
+                let now = self.now;
+                if !self.node(from).took_along(transit, now) {
+                    self.deliver(to, Event::Message(NodeId(from), message));
+                }
             }
             Happens::Arrive {
                 thread,

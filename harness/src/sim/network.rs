@@ -69,6 +69,11 @@ impl Network {
         state.busy_until = 0;
     }
 
+    /// The delay, in nanoseconds, that a fault has added to a link.
+    pub fn slowed(&self, link: Link) -> u64 {
+        self.links[self.slot(link)].delay
+    }
+
     fn delay(&mut self, now: u64, slot: usize, bytes: u64, rng: &mut Pcg64) -> u64 {
         let jitter = match self.conditions.jitter_us {
             0 => 0,

@@ -11,7 +11,7 @@ use reference_cluster::core::{
 
 use super::clock::Clock;
 use super::disk::Disk;
-use super::{Happens, SimSubstrate, errand, translate, truth};
+use super::{Happens, SimSubstrate, Transit, errand, translate, truth};
 
 /// One node.
 pub(super) struct SimNode {
@@ -30,6 +30,22 @@ pub(super) struct SimNode {
     pub(super) disk_free: u64,
     /// Events handled, as evidence that a pause holds.
     pub(super) handled: u64,
+    /// When its process ended last, if ever, and whether the machine lost its power.
+    pub(super) ended: Option<(u64, bool)>,
+}
+
+impl SimNode {
+    /// Whether a message that arrives now was lost when its sender, this node, ended: half of its
+    /// way it was in buffers of the process, which a kill loses; on a slow link it was then in a
+    /// queue of the machine, which a loss of power loses, too.
+    pub(super) fn took_along(&self, transit: Transit, now: u64) -> bool {
+        let Some((ended, power)) = self.ended else {
+            return false;
+        };
+        let way = (now - transit.sent).saturating_sub(transit.slowed);
+        let queued = if power { transit.slowed } else { 0 };
+        ended >= transit.sent && ended < transit.sent + way / 2 + queued
+    }
 }
 
 impl SimSubstrate {
@@ -72,6 +88,7 @@ impl SimSubstrate {
         let this = self.node(node);
         this.replica = None;
         this.backlog.clear();
+        this.ended = Some((now, power));
         if power {
             this.disk.power_loss(&mut rng);
         } else {
@@ -124,6 +141,10 @@ impl SimSubstrate {
                     match self.network.datagram(self.now, link, 200, &mut self.rng) {
                         [None, None] => {}
                         [first, second] => {
+                            let transit = Transit {
+                                sent: self.now,
+                                slowed: self.network.slowed(link),
+                            };
                             if let Some(at) = second {
                                 let message = message.clone();
                                 self.queue.push(
@@ -132,6 +153,7 @@ impl SimSubstrate {
                                         to,
                                         from: node,
                                         message,
+                                        transit,
                                     },
                                 );
                             }
@@ -142,6 +164,7 @@ impl SimSubstrate {
                                         to,
                                         from: node,
                                         message,
+                                        transit,
                                     },
                                 );
                             }

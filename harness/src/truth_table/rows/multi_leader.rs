@@ -140,7 +140,7 @@ target:
 workload: conflict
 parameters: {resolve: false}
 clients: {policy: spread}
-faults: {packages: [partition]}",
+faults: {schedule: [{at: 1s, for: 3s, fault: partition, shape: halves}]}",
         demands: &[checker("convergence", Violated(0.95))],
     },
     Row {
@@ -153,7 +153,7 @@ target: {mode: multi-leader, multi_leader: {conflicts: procedure}}
 workload: conflict
 parameters: {resolve: false}
 clients: {policy: spread}
-faults: {packages: [partition]}",
+faults: {schedule: [{at: 1s, for: 3s, fault: partition, shape: halves}]}",
         demands: &[checker("convergence", Holds)],
     },
     Row {

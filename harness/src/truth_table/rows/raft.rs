@@ -50,8 +50,10 @@ clients: {rate: 400}
 simulation: {clock_drift_ppm: 500000}
 faults:
   schedule:
-    - {at: 1s, for: 1s, fault: partition, shape: isolate, target: leader}
-    - {at: 3s, for: 1s, fault: partition, shape: isolate, target: leader}",
+    - {at: 1s, for: 100ms, fault: transfer-leadership, target: follower}
+    - {at: 1500ms, for: 1s, fault: partition, shape: isolate, target: leader}
+    - {at: 3s, for: 100ms, fault: transfer-leadership, target: follower}
+    - {at: 3500ms, for: 1s, fault: partition, shape: isolate, target: leader}",
         demands: &[
             checker("stale-reads", Violated(0.1)),
             checker("lost-writes", Holds),
@@ -99,8 +101,8 @@ faults:
         experiment: "
 target: {mode: raft}
 workload: text
-parameters: {editing: lock}
-faults: {packages: [isolate-leader]}",
+parameters: {editing: lock, keys: 5}
+faults: {schedule: [{at: 1s, for: 4s, fault: partition, shape: isolate, target: leader}]}",
         demands: &[
             checker("mutual-exclusion", Holds),
             checker("lost-writes", Holds),

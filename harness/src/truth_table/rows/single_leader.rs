@@ -30,6 +30,7 @@ target: {ack: async, reads: any}
 workload: session
 clients: {policy: any, rate: 2000}
 parameters: {keys: 3}
+simulation: {latency_us: 1000, jitter_us: 4000}
 limits: {time: 3s}",
         demands: &[
             checker("stale-reads", Violated(0.9)),
@@ -48,6 +49,7 @@ target: {ack: async, reads: any}
 workload: session
 clients: {policy: any, rate: 2000, sessions: true}
 parameters: {keys: 3}
+simulation: {latency_us: 1000, jitter_us: 4000}
 limits: {time: 3s}",
         demands: &[
             checker("stale-reads", Violated(0.9)),
@@ -64,7 +66,7 @@ limits: {time: 3s}",
         experiment: "
 target: {ack: async, failover_requires_majority: true}
 clients: {rate: 3000}
-simulation: {latency_us: 2000, jitter_us: 1000, drop: 0.0}
+simulation: {latency_us: 2000, jitter_us: 1000, drop: 0.0, fsync_us: 100}
 faults: {schedule: [{at: 2s, for: 2s, fault: kill, target: leader}]}
 limits: {time: 5s}",
         demands: &[
@@ -116,7 +118,7 @@ faults: {schedule: [{at: 1s, for: 3s, fault: partition, shape: isolate, target: 
     Row {
         id: "semi-sync-kill-leader",
         mode: "single leader, semi-sync(1), the most up-to-date promoted",
-        fault: "a follower slowed, then the leader killed",
+        fault: "a follower slowed, then the leader's machine lost",
         expected: "nothing lost",
         experiment: SEMI_SYNC,
         demands: &[
@@ -128,7 +130,7 @@ faults: {schedule: [{at: 1s, for: 3s, fault: partition, shape: isolate, target: 
     Row {
         id: "semi-sync-first-promoted",
         mode: "single leader, semi-sync(1), the first promoted",
-        fault: "a follower slowed, then the leader killed",
+        fault: "a follower slowed, then the leader's machine lost",
         expected: "lost: the follower promoted is not the one that acknowledged",
         experiment: "
 nodes: 3
@@ -136,7 +138,7 @@ target: {ack: semi-sync(1), failover_requires_majority: true, candidate: first}
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n2, latency: 200ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}",
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("lost-writes", Violated(0.5)),
             checker("convergence", Holds),
@@ -145,7 +147,7 @@ faults:
     Row {
         id: "semi-sync-fallback",
         mode: "single leader, semi-sync(1) that falls back to async after 100 ms",
-        fault: "the followers slowed past the timeout, then the leader killed",
+        fault: "the followers slowed past the timeout, then the leader's machine lost",
         expected: "lost: what was acknowledged after the fallback",
         experiment: "
 nodes: 3
@@ -153,7 +155,7 @@ target: {ack: semi-sync(1), failover_requires_majority: true, semi_sync_timeout_
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}",
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("lost-writes", Violated(0.8)),
             checker("convergence", Holds),
@@ -162,7 +164,7 @@ faults:
     Row {
         id: "semi-sync-no-fallback",
         mode: "single leader, semi-sync(1) that waits for ever",
-        fault: "the followers slowed, then the leader killed",
+        fault: "the followers slowed, then the leader's machine lost",
         expected: "nothing lost: writes wait instead",
         experiment: "
 nodes: 3
@@ -170,13 +172,13 @@ target: {ack: semi-sync(1), failover_requires_majority: true}
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}",
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[checker("lost-writes", Holds), checker("convergence", Holds)],
     },
     Row {
         id: "semi-sync-visible-before-ack",
         mode: "single leader, semi-sync(1), visible before it is acknowledged",
-        fault: "the followers slowed, then the leader killed",
+        fault: "the followers slowed, then the leader's machine lost",
         expected: "a write is read that then never was; nothing acknowledged is lost",
         experiment: "
 nodes: 3
@@ -184,7 +186,7 @@ target: {ack: semi-sync(1), failover_requires_majority: true, visibility: before
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}",
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("linearizable", Violated(0.8)),
             checker("lost-writes", Holds),
@@ -194,7 +196,7 @@ faults:
     Row {
         id: "semi-sync-visible-after-ack",
         mode: "single leader, semi-sync(1), visible once it is acknowledged",
-        fault: "the followers slowed, then the leader killed",
+        fault: "the followers slowed, then the leader's machine lost",
         expected: "nothing is read that then never was",
         experiment: "
 nodes: 3
@@ -202,7 +204,7 @@ target: {ack: semi-sync(1), failover_requires_majority: true, visibility: after-
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}",
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("linearizable", Holds),
             checker("lost-writes", Holds),
@@ -241,8 +243,8 @@ faults: {schedule: [{at: 1s, for: 3s, fault: kill, target: follower}]}",
         experiment: "
 target: {ack: async}
 workload: text
-parameters: {editing: lock}
-faults: {packages: [isolate-leader]}",
+parameters: {editing: lock, keys: 5}
+faults: {schedule: [{at: 1s, for: 4s, fault: partition, shape: isolate, target: leader}]}",
         demands: &[
             checker("mutual-exclusion", Violated(0.5)),
             checker("convergence", Holds),
@@ -256,4 +258,4 @@ target: {ack: semi-sync(1), failover_requires_majority: true}
 faults:
   schedule:
     - {at: 1s, for: 4s, fault: slow, links: peers, target: n2, latency: 200ms}
-    - {at: 2s, for: 2s, fault: kill, target: n1}";
+    - {at: 2s, for: 2s, fault: power-loss, target: n1}";

@@ -9,11 +9,11 @@ pub(super) const ROWS: &[Row] = &[
     Row {
         id: "timeout-too-short",
         mode: "single leader, failover after 60 ms",
-        fault: "none, but load: messages take up to 80 ms",
+        fault: "none, but load: messages take up to 200 ms",
         expected: "needless failovers",
         experiment: "
 target: {ack: async, heartbeat_ms: 20, failover_timeout_ms: 60}
-simulation: {latency_us: 1000, jitter_us: 80000}",
+simulation: {latency_us: 1000, jitter_us: 200000}",
         demands: &[figure(
             "the first leader stays",
             figures::first_leader_stays,
@@ -23,11 +23,11 @@ simulation: {latency_us: 1000, jitter_us: 80000}",
     Row {
         id: "timeout-fitting",
         mode: "single leader, failover after 1 s",
-        fault: "none, but load: messages take up to 80 ms",
+        fault: "none, but load: messages take up to 200 ms",
         expected: "no needless failover",
         experiment: "
 target: {ack: async, heartbeat_ms: 200, failover_timeout_ms: 1000}
-simulation: {latency_us: 1000, jitter_us: 80000}",
+simulation: {latency_us: 1000, jitter_us: 200000}",
         demands: &[figure(
             "the first leader stays",
             figures::first_leader_stays,
