@@ -94,7 +94,10 @@ impl HttpClient {
         let mut separator = '?';
         for (name, value) in parameters(invocation) {
             let value = utf8_percent_encode(&value, IN_QUERY);
-            url.push_str(&format!("{separator}{name}={value}"));
+            url.push(separator);
+            url.push_str(name);
+            url.push('=');
+            url.extend(value);
             separator = '&';
         }
         let mut request = self.inner.request(method, url);

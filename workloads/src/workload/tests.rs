@@ -398,7 +398,7 @@ proptest! {
 fn every_workload_is_judged_by_checkers_that_there_are() {
     for kind in Kind::ALL {
         let known = |name: &&str| checkers::by_name(name).is_some();
-        assert!(kind.checkers().iter().all(|name| known(name)), "{kind}");
+        assert!(kind.checkers().iter().all(known), "{kind}");
         assert!(kind.checkers().contains(&"convergence"), "{kind}");
     }
 }

@@ -181,9 +181,8 @@ impl Generator for Locked {
         let done = completion.outcome;
         let next = match (&invocation.f, done) {
             (F::Acquire, Outcome::Ok) => Some(Step::Read),
-            (F::Acquire, Outcome::Fail) => None,
             (F::Read, Outcome::Ok) => Some(Step::Insert(siblings(&completion.value))),
-            (F::Release, Outcome::Ok) => None,
+            (F::Acquire, Outcome::Fail) | (F::Release, Outcome::Ok) => None,
             // Not held, or no longer.
             (F::Release, Outcome::Fail) if completion.error.as_deref() == Some("cas-mismatch") => {
                 None

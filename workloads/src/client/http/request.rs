@@ -25,7 +25,6 @@ pub(super) fn asked(invocation: &Invocation) -> Result<Asked, &'static str> {
         _ => Err("bad-argument"),
     };
     let (method, action, body) = match &invocation.f {
-        F::Read => (Method::GET, "", None),
         F::Inspect if invocation.key.is_none() => {
             return Ok(Asked {
                 method: Method::GET,
@@ -33,7 +32,7 @@ pub(super) fn asked(invocation: &Invocation) -> Result<Asked, &'static str> {
                 body: None,
             });
         }
-        F::Inspect => (Method::GET, "", None),
+        F::Read | F::Inspect => (Method::GET, "", None),
         F::Write => (Method::PUT, "", Some(json!({ "value": value }))),
         F::Append => (Method::POST, "/append", Some(json!({ "value": value }))),
         F::Add => (Method::POST, "/add", Some(json!({ "value": value }))),
