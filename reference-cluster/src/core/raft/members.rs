@@ -5,7 +5,7 @@ use raft::eraftpb::Message as Wire;
 use raft::eraftpb::{ConfChange, ConfChangeType, ConfState, Entry, EntryType, MessageType};
 
 use super::Message;
-use super::replica::{Proposed, Raft};
+use super::replica::Raft;
 use crate::core::{
     Admin, Answer, Effect, Message as AnyMessage, NodeId, Position, Refusal, RequestId, Trace,
 };
@@ -110,10 +110,7 @@ impl Raft {
         if self.engine.propose_conf_change(context, change).is_err() {
             return refuse("the leader takes no changes for now");
         }
-        self.proposed(Proposed {
-            id,
-            generated: None,
-        });
+        self.proposed(id);
         Ok(true)
     }
 

@@ -45,7 +45,6 @@
 //! it and compares with it. All else in the engine is deterministic (its maps hash without a
 //! random state).
 
-mod generate;
 mod lease;
 mod members;
 mod reads;

@@ -7,19 +7,19 @@ use bytes::Bytes;
 use raft::eraftpb::{Entry, Message as Wire, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
-use super::generate::Generator;
 use super::lease::Lease;
 use super::members::change;
 use super::reads::Reads;
 use super::storage::{Log, operation, record};
 use super::{Message, Record, Wire as Carried};
 use crate::core::config::{Bug, Config, Fsync, Reads as ReadPolicy};
+use crate::core::generate::{Source, evaluate};
 use crate::core::store::Store;
 use crate::core::timing::{MILLISECOND, mix};
 use crate::core::{
     Admin, Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
-    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, Scalar, StateDigest,
-    Status, Time, Trace,
+    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, StateDigest, Status,
+    Time, Trace,
 };
 
 /// The engine's ticks in one heartbeat interval.
@@ -55,10 +55,11 @@ pub struct Raft {
     /// When to sync next, with `fsync: interval`.
     sync_at: Time,
     /// Writes proposed in `led` and not yet applied, by index.
-    writes: VecDeque<(u64, Proposed)>,
+    writes: VecDeque<(u64, RequestId)>,
     reads: Reads,
     pub(super) lease: Lease,
-    generator: Generator,
+    /// How often something was generated.
+    draws: u64,
     /// Whether this node has left the cluster, as far as it was told.
     pub(super) expelled: bool,
     /// The index of the newest change of members applied.
@@ -72,13 +73,6 @@ pub struct Raft {
     snapshots: BTreeMap<u64, u64>,
     discarded: u64,
     halted: bool,
-}
-
-/// A write that was proposed.
-pub(super) struct Proposed {
-    pub id: RequestId,
-    /// What the leader came up with for it.
-    pub generated: Option<Scalar>,
 }
 
 /// The engine on a log.
@@ -142,7 +136,7 @@ impl Raft {
             ticks: 0,
             returned: !fresh,
             lease: Lease::default(),
-            generator: Generator::new(id, seed),
+            draws: 0,
             expelled: false,
             members_at: applied,
             base_wanted: 0,
@@ -279,12 +273,16 @@ impl Raft {
             self.reads.add_confirmed(id, request.op, index);
         } else if reads {
             self.reads.add(id, request.op);
-        } else if let Op::Generate(key, function) = request.op {
-            let value = self.generator.evaluate(function, now);
-            let op = Op::Append(key, value.clone());
-            self.propose(id, &op, Some(value), here, effects);
         } else {
-            self.propose(id, &request.op, None, here, effects);
+            self.draws += 1;
+            let source = Source {
+                node: self.id,
+                seed: self.seed,
+                now,
+                draw: self.draws,
+            };
+            let op = evaluate(request.op, &source, &mut self.store);
+            self.propose(id, &op, here, effects);
         }
     }
 
@@ -292,14 +290,7 @@ impl Raft {
         self.config.reads == ReadPolicy::Lease && self.lease.holds(self.ticks)
     }
 
-    fn propose(
-        &mut self,
-        id: RequestId,
-        op: &Op,
-        generated: Option<Scalar>,
-        here: Position,
-        effects: &mut Vec<Effect>,
-    ) {
+    fn propose(&mut self, id: RequestId, op: &Op, here: Position, effects: &mut Vec<Effect>) {
         let context = postcard::to_stdvec(&(self.id, id)).unwrap_or_default();
         let proposed = postcard::to_stdvec(op)
             .map_err(|_| ())
@@ -308,14 +299,14 @@ impl Raft {
             let refusal = Refusal::Unavailable("the leader takes no more writes for now".into());
             return self.reply(id, Err(refusal), here, effects);
         }
-        self.proposed(Proposed { id, generated });
+        self.proposed(id);
     }
 
     /// The newest entry of the log is a write of this node's.
-    pub(super) fn proposed(&mut self, write: Proposed) {
+    pub(super) fn proposed(&mut self, id: RequestId) {
         self.led = Some(self.engine.raft.term);
         let index = self.engine.raft.raft_log.last_index();
-        self.writes.push_back((index, write));
+        self.writes.push_back((index, id));
     }
 
     fn on_message(&mut self, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
@@ -613,7 +604,7 @@ impl Raft {
 
     fn apply(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
         let change = change(entry);
-        let mut result = match operation(entry) {
+        let result = match operation(entry) {
             Some(op) => self.store.apply(&op),
             None => Ok(Answer::Done),
         };
@@ -626,17 +617,14 @@ impl Raft {
                 .writes
                 .front()
                 .is_some_and(|(index, _)| *index == entry.index)
-            && let Some((index, write)) = self.writes.pop_front()
+            && let Some((index, id)) = self.writes.pop_front()
         {
-            if let (Ok(answer), Some(value)) = (&mut result, write.generated) {
-                *answer = Answer::Generated(value);
-            }
             let position = Position {
                 epoch: entry.term,
                 leader: 0,
                 index,
             };
-            self.reply(write.id, result, position, effects);
+            self.reply(id, result, position, effects);
         }
         if change.is_some() && !self.is_member(self.id) {
             self.leave(effects);
@@ -698,7 +686,7 @@ impl Raft {
         self.led = leads;
         self.lease = Lease::default();
         let here = self.engine.store().position(self.applied);
-        for (_, Proposed { id, .. }) in std::mem::take(&mut self.writes) {
+        for (_, id) in std::mem::take(&mut self.writes) {
             let refusal =
                 Refusal::Indeterminate("leadership was lost before it was committed".into());
             self.reply(id, Err(refusal), here, effects);
