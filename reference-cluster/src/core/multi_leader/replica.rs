@@ -105,7 +105,11 @@ impl MultiLeader {
             held: BTreeMap::new(),
             links,
             owed: nodes.iter().copied().filter(|node| *node != id).collect(),
-            durability: Durability::new(config.fsync, config.fsync_interval_ms * MILLISECOND),
+            durability: Durability::new(
+                config.fsync,
+                config.fsync_interval_ms * MILLISECOND,
+                false,
+            ),
             record: recovered.len() as u64,
             records_since: recovered.len() as u64,
             answers: VecDeque::new(),
