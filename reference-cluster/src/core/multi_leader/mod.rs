@@ -45,11 +45,13 @@ mod content;
 pub mod crdt;
 mod exchange;
 mod home;
+mod journal;
 mod links;
 mod lww;
 mod origin;
 mod procedure;
 mod replica;
+mod requests;
 mod siblings;
 mod synchronous;
 #[cfg(test)]

@@ -87,3 +87,17 @@ fn a_home_moved_during_a_partition_loses_writes() {
         Err(Refusal::Unsupported(_))
     ));
 }
+
+#[test]
+fn of_two_that_take_a_home_at_once_all_agree_on_one() {
+    for seed in 0..20 {
+        let mut world = World::new(config(Conflicts::Home), 3, seed);
+        world.run_ms(500);
+        let key = key_of(&mut world, 1);
+        for node in [3, 2] {
+            world.ask(NodeId(node), Op::Admin(Admin::TakeHome(NodeId(1))));
+        }
+        settle(&mut world);
+        assert_eq!(homes(&mut world, &key, 7), [3], "seed {seed}");
+    }
+}

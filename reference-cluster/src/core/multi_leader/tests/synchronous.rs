@@ -188,3 +188,22 @@ fn reads_and_writes_are_linearizable() {
     }
     assert!(all_done > 1_000, "{all_done}: too calm");
 }
+
+/// What was acknowledged is durable everywhere: it outlives its writer and the power of the others.
+#[test]
+fn an_acknowledged_write_is_durable_at_every_node() {
+    for seed in 0..60 {
+        let mut world = started(Topology::AllToAll, seed);
+        let id = world.ask(NodeId(1), append(1));
+        while world.reply(id).is_none() {
+            world.run(MILLISECOND / 20);
+        }
+        assert_eq!(result(&world, id), Ok(Answer::Done));
+        world.wipe(NodeId(1));
+        world.crash(NodeId(2));
+        world.crash(NodeId(3));
+        settle(&mut world);
+        let list = Some(Datum::List(vec![int(1)]));
+        assert_eq!(look(&mut world, 2, "k"), list, "seed {seed}");
+    }
+}
