@@ -262,6 +262,11 @@ impl World {
         id
     }
 
+    /// Delivers a message that nobody sent.
+    pub fn say(&mut self, from: NodeId, to: NodeId, message: Message) {
+        self.deliver(to, Event::Message(from, message));
+    }
+
     pub fn reply(&self, id: RequestId) -> Option<&Reply> {
         self.replies.get(&id).map(|(_, reply)| reply)
     }
