@@ -4,7 +4,7 @@
 //!   last success, while further attempts are open) to the next success, if that is longer than the
 //!   threshold. A window that no success ends lasts to the last event of its kind.
 //! * **Recovery** from each fault: from its injection to the end of the first successful write
-//!   invoked after it (of a history without writes: read). The nemesis records a fault as an event
+//!   invoked after it (of a history without writes: read), and of reads on their own. The nemesis records a fault as an event
 //!   `inject` whose value is a map with `id`, `fault` and `target`, and its end as an event `heal`
 //!   with the same `id`.
 //!
@@ -143,6 +143,17 @@ fn total(windows: &[Window]) -> f64 {
     seconds(windows.iter().map(|w| w.to - w.from).sum())
 }
 
+/// By invocation, with the earliest end among this and all later ones.
+fn earliest<'o>(operations: impl Iterator<Item = &'o Operation<'o>>) -> Vec<(usize, u64)> {
+    let mut earliest: Vec<(usize, u64)> = operations
+        .filter_map(|op| Some((op.invoked_position, op.completed_at()?)))
+        .collect();
+    for i in (1..earliest.len()).rev() {
+        earliest[i - 1].1 = earliest[i - 1].1.min(earliest[i].1);
+    }
+    earliest
+}
+
 /// One entry a fault, in the order of injection.
 fn faults(
     history: &History,
@@ -150,16 +161,14 @@ fn faults(
     write_windows: &[Window],
 ) -> Vec<serde_json::Value> {
     let any_write = operations.iter().any(|op| op.f().is_write());
-    let judged = |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write);
-    // By invocation, with the earliest end among this and all later ones.
-    let mut earliest: Vec<(usize, u64)> = operations
-        .iter()
-        .filter(judged)
-        .filter_map(|op| Some((op.invoked_position, op.completed_at()?)))
-        .collect();
-    for i in (1..earliest.len()).rev() {
-        earliest[i - 1].1 = earliest[i - 1].1.min(earliest[i].1);
-    }
+    let judged =
+        |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write && *op.f() == F::Read);
+    let earliest = earliest(operations.iter().filter(judged));
+    let earliest_read = self::earliest(
+        operations
+            .iter()
+            .filter(|op| op.is_ok() && *op.f() == F::Read),
+    );
     let end_of_run = history.events.last().map_or(0, |e| e.time);
     let nemesis = || {
         let events = history.events.iter().enumerate();
@@ -186,8 +195,11 @@ fn faults(
                 .skip_while(|(p, _)| *p <= position)
                 .find(|(_, e)| e.f.name() == "heal" && id.is_some() && field(&e.value, "id") == id)
                 .map(|(_, e)| e.time);
-            let next = earliest.partition_point(|(invoked, _)| *invoked < from_position);
-            let recovered = earliest.get(next).map(|(_, ended)| *ended);
+            let after = |earliest: &[(usize, u64)]| {
+                let next = earliest.partition_point(|(invoked, _)| *invoked < from_position);
+                let ended = earliest.get(next).map(|(_, ended)| *ended)?;
+                Some(seconds(ended.saturating_sub(from)))
+            };
             // An outage may outlast its fault; the next fault answers for what comes after it.
             let next_fault = injected.get(i + 1).map(|&(p, e)| begun(e, p).1);
             let until = next_fault
@@ -203,7 +215,8 @@ fn faults(
                 "target": field(&inject.value, "target"),
                 "injected_at_seconds": seconds(from),
                 "healed_at_seconds": healed.map(seconds),
-                "recovery_seconds": recovered.map(|t| seconds(t.saturating_sub(from))),
+                "recovery_seconds": after(&earliest),
+                "reads_recovery_seconds": after(&earliest_read),
                 "writes_unavailable_seconds": seconds(unavailable),
             })
         })

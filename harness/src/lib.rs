@@ -2,17 +2,22 @@
 //!
 //! The way of an experiment:
 //!
-//! * [`cli`] and [`experiment`]: flags and file become one checked experiment.
+//! * [`cli`] and [`experiment`]: flags and file become one checked experiment; [`defaults`]: what
+//!   fits its replication mode.
 //! * [`commands`]: what each subcommand does. [`plan`]: what an experiment means for the runner.
 //! * [`runner`]: one event loop over [`substrate::Substrate`]; [`recorder`] writes the history.
 //! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
+//! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
+pub mod admin;
 pub mod calls;
 pub mod cli;
 pub mod commands;
+pub mod compare;
+pub mod defaults;
 pub mod exit;
 pub mod experiment;
 pub mod judge;
@@ -20,12 +25,16 @@ pub mod live;
 pub mod local;
 pub mod locate;
 pub mod mode;
+pub mod museum;
 pub mod node;
+pub mod overlay;
 pub mod plan;
 pub mod recorder;
 pub mod report;
 pub mod runner;
 pub mod serve;
 pub mod sim;
+pub mod statistics;
 pub mod store;
 pub mod substrate;
+pub mod truth_table;

@@ -19,32 +19,9 @@ impl RunDir {
     /// # Errors
     /// If the directory cannot be made.
     pub fn create(store: &Path, name: &str, now: Timestamp) -> Result<Self> {
-        let parent = store.join(name);
-        fs::create_dir_all(&parent).with_context(|| {
-            format!("cannot create {}: choose another --store", parent.display())
-        })?;
-        let stamp = now.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
-        // Two runs may start in the same millisecond; the second takes the next free name.
-        for attempt in 0..1000 {
-            let dir = if attempt == 0 {
-                stamp.clone()
-            } else {
-                format!("{stamp}-{attempt}")
-            };
-            let path = parent.join(&dir);
-            match fs::create_dir(&path) {
-                Ok(()) => {
-                    fs::create_dir(path.join("nodes"))?;
-                    point_latest(&parent, &dir)?;
-                    return Ok(Self { path });
-                }
-                Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
-                Err(e) => {
-                    return Err(e).with_context(|| format!("cannot create {}", path.display()));
-                }
-            }
-        }
-        anyhow::bail!("{} is full of runs of this millisecond", parent.display())
+        let path = create_dir(store, name, now)?;
+        fs::create_dir(path.join("nodes"))?;
+        Ok(Self { path })
     }
 
     /// An existing run directory.
@@ -110,12 +87,51 @@ impl RunDir {
     /// # Errors
     /// If it cannot be written.
     pub fn write(&self, name: &str, content: &str) -> Result<()> {
-        let path = self.file(name);
-        let temporary = self.file(&format!(".{name}.tmp"));
-        fs::write(&temporary, content)
-            .and_then(|()| fs::rename(&temporary, &path))
-            .with_context(|| format!("cannot write {}", path.display()))
+        write_whole(&self.file(name), content)
     }
+}
+
+/// Makes a new directory below `store/name`, named by the time, and points `latest` at it.
+///
+/// # Errors
+/// If it cannot be made.
+pub fn create_dir(store: &Path, name: &str, now: Timestamp) -> Result<PathBuf> {
+    let parent = store.join(name);
+    fs::create_dir_all(&parent)
+        .with_context(|| format!("cannot create {}: choose another --store", parent.display()))?;
+    let stamp = now.strftime("%Y%m%dT%H%M%S%.3fZ").to_string();
+    // Two runs may start in the same millisecond; the second takes the next free name.
+    for attempt in 0..1000 {
+        let dir = if attempt == 0 {
+            stamp.clone()
+        } else {
+            format!("{stamp}-{attempt}")
+        };
+        let path = parent.join(&dir);
+        match fs::create_dir(&path) {
+            Ok(()) => {
+                point_latest(&parent, &dir)?;
+                return Ok(path);
+            }
+            Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {}
+            Err(e) => {
+                return Err(e).with_context(|| format!("cannot create {}", path.display()));
+            }
+        }
+    }
+    anyhow::bail!("{} is full of runs of this millisecond", parent.display())
+}
+
+/// Writes a file whole or not at all.
+///
+/// # Errors
+/// If it cannot be written.
+pub fn write_whole(path: &Path, content: &str) -> Result<()> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.tmp"));
+    fs::write(&temporary, content)
+        .and_then(|()| fs::rename(&temporary, path))
+        .with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// Points `latest` at a run, atomically: a link beside is renamed over the old one.

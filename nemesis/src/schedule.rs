@@ -5,6 +5,10 @@
 //!   - {at: 3s, for: 5s, fault: partition, shape: isolate, target: leader}
 //!   - {at: 12s, for: 3s, fault: kill, target: leader}
 //!   - {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
+//!   - {at: 30s, for: 2s, fault: wipe, target: follower}
+//!   - {at: 35s, for: 1s, fault: upgrade, target: n2}
+//!   - {at: 40s, for: 1s, fault: move-home, target: n1, to: n3}
+//!   - {at: 45s, for: 5s, fault: replace-member, target: n1, by: n6}
 //! ```
 //!
 //! A bare list of the same entries is read too. A realised schedule has the same form, with what
@@ -167,7 +171,7 @@ impl Entry {
             let name = kind.name();
             return Err((
                 "fault",
-                format!("{name} cannot be injected on this substrate"),
+                format!("{name} cannot be injected on this substrate in this mode"),
             ));
         }
         self.validate_target(nodes)?;
@@ -194,7 +198,12 @@ impl Entry {
                 }
                 Ok(())
             }
-            Fault::Kill | Fault::PowerLoss | Fault::Pause => Ok(()),
+            Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::Wipe | Fault::Upgrade => Ok(()),
+            Fault::MoveHome { to } => self.validate_command("to", *to, nodes),
+            Fault::ReplaceMember { by } => self.validate_command("by", Some(*by), nodes),
+            Fault::AddMember | Fault::RemoveMember | Fault::TransferLeadership => {
+                self.validate_command("target", None, nodes)
+            }
         }
     }
 
@@ -223,6 +232,35 @@ impl Entry {
             }
             _ => Ok(()),
         }
+    }
+
+    /// A command has one node as its target, and maybe another beside it.
+    fn validate_command(
+        &self,
+        field: &'static str,
+        other: Option<Node>,
+        nodes: Node,
+    ) -> Result<(), (&'static str, String)> {
+        let name = self.fault.kind().name();
+        if let Some(target) = &self.target
+            && target.size(nodes) > 1
+        {
+            return Err(("target", format!("{target}; {name} has one node")));
+        }
+        if nodes == 1 {
+            let message = format!("{name} needs at least 2 nodes; there are 1");
+            return Err(("fault", message));
+        }
+        let Some(other) = other else { return Ok(()) };
+        if other > nodes {
+            let message = format!("n{other} does not exist; expected {}", range(nodes));
+            return Err((field, message));
+        }
+        if self.target == Some(Selector::Nodes(vec![other])) {
+            let message = format!("n{other} is the target; expected another node");
+            return Err((field, message));
+        }
+        Ok(())
     }
 
     fn validate_order(&self, nodes: Node) -> Result<(), (&'static str, String)> {
@@ -294,6 +332,13 @@ mod tests {
 - {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
 - {at: 25s, for: 500ms, fault: partition, shape: one-way, direction: in, target: [n1, n2]}
 - {at: 26s, for: 1.5s, fault: partition, shape: bridge, order: [n5, n4, n3, n2, n1]}
+- {at: 28s, for: 1s, fault: wipe, target: follower}
+- {at: 29s, for: 1s, fault: upgrade, target: n2}
+- {at: 30s, for: 1s, fault: move-home, target: n1, to: n3}
+- {at: 31s, for: 1s, fault: add-member, target: n4}
+- {at: 32s, for: 1s, fault: remove-member, target: leader}
+- {at: 33s, for: 1s, fault: replace-member, target: follower, by: n5}
+- {at: 34s, for: 1s, fault: transfer-leadership, target: random}
 ";
 
     #[test]
@@ -322,6 +367,8 @@ mod tests {
             Fault::Partition(Shape::OneWay(Direction::In))
         );
         assert_eq!(schedule.faults[4].order, Some(vec![5, 4, 3, 2, 1]));
+        assert_eq!(schedule.faults[7].fault, Fault::MoveHome { to: Some(3) });
+        assert_eq!(schedule.faults[10].fault, Fault::ReplaceMember { by: 5 });
         schedule
             .validate(5, &Capabilities::all())
             .expect("possible");
@@ -381,6 +428,14 @@ mod tests {
                 &["shape", "does not apply"],
             ),
             (
+                "{at: 3s, for: 5s, fault: replace-member, target: n1}",
+                &["by", "n6"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: wipe, target: n1, to: n2}",
+                &["to", "does not apply"],
+            ),
+            (
                 "{at: 3s, for: 5s, fault: slow, target: n1}",
                 &["latency", "bandwidth"],
             ),
@@ -424,6 +479,23 @@ mod tests {
             ("fault: kill, target: random(6)", 5, "at most 5"),
             ("fault: kill, target: minority", 2, "nobody"),
             ("fault: power-loss, target: n1", 5, "cannot be injected"),
+            (
+                "fault: move-home, target: n1, to: n1",
+                5,
+                "faults[0].to: n1 is the target",
+            ),
+            ("fault: move-home, target: n1, to: n6", 5, "n1 to n5"),
+            (
+                "fault: replace-member, target: n1, by: n9",
+                5,
+                "faults[0].by: n9 does not exist",
+            ),
+            ("fault: remove-member, target: minority", 5, "one node"),
+            (
+                "fault: transfer-leadership, target: n1",
+                1,
+                "at least 2 nodes",
+            ),
             (
                 "fault: partition, shape: isolate, target: n1",
                 1,

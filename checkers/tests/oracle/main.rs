@@ -3,6 +3,8 @@
 //! ([`metamorphic`]).
 
 mod metamorphic;
+mod planted;
+mod sessions;
 mod store;
 mod truth;
 
@@ -12,6 +14,9 @@ use checkers::check_all::NAMES;
 use checkers::{CheckResult, Checker, LostWrites, SplitBrain, StaleReads, Verdict, by_name};
 
 use store::{Collection, Run, Setup};
+
+/// Checkers of what this store does not have.
+const ABOUT_OTHERS: [&str; 3] = ["convergence", "counter", "mutual-exclusion"];
 
 /// Runs per kind of store.
 const ROUNDS: u64 = 700;
@@ -246,13 +251,22 @@ fn a_correct_store_is_valid_for_every_checker() {
         setup.ops = 30;
         let run = store::run(setup, seed);
         for checker in &all {
+            // A single copy may order two concurrent writes, and keep the last.
+            if checker.name() == "siblings" {
+                continue;
+            }
             let result = checker.check(&run.history);
             let unread = "final-read-missing";
-            assert!(
-                matches!(&result.verdict, Verdict::Valid)
-                    || matches!(&result.verdict, Verdict::Unknown(why) if why == unread),
-                "{setup:?}, seed {seed}: {result:#?}"
-            );
+            let silent = ABOUT_OTHERS.contains(&checker.name());
+            let expected = match &result.verdict {
+                Verdict::Valid => !silent,
+                Verdict::Unknown(why) if silent => why == "nothing-to-judge",
+                // Each client may have done one thing only.
+                Verdict::Unknown(why) if checker.name() == "sessions" => why == "nothing-to-judge",
+                Verdict::Unknown(why) => why == unread,
+                Verdict::Invalid => false,
+            };
+            assert!(expected, "{setup:?}, seed {seed}: {result:#?}");
             assert!(result.anomalies.is_empty());
         }
     }

@@ -6,7 +6,7 @@ use std::{io, thread};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What a run wants done. Called from the thread that receives signals.
-pub(super) struct Handler {
+pub(crate) struct Handler {
     /// On the first signal.
     pub interrupt: Box<dyn Fn() + Send>,
     /// On the second, right before the process exits.
@@ -27,7 +27,7 @@ const INTERRUPTED: i32 = 130;
 
 /// A registered handler; dropping it removes the handler.
 #[derive(Debug)]
-pub(super) struct Registration(u64);
+pub(crate) struct Registration(u64);
 
 impl Drop for Registration {
     fn drop(&mut self) {
@@ -39,7 +39,7 @@ impl Drop for Registration {
 /// Has this handler called. A process's disposition of a signal cannot be given back once taken,
 /// so one thread listens for as long as the process lives, and when no handler is registered (the
 /// report is being written, say) a signal ends the process as it would by default.
-pub(super) fn register(handler: Handler) -> io::Result<Registration> {
+pub(crate) fn register(handler: Handler) -> io::Result<Registration> {
     let id = {
         let mut handlers = HANDLERS.lock().unwrap_or_else(PoisonError::into_inner);
         handlers.0 += 1;

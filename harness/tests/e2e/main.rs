@@ -4,8 +4,11 @@
 mod bad_input;
 mod check;
 mod determinism;
+mod gateway;
 mod local;
 mod truth;
+mod truth_table;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

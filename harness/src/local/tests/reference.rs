@@ -77,6 +77,7 @@ impl Run {
         let program = Program {
             path: std::env::current_exe().unwrap(),
             arguments: Box::new(arguments),
+            version_flag: "as-storage-version",
         };
         Self {
             substrate: start_program(NODES, run_dir, &program).unwrap(),

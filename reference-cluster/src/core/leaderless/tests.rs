@@ -69,7 +69,7 @@ fn nodes() -> [NodeId; 5] {
 
 /// Asks and waits, at most for as long as a request may take.
 fn ask(world: &mut World, node: NodeId, request: Request) -> Reply {
-    let id = world.ask_request(node, request);
+    let id = world.request(node, request);
     world.run_ms(1_100);
     world.reply(id).unwrap().clone()
 }
@@ -86,7 +86,7 @@ fn any_node_takes_writes_and_reads() {
         let mut context = None;
         for (n, node) in nodes().into_iter().enumerate() {
             let n = n as i64;
-            let id = world.ask_request(
+            let id = world.request(
                 node,
                 Request {
                     context,
@@ -113,7 +113,7 @@ fn concurrent_writes_are_siblings_until_a_reader_replaces_them() {
     let config = strict(Versions::Dotted, ReadRepair::Off);
     let mut world = World::new(config, 5, 2);
     for (n, node) in nodes().into_iter().enumerate() {
-        world.ask_request(node, write(n as i64));
+        world.request(node, write(n as i64));
     }
     world.run_ms(500);
     let reply = ask(&mut world, NodeId(4), read());
@@ -150,7 +150,7 @@ fn what_is_acknowledged_survives_a_loss_of_power_everywhere() {
         for seed in 0..40 {
             let mut world = World::new(strict(versions, ReadRepair::Off), 5, seed);
             let node = nodes()[world.draw(5) as usize];
-            let id = world.ask_request(node, write(1));
+            let id = world.request(node, write(1));
             while world.reply(id).is_none() {
                 world.run(10_000);
             }
@@ -172,7 +172,7 @@ fn late_acknowledgements_of_a_former_life_count_for_nothing() {
         let mut world = World::new(strict(Versions::Lww, ReadRepair::Off), 5, seed);
         let (homes, others) = places();
         world.delay_max = 300 * MILLISECOND;
-        world.ask_request(others[0], write(1));
+        world.request(others[0], write(1));
         world.run_ms(100);
         world.crash(others[0]);
         world.start(others[0]);
@@ -186,7 +186,7 @@ fn late_acknowledgements_of_a_former_life_count_for_nothing() {
 fn one_coordinator_never_stamps_two_writes_alike() {
     let mut world = World::new(strict(Versions::Lww, ReadRepair::Off), 5, 8);
     for n in [2, 1] {
-        world.ask_request(NodeId(1), write(n));
+        world.request(NodeId(1), write(n));
     }
     world.run_ms(100);
     assert_eq!(ask(&mut world, NodeId(2), read()).result, Ok(register(1)));
@@ -316,7 +316,7 @@ fn read_twice(read_repair: ReadRepair) -> (Answer, Answer, [Answer; 3]) {
     world
         .cut
         .extend([(homes[2], others[0]), (others[0], homes[2])]);
-    let first = world.ask_request(others[0], read());
+    let first = world.request(others[0], read());
     world.run_ms(1_100);
     let first = world.reply(first).unwrap().result.clone().unwrap();
     world.isolate(&[homes[0]]);
@@ -378,7 +378,7 @@ fn with_overlapping_quorums_reads_are_fresh_and_with_others_they_are_not() {
             world.delay_max = 50 * MILLISECOND;
             for n in 0..20 {
                 let node = nodes()[world.draw(5) as usize];
-                let id = world.ask_request(node, write(n));
+                let id = world.request(node, write(n));
                 while world.reply(id).is_none() {
                     world.run_ms(1);
                 }

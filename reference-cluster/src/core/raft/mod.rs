@@ -24,7 +24,11 @@
 //! it and compares with it. All else in the engine is deterministic (its maps hash without a
 //! random state).
 
+mod generate;
+mod lease;
+mod members;
 mod reads;
+mod recovery;
 mod replica;
 mod storage;
 #[cfg(test)]
@@ -40,18 +44,30 @@ use super::store::Store;
 
 pub use replica::Raft;
 
+/// A message between replicas.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub enum Message {
+    /// One of the engine's.
+    Engine(Wire),
+    /// To one that stands for election: it has left the cluster.
+    NotAMember {
+        /// By this index of the log at the latest.
+        since: u64,
+    },
+}
+
 /// A message of the engine. Serialised as its protobuf bytes.
 #[derive(Clone, Debug)]
-pub struct Message(pub(crate) Box<::raft::eraftpb::Message>);
+pub struct Wire(pub(crate) Box<::raft::eraftpb::Message>);
 
-impl Serialize for Message {
+impl Serialize for Wire {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let bytes = self.0.write_to_bytes().map_err(serde::ser::Error::custom)?;
         Bytes::from(bytes).serialize(serializer)
     }
 }
 
-impl<'de> Deserialize<'de> for Message {
+impl<'de> Deserialize<'de> for Wire {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let bytes = Bytes::deserialize(deserializer)?;
         let message = ::raft::eraftpb::Message::parse_from_carllerche_bytes(&bytes)
@@ -69,7 +85,9 @@ pub enum Record {
         index: u64,
         /// Term in which it was created.
         term: u64,
-        /// The operation, encoded; empty for the engine's own entries.
+        /// Whether it changes who the members are.
+        members: bool,
+        /// The operation or the change, encoded; empty for the engine's own entries.
         data: Bytes,
         /// Which node's request, encoded.
         context: Bytes,
@@ -89,6 +107,8 @@ pub enum Record {
         term: u64,
         /// The first index of each term in the log up to there.
         beginnings: Arc<[(u64, u64)]>,
+        /// Who the members are.
+        members: Arc<[u64]>,
         /// The state.
         store: Arc<Store>,
     },

@@ -32,12 +32,17 @@
 //! A leadership becomes durable, whatever the fsync policy, before anybody hears of it: a node
 //! that restarts never uses the same one twice.
 
-mod durability;
+pub(crate) mod durability;
 mod failover;
 mod following;
 mod leading;
 mod log;
+mod pending;
 mod replica;
+mod requests;
+mod semi_sync;
+mod stream;
+mod switchover;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +53,7 @@ use serde::{Deserialize, Serialize};
 use super::store::Store;
 use super::{Op, Position};
 
+pub(crate) use failover::{choose, majority};
 pub use replica::SingleLeader;
 
 /// The identity of one leadership. Ordered by epoch, then by leader.
@@ -111,6 +117,10 @@ pub enum Message {
         prev: Position,
         /// Consecutive entries.
         entries: Arc<[Arc<Entry>]>,
+        /// The storage format of the sender, which matters to [`Stream::Wal`].
+        ///
+        /// [`Stream::Wal`]: crate::core::config::Stream::Wal
+        version: u16,
     },
     /// To the leader: the log is the same as the leader's up to `matched`, durably by the fsync
     /// policy.
@@ -141,6 +151,21 @@ pub enum Message {
         seq: u64,
         /// The state.
         snapshot: Arc<Snapshot>,
+        /// The storage format of the sender.
+        version: u16,
+    },
+    /// To the leader: here, but unable to read what it ships.
+    Unreadable {
+        /// The leadership answered.
+        leadership: Leadership,
+    },
+    /// From the leader, which takes no more writes: take the leadership over, having all of my
+    /// log.
+    TakeOver {
+        /// The leadership handed over.
+        leadership: Leadership,
+        /// Its last entry.
+        last: Position,
     },
     /// To one who acts on a lower leadership than the sender knows of.
     Superseded(Leadership),
@@ -180,4 +205,8 @@ pub enum Record {
     Snapshot(Arc<Snapshot>),
     /// The highest epoch that this node has led, where the log may no longer tell.
     Led(u64),
+    /// This node handed its leadership of this epoch over.
+    Handed(u64),
+    /// What follows is in this version of the storage format.
+    Version(u16),
 }

@@ -1,5 +1,12 @@
 //! The mode in the small deterministic world of [`crate::core::testing`].
 
+mod acknowledgement;
+mod bugs;
+mod failing_over;
+mod joining;
+mod reading;
+mod streaming;
+
 use crate::core::config::{Ack, Failover, Fencing, Fsync, Reads};
 use crate::core::testing::World;
 use crate::core::{Answer, Config, Datum, NodeId, Op, Refusal, Role, Scalar, Trace};

@@ -104,7 +104,7 @@ fn hints_are_kept_until_the_owner_has_them() {
     for node in nodes() {
         let (key, hash) = ("k".into(), 7);
         let late = crate::core::Message::Leaderless(Message::HandedOff { key, hash });
-        world.say(homes[2], node, late);
+        world.forge(node, homes[2], late);
     }
     assert_eq!(pending(&world), 1);
     world.loss = 500;
@@ -261,13 +261,13 @@ fn a_duplicated_request_to_mint_is_carried_out_once() {
         owner: None,
     };
     let mint = crate::core::Message::Leaderless(mint);
-    world.say(others[0], homes[0], mint.clone());
+    world.forge(homes[0], others[0], mint.clone());
     let context = ask(&mut world, homes[0], read()).context;
     assert_eq!(here(&mut world, homes[0]), siblings(&[1]));
     let delete = Request::new(Op::Delete("k".into()));
     done(&mut world, homes[0], Request { context, ..delete });
     assert_eq!(here(&mut world, homes[0]), Answer::Value(None));
-    world.say(others[0], homes[0], mint);
+    world.forge(homes[0], others[0], mint);
     assert_eq!(here(&mut world, homes[0]), Answer::Value(None));
 }
 
@@ -349,9 +349,9 @@ fn nonsense_from_a_peer_does_no_harm() {
     ];
     for message in nonsense {
         for from in [NodeId(2), NodeId(99)] {
-            world.say(
-                from,
+            world.forge(
                 NodeId(1),
+                from,
                 crate::core::Message::Leaderless(message.clone()),
             );
         }

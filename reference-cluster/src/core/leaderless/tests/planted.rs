@@ -62,10 +62,10 @@ fn a_read_repair_that_does_not_compare_overwrites_what_is_newer() {
             world.delay_max = 60 * MILLISECOND;
             for n in 1..20 {
                 let node = nodes()[world.draw(5) as usize];
-                let id = world.ask_request(node, write(n));
+                let id = world.request(node, write(n));
                 while world.reply(id).is_none() {
                     let node = nodes()[world.draw(5) as usize];
-                    world.ask_request(node, read());
+                    world.request(node, read());
                     world.run_ms(5);
                 }
                 if n % 3 == 0 {

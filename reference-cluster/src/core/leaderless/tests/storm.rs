@@ -57,7 +57,7 @@ fn storm(world: &mut World, steps: u64, wipes: bool) -> Vec<Written> {
             let key: Arc<str> = format!("k{}", world.draw(4)).into();
             if world.draw(2) == 0 {
                 reads.push((
-                    world.ask_request(node, Request::new(Op::Read(key.clone()))),
+                    world.request(node, Request::new(Op::Read(key.clone()))),
                     key,
                 ));
                 continue;
@@ -80,7 +80,7 @@ fn storm(world: &mut World, steps: u64, wipes: bool) -> Vec<Written> {
                 ..Request::new(Op::Write(key.clone(), value.clone()))
             };
             writes.push(Written {
-                id: world.ask_request(node, request),
+                id: world.request(node, request),
                 key,
                 value,
                 seen,

@@ -1,0 +1,165 @@
+//! `quorate compare`: modes × faults × repetitions, and a scorecard.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::time::Instant;
+
+use anyhow::Result;
+use jiff::Timestamp;
+
+use crate::cli::{CompareArgs, CompareOutput, ExperimentArgs};
+use crate::compare::campaign::Campaign;
+use crate::compare::cell::Cell;
+use crate::compare::definition::{Definition, Matrix, Place};
+use crate::compare::execute::execute;
+use crate::compare::scorecard::{Scorecard, Timing};
+use crate::compare::table;
+use crate::experiment::{Experiment, ExperimentError, On, explain};
+use crate::report::screen::Style;
+use crate::{exit, judge};
+
+/// Compares, and prints the scorecard. The verdicts of the runs are its subject and do not change
+/// the exit code: 0 when the comparison was made, 255 if a run crashed.
+///
+/// # Errors
+/// Bad arguments and definitions are [`ExperimentError`].
+pub fn run(args: &CompareArgs) -> Result<u8> {
+    let (mut campaign, definition, mut cells) = match &args.resume {
+        Some(dir) => {
+            refuse_with_resume(args)?;
+            Campaign::resume(dir)?
+        }
+        None => {
+            let definition = define(args)?;
+            let campaign = Campaign::create(&args.store, &definition, Timestamp::now())?;
+            (campaign, definition, Vec::new())
+        }
+    };
+    let finished: BTreeSet<Place> = cells.iter().map(|c: &Cell| c.place.clone()).collect();
+    let mut places = definition.places();
+    places.retain(|place| !finished.contains(place));
+    let started = Instant::now();
+    let executed = execute(&definition, &places, &mut campaign, args.jobs)?;
+    let seconds = started.elapsed().as_secs_f64();
+    for (place, why) in &executed.crashed {
+        eprintln!(
+            "error: {} under {}, repetition {}: {why}",
+            place.mode, place.fault, place.repetition
+        );
+    }
+    if executed.interrupted {
+        eprintln!(
+            "interrupted: {} of {} cells are finished; go on with\n  {} compare --resume {}",
+            cells.len() + executed.cells.len(),
+            definition.size(),
+            judge::program(),
+            judge::quoted(&campaign.dir().display().to_string()),
+        );
+        return Ok(exit::INTERRUPTED);
+    }
+    let jobs = match definition.experiment().substrate {
+        On::Sim => args.jobs,
+        On::Local => 1,
+    };
+    let timing = Timing::new(executed.cells.len(), seconds, jobs);
+    cells.extend(executed.cells);
+    let crashed: Vec<(String, String)> = executed
+        .crashed
+        .iter()
+        .map(|(place, _)| (place.mode.clone(), place.fault.clone()))
+        .collect();
+    let scorecard = Scorecard::new(&definition, &cells, &crashed, timing);
+    let json = scorecard.to_json()?;
+    campaign.write("scorecard.json", &json)?;
+    let text = match args.output {
+        CompareOutput::Table => table::render(&scorecard, Some(campaign.dir()), Style::of_stdout()),
+        CompareOutput::Json => json,
+    };
+    std::io::stdout().lock().write_all(text.as_bytes())?;
+    Ok(if crashed.is_empty() {
+        exit::VALID
+    } else {
+        exit::CRASHED
+    })
+}
+
+/// What flags and file say is to be compared.
+fn define(args: &CompareArgs) -> Result<Definition, ExperimentError> {
+    for (flag, given, instead) in [
+        ("--mode", args.experiment.mode.is_some(), "--modes"),
+        ("--nemesis", args.experiment.nemesis.is_some(), "--faults"),
+        ("--schedule", args.experiment.schedule.is_some(), "--faults"),
+    ] {
+        if given {
+            return Err(ExperimentError(format!(
+                "{flag} is of one experiment; a comparison takes {instead}"
+            )));
+        }
+    }
+    let (mut experiment, text) = match &args.experiment.file {
+        Some(path) => {
+            let (experiment, text) = Experiment::read(path)?;
+            (experiment, Some(text))
+        }
+        None => (Experiment::default(), None),
+    };
+    let file = args
+        .experiment
+        .file
+        .as_ref()
+        .map(|p| p.display().to_string())
+        .unwrap_or_default();
+    args.experiment.apply(&mut experiment)?;
+    let says_where = text
+        .as_deref()
+        .is_some_and(|text| crate::locate::line_of(text, "substrate").is_some());
+    if let Some(on) = args.on {
+        experiment.substrate = on;
+    } else if !says_where {
+        experiment.substrate = On::Sim;
+    }
+    if args.seed.is_some() {
+        experiment.seed = args.seed;
+    }
+    let matrix = experiment.compare.get_or_insert_with(Matrix::default);
+    if let Some(modes) = &args.modes {
+        matrix.modes.clone_from(modes);
+    }
+    if let Some(faults) = &args.faults {
+        matrix.faults.clone_from(faults);
+    }
+    if let Some(repeat) = args.repeat {
+        matrix.repeat = repeat;
+    }
+    Definition::new(experiment, 1).map_err(|mut impossible| {
+        let flag = [
+            ("compare.modes", "--modes", args.modes.is_some()),
+            ("compare.faults", "--faults", args.faults.is_some()),
+            ("compare.repeat", "--repeat", args.repeat.is_some()),
+        ]
+        .into_iter()
+        .find(|(field, _, given)| *given && impossible.field.starts_with(field));
+        if let Some((_, flag, _)) = flag {
+            flag.clone_into(&mut impossible.field);
+            return explain(&impossible, &file, None);
+        }
+        explain(&impossible, &file, text.as_deref())
+    })
+}
+
+/// What is compared is in the directory; flags that say otherwise would be ignored.
+fn refuse_with_resume(args: &CompareArgs) -> Result<(), ExperimentError> {
+    let defines = args.experiment != ExperimentArgs::default()
+        || args.modes.is_some()
+        || args.faults.is_some()
+        || args.repeat.is_some()
+        || args.on.is_some()
+        || args.seed.is_some();
+    if defines {
+        return Err(ExperimentError(
+            "--resume goes on with what its directory says; only --jobs and --output go with it"
+                .to_owned(),
+        ));
+    }
+    Ok(())
+}

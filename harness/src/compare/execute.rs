@@ -1,0 +1,164 @@
+//! Runs cells: on threads in simulation, one after the other on real machines.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use checkers::History;
+use rayon::prelude::*;
+
+use super::campaign::Campaign;
+use super::cell::{Cell, Figures, measure};
+use super::definition::{Definition, Place};
+use super::progress::Progress;
+use crate::commands::sim::simulate;
+use crate::commands::test::run_once;
+use crate::experiment::{Experiment, On};
+use crate::local::signals::{Handler, register};
+use crate::{exit, judge};
+
+/// What running cells came to.
+pub struct Executed {
+    /// The finished ones, in no order.
+    pub cells: Vec<Cell>,
+    /// Those that crashed, and why.
+    pub crashed: Vec<(Place, String)>,
+    /// Whether the user stopped it.
+    pub interrupted: bool,
+}
+
+/// How a cell ended.
+enum End {
+    Finished(Box<Figures>),
+    Crashed(String),
+    Interrupted,
+}
+
+/// Runs these cells of a comparison on so many threads; on real machines on one. Each is on disk
+/// before the next one of its thread begins. The first Ctrl-C lets the cells under way end.
+///
+/// # Errors
+/// If a finished cell cannot be written, or no thread be started.
+pub fn execute(
+    definition: &Definition,
+    places: &[Place],
+    campaign: &mut Campaign,
+    jobs: u16,
+) -> Result<Executed> {
+    let stop = Arc::new(AtomicBool::new(false));
+    let _registration = register(Handler {
+        interrupt: {
+            let stop = Arc::clone(&stop);
+            Box::new(move || stop.store(true, Ordering::SeqCst))
+        },
+        abandon: Box::new(|| {}),
+    })
+    .context("cannot listen for signals")?;
+    let progress = Progress::new(places.len());
+    let state = Mutex::new((campaign, Vec::new(), Vec::new(), None::<std::io::Error>));
+    let one = |place: &Place| {
+        if stop.load(Ordering::SeqCst) {
+            return;
+        }
+        let started = Instant::now();
+        let experiment = definition.run_of(place);
+        let end = {
+            let state = &state;
+            let run = || match experiment.substrate {
+                On::Sim => simulated(&experiment),
+                On::Local => {
+                    progress.begins(place);
+                    let dir = state.lock().unwrap_or_else(PoisonError::into_inner);
+                    let dir = dir.0.dir().join("cells");
+                    local(&experiment, &dir)
+                }
+            };
+            catch_unwind(AssertUnwindSafe(run))
+                .unwrap_or_else(|panic| {
+                    Ok(End::Crashed(
+                        checkers::check_all::panic_message(&*panic).to_owned(),
+                    ))
+                })
+                .unwrap_or_else(|e| End::Crashed(exit::said(&e)))
+        };
+        let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
+        match end {
+            End::Finished(figures) => {
+                let cell = Cell {
+                    place: place.clone(),
+                    seed: experiment.seed.unwrap_or_default(),
+                    figures: *figures,
+                    wall_s: started.elapsed().as_secs_f64(),
+                };
+                if let Err(e) = state.0.finished(&cell) {
+                    state.3.get_or_insert(e);
+                    stop.store(true, Ordering::SeqCst);
+                    return;
+                }
+                state.1.push(cell);
+                progress.finished();
+            }
+            End::Crashed(why) => {
+                state.2.push((place.clone(), why));
+                progress.finished();
+            }
+            End::Interrupted => stop.store(true, Ordering::SeqCst),
+        }
+    };
+    match definition.experiment().substrate {
+        On::Sim => {
+            let pool = rayon::ThreadPoolBuilder::new()
+                .num_threads(usize::from(jobs).clamp(1, 256).min(places.len().max(1)))
+                .build()
+                .context("cannot start threads")?;
+            // One at a time in their order: what is stopped half-way has compared all modes.
+            pool.install(|| places.par_iter().with_max_len(1).for_each(one));
+        }
+        On::Local => places.iter().for_each(one),
+    }
+    progress.end();
+    let (_, cells, crashed, failed) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(e) = failed {
+        return Err(e).context("cannot write a finished cell");
+    }
+    let missing = cells.len() + crashed.len() < places.len();
+    Ok(Executed {
+        cells,
+        crashed,
+        interrupted: missing,
+    })
+}
+
+fn simulated(experiment: &Experiment) -> Result<End> {
+    let run = simulate(experiment)?;
+    let mut results = checkers::check_all(&run.history, &judge::of_experiment(experiment)).results;
+    results.push(judge::judge_run(experiment, &run.ended));
+    let figures = measure(experiment, &run.history, &results);
+    Ok(End::Finished(Box::new(figures)))
+}
+
+/// Runs a cell as `quorate test` does; its run directory is kept.
+fn local(experiment: &Experiment, dir: &std::path::Path) -> Result<End> {
+    let (summary, dir) = run_once(experiment, dir)?;
+    if summary.exit_code == i32::from(exit::INTERRUPTED) {
+        return Ok(End::Interrupted);
+    }
+    let broken = summary.result(judge::RUN).and_then(|r| match &r.verdict {
+        checkers::Verdict::Unknown(why) if why.contains("target-broken") => Some(why.clone()),
+        _ => None,
+    });
+    if let Some(why) = broken {
+        return Ok(End::Crashed(why));
+    }
+    let history: History = checkers::format::read_path(
+        &dir.history(),
+        None,
+        &checkers::format::ReadOptions::default(),
+    )
+    .context("cannot read back the history")?
+    .history;
+    let figures = measure(experiment, &history, &summary.results);
+    Ok(End::Finished(Box::new(figures)))
+}
