@@ -93,9 +93,11 @@ impl Outbox {
 
     /// What may be said now, oldest first.
     pub fn next(&mut self) -> Option<Saying> {
-        self.waiting
-            .pop_front_if(|(wait_for, _)| *wait_for <= self.durable)
-            .map(|(_, saying)| saying)
+        let (wait_for, _) = self.waiting.front()?;
+        if *wait_for > self.durable {
+            return None;
+        }
+        self.waiting.pop_front().map(|(_, saying)| saying)
     }
 
     /// Asks for a sync if the policy wants one now and none is under way.
@@ -118,7 +120,10 @@ impl Outbox {
 
     /// A sync is done.
     pub fn synced(&mut self, token: u64) {
-        while let Some((_, count)) = self.syncing.pop_front_if(|(oldest, _)| *oldest <= token) {
+        while let Some(&(oldest, count)) = self.syncing.front()
+            && oldest <= token
+        {
+            self.syncing.pop_front();
             self.durable = self.durable.max(count);
         }
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::Message;
 use super::replica::{Peer, Timer};
+use super::slots::Slot;
 use super::version::Entry;
-use super::writing::Slot;
 use super::{ReadRepair, Versions};
 use crate::core::{Answer, Effect, NodeId, Quorum, Refusal, RequestId, Time, VersionVector};
 
@@ -104,7 +104,6 @@ impl Peer {
 
     pub(super) fn on_got(
         &mut self,
-        _now: Time,
         from: NodeId,
         number: u64,
         entry: Option<Entry>,
@@ -202,6 +201,7 @@ impl Peer {
                 number,
                 key: reading.key.clone(),
                 entry: entry.clone(),
+                owner: None,
                 repair: true,
             };
             self.tell(*home, put, effects);
@@ -233,16 +233,26 @@ impl Peer {
         self.reads.values().map(repairing).sum()
     }
 
-    /// Looks who has not answered, and repairs those that have.
-    pub(super) fn read_patience(&mut self, _now: Time, number: u64, effects: &mut Vec<Effect>) {
+    /// Looks who has not answered, has others stand in for them, and repairs those that have if
+    /// the client has its answer.
+    pub(super) fn read_patience(&mut self, now: Time, number: u64, effects: &mut Vec<Effect>) {
         let Some(mut reading) = self.reads.remove(&number) else {
             return;
         };
-        for slot in reading.slots.iter().filter(|slot| !slot.done) {
-            self.suspect_if_silent(slot.home, reading.asked);
-        }
+        let key = reading.key.clone();
+        let replaced = self.replace_silent(&key, &mut reading.slots, reading.asked);
         if reading.request.is_none() {
             self.repair(number, &mut reading, true, effects);
+        } else {
+            for slot in replaced {
+                if let Some(stand_in) = reading.slots[slot].stand_in {
+                    let key = key.clone();
+                    self.tell(stand_in, Message::Get { number, key }, effects);
+                }
+            }
+            reading.asked = now;
+            self.timers
+                .insert((now + self.beat(), Timer::Patience(number)));
         }
         self.keep_read(number, reading);
     }

@@ -1,25 +1,25 @@
 //! One replica: its state, and which part of it handles which event.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Arc;
 
+use super::Message;
+use super::anti_entropy::AntiEntropy;
 use super::keys::{Held, Keys};
 use super::outbox::{Outbox, Saying};
 use super::reading::Reading;
 use super::ring::Ring;
-use super::version::{Actor, EPOCH_BITS, Entry};
+use super::tombstones::Tombstones;
+use super::version::{Actor, EPOCH_BITS};
 use super::writing::Writing;
-use super::{Message, Record};
-use crate::core::config::{Config, Fsync};
+use crate::core::config::{Bug, Config};
 use crate::core::timing::{MILLISECOND, mix};
 use crate::core::{
-    Answer, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Record as AnyRecord,
-    Refusal, Replica, Reply, Request, RequestId, Role, StateDigest, Status, Time, Trace,
-    VersionVector,
+    Effect, Event, Message as AnyMessage, NodeId, Position, Record as AnyRecord, Replica, Role,
+    Status, Time, Trace,
 };
 
-/// Requests under way at one coordinator; beyond that they are refused.
-const IN_FLIGHT_MAX: usize = 8_192;
+/// Requests to mint that are remembered, in order to carry out none twice.
+const MINTED_MAX: usize = 256;
 
 /// A replica in leaderless mode; see the [module](super).
 #[derive(Debug)]
@@ -45,10 +45,16 @@ pub struct Peer {
     pub(super) heard: BTreeMap<NodeId, Time>,
     /// Nodes that did not answer in time and have not been heard of since.
     pub(super) suspects: BTreeSet<NodeId>,
+    /// How many hints sent to their owners are not acknowledged.
+    pub(super) handing: BTreeMap<NodeId, usize>,
+    pub(super) anti_entropy: AntiEntropy,
+    pub(super) tombstones: Tombstones,
+    /// Which requests to mint were carried out lately, oldest first.
+    minted: VecDeque<(NodeId, u64)>,
     /// Messages of this node to itself.
     inbox: VecDeque<Message>,
     /// Records in the journal.
-    records: usize,
+    pub(super) records: usize,
 }
 
 /// What there is to be done at a time.
@@ -60,6 +66,10 @@ pub(super) enum Timer {
     Deadline(u64),
     /// Suspects are asked whether they are back.
     Beat,
+    /// Hints are offered to their owners.
+    Handoff,
+    /// Trees are compared and tombstones collected.
+    AntiEntropy,
 }
 
 impl Peer {
@@ -78,7 +88,7 @@ impl Peer {
             id,
             config: config.clone(),
             ring: Ring::new(nodes),
-            keys: Keys::default(),
+            keys: Keys::new(nodes.len()),
             outbox: Outbox::new(config),
             life,
             epochs: 0,
@@ -89,6 +99,10 @@ impl Peer {
             timers: BTreeSet::new(),
             heard: BTreeMap::new(),
             suspects: BTreeSet::new(),
+            handing: BTreeMap::new(),
+            anti_entropy: AntiEntropy::default(),
+            tombstones: Tombstones::default(),
+            minted: VecDeque::new(),
             inbox: VecDeque::new(),
             records: recovered.len(),
         };
@@ -97,27 +111,27 @@ impl Peer {
             // What a crash of the process left may still be lost with the power.
             peer.outbox.wrote(now);
         }
-        peer.timers.insert((now + peer.beat(), Timer::Beat));
+        peer.doubt_all();
+        peer.mark_tombstones(now);
+        for (period, timer) in peer.periods() {
+            // Not all nodes at once.
+            let wait = mix(peer.life, period, 5) % period;
+            peer.timers.insert((now + wait, timer));
+        }
         let (role, epoch) = (Role::Peer, 0);
         effects.push(Effect::Trace(Trace::Role { role, epoch }));
         peer.outbox.flush(effects);
         peer
     }
 
-    fn recover(&mut self, records: Vec<AnyRecord>) {
-        for record in records {
-            let AnyRecord::Leaderless(record) = record else {
-                continue;
-            };
-            match *record {
-                Record::Held { key, entry, epoch } => {
-                    // Where syncs are not awaited, dots that others have heard of may be
-                    // forgotten: new ones need a new epoch.
-                    let epoch = epoch.filter(|_| self.config.fsync == Fsync::Always);
-                    self.keys.put(key, Held { entry, epoch });
-                }
-            }
+    /// What is done again and again, and how often.
+    fn periods(&self) -> Vec<(Time, Timer)> {
+        let anti_entropy = self.config.leaderless.anti_entropy_ms * MILLISECOND;
+        let mut periods = vec![(self.beat(), Timer::Beat), (self.timeout(), Timer::Handoff)];
+        if anti_entropy > 0 {
+            periods.push((anti_entropy, Timer::AntiEntropy));
         }
+        periods
     }
 
     /// The time between two heartbeats; also how long nodes may take to answer before they are
@@ -154,162 +168,10 @@ impl Peer {
         }
     }
 
-    pub(super) fn reply(
-        &self,
-        id: RequestId,
-        result: Result<Answer, Refusal>,
-        context: Option<VersionVector>,
-        effects: &mut Vec<Effect>,
-    ) {
-        effects.push(Effect::Reply(id, self.make_reply(result, context)));
-    }
-
-    fn make_reply(&self, result: Result<Answer, Refusal>, context: Option<VersionVector>) -> Reply {
-        Reply {
-            result,
-            node: self.id,
-            role: Role::Peer,
-            epoch: 0,
-            position: Position::default(),
-            session: None,
-            context,
-        }
-    }
-
-    /// Merges what somebody else holds into what is held here.
-    pub(super) fn take_in(
-        &mut self,
-        now: Time,
-        key: &Arc<str>,
-        entry: &Entry,
-        effects: &mut Vec<Effect>,
-    ) {
-        let held = match self.keys.get(key) {
-            None => Held {
-                entry: entry.clone(),
-                epoch: None,
-            },
-            Some(held) => {
-                let mut held = held.clone();
-                if !held.entry.merge(entry) {
-                    return;
-                }
-                held
-            }
-        };
-        self.hold(now, key, held, effects);
-    }
-
-    /// Holds this from now on.
-    pub(super) fn hold(
-        &mut self,
-        now: Time,
-        key: &Arc<str>,
-        held: Held,
-        effects: &mut Vec<Effect>,
-    ) {
-        let record = Record::Held {
-            key: key.clone(),
-            entry: held.entry.clone(),
-            epoch: held.epoch,
-        };
-        self.keys.put(key.clone(), held);
-        self.write(now, record, effects);
-    }
-
-    pub(super) fn write(&mut self, now: Time, record: Record, effects: &mut Vec<Effect>) {
-        self.outbox.write(now, record, effects);
-        self.records += 1;
-    }
-
-    /// Writes the journal anew when most of it is history.
-    fn compact(&mut self, effects: &mut Vec<Effect>) {
-        let live = self.keys.len();
-        if self.records < 2 * (live + self.config.log_keep as usize) {
-            return;
-        }
-        let records: Vec<Record> = self.keys.records().collect();
-        self.records = records.len();
-        self.outbox.replace(records, effects);
-    }
-
     /// Whether this node is to hold a key.
     pub(super) fn is_home(&self, key: &str) -> bool {
         let range = self.ring.range(key);
         self.ring.is_home(self.id, range, self.config.leaderless.n)
-    }
-
-    fn on_request(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        request: Request,
-        effects: &mut Vec<Effect>,
-    ) {
-        if self.writes.len() + self.reads.len() >= IN_FLIGHT_MAX {
-            let busy = Refusal::Unavailable("too many requests are under way".into());
-            return self.reply(id, Err(busy), None, effects);
-        }
-        let Request {
-            op,
-            local,
-            context,
-            quorum,
-            ..
-        } = request;
-        let begun = match op {
-            Op::Read(key) if local => {
-                let (result, context) = self.read_here(&key);
-                let reply = self.make_reply(result, context);
-                self.outbox.say(Saying::Reply(id, reply));
-                Ok(())
-            }
-            Op::ReadAll | Op::Digest => {
-                let answer = if op == Op::ReadAll {
-                    Answer::All(self.keys.all())
-                } else {
-                    Answer::Digest(self.state_digest())
-                };
-                let reply = self.make_reply(Ok(answer), None);
-                self.outbox.say(Saying::Reply(id, reply));
-                Ok(())
-            }
-            Op::Read(key) => self.begin_read(now, id, key, quorum, effects),
-            Op::Write(key, value) => {
-                self.begin_write(now, id, key, Some(value), context, quorum, effects)
-            }
-            Op::Delete(key) => self.begin_write(now, id, key, None, context, quorum, effects),
-            _ => Err(Refusal::Unsupported(
-                "the leaderless mode has reads, writes and deletes only".into(),
-            )),
-        };
-        if let Err(refusal) = begun {
-            self.reply(id, Err(refusal), None, effects);
-        }
-    }
-
-    /// What this node alone says of a key.
-    fn read_here(&self, key: &str) -> (Result<Answer, Refusal>, Option<VersionVector>) {
-        if !self.is_home(key) {
-            let elsewhere = format!("n{} does not hold this key", self.id.0);
-            return (Err(Refusal::Unsupported(elsewhere.into())), None);
-        }
-        let entry = self.keys.get(key).map(|held| &held.entry);
-        let answer = Answer::Value(entry.and_then(Entry::datum));
-        (Ok(answer), self.context_of(entry))
-    }
-
-    fn state_digest(&self) -> StateDigest {
-        let everything = usize::from(self.config.leaderless.n) == self.ring.len();
-        StateDigest {
-            digest: self.digest(),
-            scope: if everything {
-                "".into()
-            } else {
-                format!("range n{}", self.id.0).into()
-            },
-            stopped: None,
-        }
     }
 
     fn on_message(&mut self, now: Time, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
@@ -318,9 +180,17 @@ impl Peer {
                 number,
                 key,
                 entry,
+                owner,
                 repair,
             } => {
-                self.on_put(now, &key, &entry, repair, effects);
+                // This node's own keys need no hint.
+                let owner = owner.filter(|owner| *owner != self.id);
+                if repair && self.config.has(Bug::ReadRepairOverwrites) {
+                    let epoch = None;
+                    self.hold(now, owner, &key, Held { entry, epoch }, effects);
+                } else if !self.take_in(now, owner, &key, &entry, effects) {
+                    return;
+                }
                 self.say(from, Message::Ack { number });
             }
             Message::Ack { number } => self.on_ack(from, number, effects),
@@ -329,38 +199,69 @@ impl Peer {
                 key,
                 value,
                 context,
+                owner,
             } => {
-                let result = self.mint(now, &key, value, context.as_ref(), effects);
+                if !self.is_new(from, number) {
+                    return;
+                }
+                let owner = owner.filter(|owner| *owner != self.id);
+                let result = self.mint(now, owner, &key, value, context.as_ref(), effects);
                 self.say(from, Message::Minted { number, result });
             }
             Message::Minted { number, result } => {
                 self.on_minted(now, from, number, result, effects);
             }
             Message::Get { number, key } => {
-                let entry = self.keys.get(&key).map(|held| held.entry.clone());
+                let entry = self.keys.everything(&key);
                 self.say(from, Message::Got { number, entry });
             }
-            Message::Got { number, entry } => self.on_got(now, from, number, entry, effects),
+            Message::Got { number, entry } => self.on_got(from, number, entry, effects),
             Message::Ping => self.tell(from, Message::Pong, effects),
             // To have been heard of is all.
             Message::Pong => {}
+            Message::Handoff { key, entry } => {
+                let hash = entry.hash(&key);
+                self.take_in(now, None, &key, &entry, effects);
+                self.say(from, Message::HandedOff { key, hash });
+            }
+            Message::HandedOff { key, hash } => {
+                self.on_handed_off(now, from, &key, hash, effects);
+            }
+            Message::Roots { round, roots } => self.on_roots(from, round, &roots),
+            Message::Compared { round, same } => self.on_compared(from, round, same),
+            Message::Hashes { level, hashes } => self.on_hashes(from, level, &hashes),
+            Message::Listing {
+                range,
+                bucket,
+                from: first,
+                until,
+                keys,
+            } => self.on_listing(from, (range, bucket), (&first, until.as_ref()), keys),
+            Message::Exchange { entries, want } => {
+                self.on_exchange(now, from, &entries, &want, effects);
+            }
+            Message::Cover { key, entry } => self.on_cover(now, from, &key, &entry, effects),
+            Message::Covered { key, hash } => self.on_covered(now, from, &key, hash, effects),
+            Message::Forget { key, hash } => self.on_forget(now, &key, hash, effects),
         }
+    }
+
+    /// Whether a request to mint did not come before: one that is carried out twice makes two dots
+    /// of one write.
+    fn is_new(&mut self, from: NodeId, number: u64) -> bool {
+        if self.minted.contains(&(from, number)) {
+            return false;
+        }
+        if self.minted.len() >= MINTED_MAX {
+            self.minted.pop_front();
+        }
+        self.minted.push_back((from, number));
+        true
     }
 
     /// What is known to be under way to others, or from them.
     fn pending(&self) -> u64 {
-        self.repairs() as u64
-    }
-
-    fn on_put(
-        &mut self,
-        now: Time,
-        key: &Arc<str>,
-        entry: &Entry,
-        _repair: bool,
-        effects: &mut Vec<Effect>,
-    ) {
-        self.take_in(now, key, entry, effects);
+        (self.keys.hints() + self.repairs() + self.anti_entropy.unlike()) as u64
     }
 
     fn on_wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
@@ -382,17 +283,16 @@ impl Peer {
                     for suspect in self.suspects.clone() {
                         self.tell(suspect, Message::Ping, effects);
                     }
-                    self.timers.insert((now + self.beat(), Timer::Beat));
+                }
+                Timer::Handoff => self.hand_off(now, effects),
+                Timer::AntiEntropy => {
+                    self.compare();
+                    self.collect(now, effects);
                 }
             }
-        }
-    }
-
-    /// Suspects a node that was asked then and has been silent since.
-    pub(super) fn suspect_if_silent(&mut self, node: NodeId, asked: Time) {
-        let heard = self.heard.get(&node).is_some_and(|heard| *heard >= asked);
-        if node != self.id && !heard {
-            self.suspects.insert(node);
+            let again = self.periods().into_iter().find(|(_, of)| *of == timer);
+            self.timers
+                .extend(again.map(|(period, timer)| (now + period, timer)));
         }
     }
 

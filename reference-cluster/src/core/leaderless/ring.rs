@@ -1,6 +1,6 @@
 //! The ring: which nodes hold a key, and who stands in for them.
 //!
-//! Consistent hashing with one equal range a node, as the paper's "strategy 3" with Q = S (DeCandia
+//! Consistent hashing with one equal range a node, as the paper's "strategy 3" with Q = S (`DeCandia`
 //! et al. 2007, §6.2): the hash of a key names a *range*; the range's own node and those that
 //! follow it in ascending order, round the ring, are the key's *walk*. The first n of the walk are
 //! its preference list, the homes of the key; the others stand in, in that order.

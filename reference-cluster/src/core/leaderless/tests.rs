@@ -1,6 +1,8 @@
 //! The mode in the small deterministic world of [`crate::core::testing`].
 
-use std::sync::Arc;
+mod healing;
+mod planted;
+mod storm;
 
 use crate::core::config::Mode;
 use crate::core::leaderless::ring::Ring;
@@ -8,7 +10,7 @@ use crate::core::leaderless::{Leaderless, ReadRepair, Versions};
 use crate::core::testing::World;
 use crate::core::timing::MILLISECOND;
 use crate::core::{
-    Answer, Config, Datum, NodeId, Op, Quorum, Refusal, Reply, Request, RequestId, Role, Scalar,
+    Answer, Config, Datum, NodeId, Op, Quorum, Refusal, Reply, Request, Role, Scalar,
 };
 
 fn config(leaderless: Leaderless) -> Config {
@@ -140,6 +142,74 @@ fn concurrent_writes_are_siblings_until_a_reader_replaces_them() {
     done(&mut world, NodeId(5), Request::new(Op::Delete("k".into())));
     let reply = ask(&mut world, NodeId(2), read());
     assert_eq!(reply.result, Ok(Answer::Value(None)));
+}
+
+#[test]
+fn what_is_acknowledged_survives_a_loss_of_power_everywhere() {
+    for versions in [Versions::Lww, Versions::Dotted] {
+        for seed in 0..40 {
+            let mut world = World::new(strict(versions, ReadRepair::Off), 5, seed);
+            let node = nodes()[world.draw(5) as usize];
+            let id = world.request(node, write(1));
+            while world.reply(id).is_none() {
+                world.run(10_000);
+            }
+            assert_eq!(world.reply(id).unwrap().result, Ok(Answer::Done));
+            for node in nodes() {
+                world.crash(node);
+            }
+            world.heal();
+            let seen = ask(&mut world, NodeId(1), read()).result;
+            assert_ne!(seen, Ok(Answer::Value(None)), "seed {seed}");
+        }
+    }
+}
+
+/// Answers to what a coordinator asked before it crashed are none to what it asks now.
+#[test]
+fn late_acknowledgements_of_a_former_life_count_for_nothing() {
+    for seed in 0..20 {
+        let mut world = World::new(strict(Versions::Lww, ReadRepair::Off), 5, seed);
+        let (homes, others) = places();
+        world.delay_max = 300 * MILLISECOND;
+        world.request(others[0], write(1));
+        world.run_ms(100);
+        world.crash(others[0]);
+        world.start(others[0]);
+        world.cut.extend(homes.map(|home| (others[0], home)));
+        let reply = ask(&mut world, others[0], write(2));
+        assert!(reply.result.is_err(), "seed {seed}: {reply:?}");
+    }
+}
+
+#[test]
+fn one_coordinator_never_stamps_two_writes_alike() {
+    let mut world = World::new(strict(Versions::Lww, ReadRepair::Off), 5, 8);
+    for n in [2, 1] {
+        world.request(NodeId(1), write(n));
+    }
+    world.run_ms(100);
+    assert_eq!(ask(&mut world, NodeId(2), read()).result, Ok(register(1)));
+}
+
+#[test]
+fn impossible_settings_are_refused() {
+    let field = |change: fn(&mut Leaderless)| {
+        let mut leaderless = Leaderless::default();
+        change(&mut leaderless);
+        config(leaderless).validate(5).map_err(|error| error.field)
+    };
+    assert_eq!(field(|_| {}), Ok(()));
+    assert_eq!(field(|l| (l.n, l.r, l.w) = (5, 5, 1)), Ok(()));
+    assert_eq!(field(|l| l.n = 6), Err("leaderless.n"));
+    assert_eq!(field(|l| l.r = 4), Err("leaderless.r"));
+    assert_eq!(field(|l| l.w = 0), Err("leaderless.w"));
+    assert_eq!(
+        field(|l| l.anti_entropy_ms = 3_600_001),
+        Err("leaderless.anti_entropy_ms")
+    );
+    let many = config(Leaderless::default()).validate(64);
+    assert_eq!(many.map_err(|error| error.field), Err("leaderless"));
 }
 
 #[test]
@@ -320,91 +390,4 @@ fn with_overlapping_quorums_reads_are_fresh_and_with_others_they_are_not() {
         }
         assert_eq!(stale == 0, fresh, "r {r}, w {w}: {stale} stale reads");
     }
-}
-
-#[test]
-fn the_same_seed_gives_the_same_effects() {
-    let script = |seed| {
-        let config = config(Leaderless {
-            sloppy: true,
-            ..Leaderless::default()
-        });
-        let mut world = World::new(config, 5, seed);
-        world.script = Some(Vec::new());
-        storm(&mut world, 60);
-        world.heal();
-        world.script.unwrap()
-    };
-    for seed in 0..5 {
-        let (first, second) = (script(seed), script(seed));
-        assert!(first.len() > 1_000);
-        assert!(first == second, "seed {seed} is not deterministic");
-    }
-    assert_ne!(script(1), script(2));
-}
-
-/// Some seconds of random faults, with clients that write unique values to a few keys through any
-/// node, mostly after having read. Returns the writes: key, value, and which values they replace.
-fn storm(world: &mut World, steps: u64) -> Vec<(RequestId, Arc<str>, Scalar, Vec<Scalar>)> {
-    world.loss = 20;
-    let mut writes = Vec::new();
-    let mut reads: Vec<(RequestId, Arc<str>)> = Vec::new();
-    for step in 0..steps {
-        let node = nodes()[world.draw(5) as usize];
-        match world.draw(40) {
-            0 | 1 => world.crash(node),
-            2 => world.isolate(&[node]),
-            3 => {
-                let other = nodes()[world.draw(5) as usize];
-                world.cut.insert((node, other));
-            }
-            4 => {
-                let count = world.draw(4) as usize + 1;
-                world.isolate(&nodes()[..count]);
-            }
-            5..8 => world.cut.clear(),
-            8 => world.delay_max = (1 + world.draw(300)) * MILLISECOND,
-            9 => world.delay_max = 2 * MILLISECOND,
-            10..16 => {
-                if let Some(node) = nodes().into_iter().find(|node| !world.is_up(*node)) {
-                    world.start(node);
-                }
-            }
-            _ => {}
-        }
-        for node in nodes() {
-            if !world.is_up(node) {
-                continue;
-            }
-            let key: Arc<str> = format!("k{}", world.draw(4)).into();
-            if world.draw(2) == 0 {
-                reads.push((
-                    world.request(node, Request::new(Op::Read(key.clone()))),
-                    key,
-                ));
-                continue;
-            }
-            let value = Scalar::Int(step as i64 * 10 + i64::from(node.0));
-            let mut seen = Vec::new();
-            let mut context = None;
-            let newest = reads.iter().rev().find(|(_, read)| *read == key);
-            if let Some(reply) = newest.and_then(|(id, _)| world.reply(*id))
-                && let Ok(Answer::Value(datum)) = &reply.result
-                && step % 3 > 0
-            {
-                context.clone_from(&reply.context);
-                if let Some(Datum::Siblings(values)) = datum {
-                    seen.clone_from(values);
-                }
-            }
-            let request = Request {
-                context,
-                ..Request::new(Op::Write(key.clone(), value.clone()))
-            };
-            writes.push((world.request(node, request), key, value, seen));
-        }
-        let span = world.draw(100);
-        world.run_ms(span);
-    }
-    writes
 }

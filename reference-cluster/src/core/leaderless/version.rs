@@ -335,7 +335,7 @@ mod tests {
         let mut state = Dotted::default();
         let [old, new] = [1, 2].map(|high| Actor {
             node: NodeId(3),
-            epoch: high << 10 | 77,
+            epoch: high * 1_024 + 77,
         });
         for (dead, alive) in [(old, new), (new, old)] {
             state = Dotted::default();

@@ -6,6 +6,7 @@ use super::Message;
 use super::Versions;
 use super::keys::Held;
 use super::replica::{Peer, Timer};
+use super::slots::Slot;
 use super::version::{Actor, Dotted, Entry, Stamped, context as clock_of};
 use crate::core::{
     Answer, Effect, NodeId, Quorum, Refusal, RequestId, Scalar, Time, VersionVector,
@@ -29,88 +30,7 @@ pub(super) struct Writing {
     asked: Time,
 }
 
-/// The place of one home of the key among those asked.
-#[derive(Debug)]
-pub(super) struct Slot {
-    pub home: NodeId,
-    /// Who was asked in its stead.
-    pub stand_in: Option<NodeId>,
-    /// Whether one of them has answered.
-    pub done: bool,
-}
-
-impl Slot {
-    pub fn is_of(&self, node: NodeId) -> bool {
-        self.home == node || self.stand_in == Some(node)
-    }
-}
-
 impl Peer {
-    /// The places of a key, with stand-ins for suspects if the quorum is sloppy; refuses if those
-    /// that are not suspected are fewer than `least`.
-    pub(super) fn slots(&self, key: &str, n: u16, least: u16) -> Result<Vec<Slot>, Refusal> {
-        let range = self.ring.range(key);
-        let mut slots: Vec<Slot> = self
-            .ring
-            .homes(range, n)
-            .map(|home| Slot {
-                home,
-                stand_in: None,
-                done: false,
-            })
-            .collect();
-        let suspected: Vec<usize> = (0..slots.len())
-            .filter(|slot| self.suspects.contains(&slots[*slot].home))
-            .collect();
-        self.stand_in(key, &mut slots, &suspected);
-        let reachable = slots
-            .iter()
-            .filter(|slot| slot.stand_in.is_some() || !self.suspects.contains(&slot.home));
-        let count = reachable.count();
-        if count < usize::from(least) {
-            return Err(Refusal::Unavailable(
-                format!("{count} replicas can be reached, {least} are needed").into(),
-            ));
-        }
-        Ok(slots)
-    }
-
-    /// Finds stand-ins for some places, as far as there are any. Returns which places got one.
-    pub(super) fn stand_in(&self, key: &str, slots: &mut [Slot], which: &[usize]) -> Vec<usize> {
-        if !self.config.leaderless.sloppy {
-            return Vec::new();
-        }
-        let walk = self.ring.walk(self.ring.range(key)).skip(slots.len());
-        let free: Vec<NodeId> = walk
-            .filter(|node| !self.suspects.contains(node))
-            .filter(|node| !slots.iter().any(|slot| slot.is_of(*node)))
-            .collect();
-        let vacant = which
-            .iter()
-            .filter(|slot| slots[**slot].stand_in.is_none())
-            .copied();
-        let places: Vec<(usize, NodeId)> = vacant.zip(free).collect();
-        for (slot, node) in &places {
-            slots[*slot].stand_in = Some(*node);
-        }
-        places.into_iter().map(|(slot, _)| slot).collect()
-    }
-
-    /// N, R and W of a request.
-    pub(super) fn quorum(&self, asked: Quorum) -> Result<(u16, u16, u16), Refusal> {
-        let defaults = &self.config.leaderless;
-        let n = asked.n.unwrap_or(defaults.n);
-        // Who asks for fewer replicas than usual means all of them, if nothing else is said.
-        let r = asked.r.unwrap_or(defaults.r.min(n));
-        let w = asked.w.unwrap_or(defaults.w.min(n));
-        let nodes = self.ring.len();
-        if usize::from(n) > nodes || r < 1 || w < 1 || r > n || w > n {
-            let wrong = format!("expected 1 ≤ r, w ≤ n ≤ {nodes}, not n {n}, r {r}, w {w}");
-            return Err(Refusal::Unsupported(wrong.into()));
-        }
-        Ok((n, r, w))
-    }
-
     /// Begins a write, or a deletion if there is no value.
     #[expect(clippy::too_many_arguments, reason = "the parts of a request")]
     pub(super) fn begin_write(
@@ -146,12 +66,19 @@ impl Peer {
                 self.distribute(number, &writing, effects);
             }
             Versions::Dotted => {
-                let to = self.minter(&writing.slots);
+                let (to, owner) = self.minter(&writing.slots);
+                if to != self.id {
+                    // To know, when patience ends, who could mint next time.
+                    for slot in &writing.slots {
+                        self.tell(slot.home, Message::Ping, effects);
+                    }
+                }
                 let mint = Message::Mint {
                     number,
                     key,
                     value,
                     context,
+                    owner,
                 };
                 self.tell(to, mint, effects);
             }
@@ -164,30 +91,36 @@ impl Peer {
         Ok(())
     }
 
-    /// Who is to mint the dot: this node if it is one of those asked, or else the first of them
-    /// that is not suspected, homes before stand-ins.
-    fn minter(&self, slots: &[Slot]) -> NodeId {
-        let homes = slots.iter().map(|slot| slot.home);
-        let all: Vec<NodeId> = homes
-            .chain(slots.iter().filter_map(|slot| slot.stand_in))
-            .collect();
-        if all.contains(&self.id) {
-            return self.id;
-        }
-        let reachable = all.iter().find(|node| !self.suspects.contains(node));
-        *reachable.unwrap_or(&all[0])
+    /// Who is to mint the dot, and in whose stead: this node if it is one of those asked, or else
+    /// the first of them that is not suspected, homes before stand-ins.
+    ///
+    /// If that one does not answer no other is asked: it may have done it, and of two dots of one
+    /// write one could outlive what replaces the other.
+    fn minter(&self, slots: &[Slot]) -> (NodeId, Option<NodeId>) {
+        let homes = slots.iter().map(|slot| (slot.home, None));
+        let stand_ins = slots
+            .iter()
+            .filter_map(|slot| Some((slot.stand_in?, Some(slot.home))));
+        let all: Vec<(NodeId, Option<NodeId>)> = homes.chain(stand_ins).collect();
+        let own = all.iter().find(|(node, _)| *node == self.id);
+        let reachable = all.iter().find(|(node, _)| !self.suspects.contains(node));
+        *own.or(reachable).unwrap_or(&all[0])
     }
 
     /// Makes a new version of a key out of what is held here.
     pub(super) fn mint(
         &mut self,
         now: Time,
+        owner: Option<NodeId>,
         key: &Arc<str>,
         value: Option<Scalar>,
         context: Option<&VersionVector>,
         effects: &mut Vec<Effect>,
     ) -> Result<Entry, String> {
-        let held = self.keys.get(key);
+        let held = self.keys.get(owner, key);
+        if held.is_none() && self.is_full(owner) {
+            return Err("no room for further hints".into());
+        }
         let mut dotted = match held.map(|held| &held.entry) {
             Some(Entry::Dotted(dotted)) => dotted.clone(),
             Some(Entry::Stamped(_)) => return Err("the key has timestamps".into()),
@@ -234,7 +167,7 @@ impl Peer {
             entry: entry.clone(),
             epoch,
         };
-        self.hold(now, key, held, effects);
+        self.hold(now, owner, key, held, effects);
         Ok(entry)
     }
 
@@ -274,11 +207,21 @@ impl Peer {
     /// Sends a write to all that are to hold it and have not said that they do.
     fn distribute(&mut self, number: u64, writing: &Writing, effects: &mut Vec<Effect>) {
         for slot in writing.slots.iter().filter(|slot| !slot.done) {
-            self.put(number, writing, slot.home, effects);
+            self.put(number, writing, slot.home, None, effects);
+            if let Some(stand_in) = slot.stand_in {
+                self.put(number, writing, stand_in, Some(slot.home), effects);
+            }
         }
     }
 
-    fn put(&mut self, number: u64, writing: &Writing, to: NodeId, effects: &mut Vec<Effect>) {
+    fn put(
+        &mut self,
+        number: u64,
+        writing: &Writing,
+        to: NodeId,
+        owner: Option<NodeId>,
+        effects: &mut Vec<Effect>,
+    ) {
         let Some(entry) = writing.entry.clone() else {
             return;
         };
@@ -286,6 +229,7 @@ impl Peer {
             number,
             key: writing.key.clone(),
             entry,
+            owner,
             repair: false,
         };
         self.tell(to, put, effects);
@@ -315,22 +259,32 @@ impl Peer {
         }
     }
 
-    /// Looks who has not answered.
-    pub(super) fn write_patience(&mut self, _now: Time, number: u64, _effects: &mut Vec<Effect>) {
-        let Some(writing) = self.writes.get(&number) else {
+    /// Looks who has not answered, and has others stand in for them.
+    pub(super) fn write_patience(&mut self, now: Time, number: u64, effects: &mut Vec<Effect>) {
+        let patience = self.beat();
+        let due = |writing: &Writing| writing.asked + patience <= now;
+        if !self.writes.get(&number).is_some_and(due) {
+            return;
+        }
+        let Some(mut writing) = self.writes.remove(&number) else {
             return;
         };
-        let asked = writing.asked;
-        let silent: Vec<NodeId> = match writing.entry {
-            None => vec![self.minter(&writing.slots)],
-            Some(_) => {
-                let silent = writing.slots.iter().filter(|slot| !slot.done);
-                silent.map(|slot| slot.home).collect()
+        if writing.entry.is_none() {
+            for slot in &writing.slots {
+                self.suspect_if_silent(slot.home, writing.asked);
             }
-        };
-        for node in silent {
-            self.suspect_if_silent(node, asked);
+        } else {
+            let key = writing.key.clone();
+            for slot in self.replace_silent(&key, &mut writing.slots, writing.asked) {
+                let Slot { home, stand_in, .. } = writing.slots[slot];
+                if let Some(stand_in) = stand_in {
+                    self.put(number, &writing, stand_in, Some(home), effects);
+                }
+            }
+            self.timers
+                .insert((now + self.beat(), Timer::Patience(number)));
         }
+        self.writes.insert(number, writing);
     }
 
     /// Gives up a write that too few replicas acknowledged. Those that hold it keep it.
