@@ -1,9 +1,10 @@
 //! The price of each guarantee: operations a second and latency of every mode with five nodes on
 //! this machine, beside the same clients against one node.
 //!
-//! Both run as processes on loopback, one right after the other, with no limit of operations, no
-//! faults, and every journal synced; the ratio is to the single node of the same round. Clients,
-//! proxies and all nodes share the machine's processors, so that a mode of five nodes pays for five.
+//! Both run as processes on loopback, with no limit of operations, no faults, and every journal
+//! synced. A round runs the single node right before and right after the five; the ratio is to the
+//! mean of both, so that a machine that slows down meanwhile falsifies it less. Clients, proxies and
+//! all nodes share the machine's processors: a mode of five nodes pays for five.
 //!
 //! `cargo bench -p quorate --bench price [-- MODE… [--rounds N] [--seconds N]]`
 
@@ -33,6 +34,15 @@ struct Price {
 }
 
 impl Price {
+    fn mean(self, other: Self) -> Self {
+        let mean = |a: f64, b: f64| f64::midpoint(a, b);
+        Self {
+            throughput: mean(self.throughput, other.throughput),
+            write_ms: mean(self.write_ms, other.write_ms),
+            read_ms: mean(self.read_ms, other.read_ms),
+        }
+    }
+
     fn of(figures: &Figures) -> Option<Self> {
         let stretch = figures.calm?;
         Some(Self {
@@ -93,9 +103,10 @@ fn flag(arguments: &[String], name: &str, default: u64) -> u64 {
         .max(1)
 }
 
-/// The run with the median throughput.
+/// The round with the median ratio.
 fn middle(mut prices: Vec<(Price, Price)>) -> Option<(Price, Price)> {
-    prices.sort_by(|a, b| a.0.throughput.total_cmp(&b.0.throughput));
+    let ratio = |(five, one): &(Price, Price)| five.throughput / one.throughput;
+    prices.sort_by(|a, b| ratio(a).total_cmp(&ratio(b)));
     prices.get(prices.len() / 2).copied()
 }
 
@@ -127,7 +138,11 @@ fn main() {
             continue;
         };
         let prices = (0..rounds)
-            .filter_map(|_| Some((run(&five, store.path())?, run(&one, store.path())?)))
+            .filter_map(|_| {
+                let before = run(&one, store.path())?;
+                let five = run(&five, store.path())?;
+                Some((five, before.mean(run(&one, store.path())?)))
+            })
             .collect();
         let Some((five, one)) = middle(prices) else {
             println!("{word:<26}{:>10}", "failed");

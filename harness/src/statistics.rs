@@ -86,11 +86,11 @@ pub fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
     let below = (position.floor() as usize).min(last);
     let part = position - below as f64;
     let (low, high) = (ascending[below], ascending[(below + 1).min(last)]);
-    // Not `low + part * (high - low)` when that is nothing: infinities would become NaN.
-    Some(if part == 0.0 || low == high {
-        low
-    } else {
+    // Of two equal infinities, or between a value and itself, there is nothing to interpolate.
+    Some(if part > 0.0 && high > low {
         low + part * (high - low)
+    } else {
+        low
     })
 }
 
@@ -160,7 +160,7 @@ pub fn median_interval(runs: &[Vec<f64>], seed: u64) -> Option<Interval> {
     let runs: Vec<&Vec<f64>> = runs.iter().filter(|run| !run.is_empty()).collect();
     let mut values = runs.iter().copied().flatten();
     let first = values.next()?;
-    if runs.len() < LEAST_RUNS || values.all(|value| value == first) {
+    if runs.len() < LEAST_RUNS || values.all(|value| value.total_cmp(first).is_eq()) {
         return None;
     }
     let mut random = Pcg32::seed_from_u64(seed);

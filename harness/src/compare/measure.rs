@@ -6,6 +6,7 @@ use super::cell::{Fault, Figures, Stretch, Word};
 use crate::statistics::{Interval, median, median_interval, ratio_interval, wilson};
 
 /// One measure of the scorecard.
+#[derive(Clone, Copy)]
 pub struct Measure {
     /// Its name in JSON.
     pub name: &'static str,

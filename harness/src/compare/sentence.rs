@@ -1,5 +1,7 @@
 //! A row of the scorecard in plain words, for an operator.
 
+use std::fmt::Write as _;
+
 use super::measure::Unit;
 use super::scorecard::Row;
 use super::words::{percent, said};
@@ -97,7 +99,8 @@ fn losses(row: &Row) -> String {
         if judged == 1 { "write" } else { "writes" },
     );
     if let (Some(losing), Some((low, high))) = (value(row, measure), ends(row, measure)) {
-        said_so += &format!(
+        let _ = write!(
+            said_so,
             ": {} of {them} lost a write (95 %: {} to {})",
             percent(losing),
             percent(low),
@@ -110,7 +113,11 @@ fn losses(row: &Row) -> String {
         let reach = value(row, "rpo_seconds_worst")
             .map(|s| format!(", reaching back {}", said(Unit::Seconds, s)))
             .unwrap_or_default();
-        said_so += &format!("; the worst cost {}{reach}", plural(worst as u64, "write"));
+        let _ = write!(
+            said_so,
+            "; the worst cost {}{reach}",
+            plural(worst as u64, "write")
+        );
     }
     said_so + "."
 }
@@ -131,7 +138,11 @@ fn recovery(row: &Row) -> Option<String> {
         if worst.value.is_some_and(|worst| worst < WENT_ON_S) {
             return Some("went on".to_owned());
         }
+        let once = median.n == 1;
         let median = said(Unit::Seconds, median.value?);
+        if once {
+            return Some(format!("succeeded again after {median}"));
+        }
         let worst = match worst.value {
             Some(worst) => said(Unit::Seconds, worst),
             None => "not before the end of the run".to_owned(),

@@ -36,7 +36,7 @@ impl Script {
     }
 
     /// An operation that succeeds after 10 ms.
-    fn ok(&mut self, at: u64, f: F, key: i64, argument: Value, result: Value) {
+    fn ok(&mut self, at: u64, f: &F, key: i64, argument: Value, result: Value) {
         for (time, kind, value) in [
             (at, Kind::Invoke, argument),
             (at + SECOND / 100, Kind::Ok, result),
@@ -49,7 +49,13 @@ impl Script {
     }
 
     fn append(&mut self, at: u64, key: i64, element: i64) {
-        self.ok(at, F::Append, key, Value::Int(element), Value::Int(element));
+        self.ok(
+            at,
+            &F::Append,
+            key,
+            Value::Int(element),
+            Value::Int(element),
+        );
     }
 
     fn measured(self) -> Figures {
@@ -85,7 +91,7 @@ fn run(lost: [i64; 3]) -> Script {
     for (key, lost) in (0..).zip(lost) {
         let kept = (1..=3 - lost).chain([4]).map(Value::Int).collect();
         let at = (32 + key as u64) * SECOND;
-        script.ok(at, F::Read, key, Value::Nil, kept);
+        script.ok(at, &F::Read, key, Value::Nil, kept);
     }
     script
 }
@@ -117,7 +123,7 @@ fn what_is_lost_under_a_fault_reaches_to_the_last_of_it() {
     script.append(7 * SECOND, 0, 2);
     script.fault(9 * SECOND, "heal", 0, true);
     script.remark(31 * SECOND, "phase", Value::str("final"));
-    script.ok(32 * SECOND, F::Read, 0, Value::Nil, Value::from_iter([]));
+    script.ok(32 * SECOND, &F::Read, 0, Value::Nil, Value::from_iter([]));
     let figures = script.measured();
     let fault = &figures.faults[0];
     assert_eq!(fault.lost, Some(2));
