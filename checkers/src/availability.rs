@@ -161,7 +161,8 @@ fn faults(
     write_windows: &[Window],
 ) -> Vec<serde_json::Value> {
     let any_write = operations.iter().any(|op| op.f().is_write());
-    let judged = |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write);
+    let judged =
+        |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write && *op.f() == F::Read);
     let earliest = earliest(operations.iter().filter(judged));
     let earliest_read = self::earliest(
         operations

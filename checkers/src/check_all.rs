@@ -6,16 +6,21 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, History, Linearizable, LostWrites, SplitBrain, StaleReads,
-    Verdict,
+    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, LostWrites,
+    MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 5] = [
+pub const NAMES: [&str; 10] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
     "split-brain",
+    "sessions",
+    "siblings",
+    "counter",
+    "mutual-exclusion",
+    "convergence",
     "availability",
 ];
 
@@ -26,6 +31,11 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "lost-writes" => Box::new(LostWrites),
         "stale-reads" => Box::new(StaleReads),
         "split-brain" => Box::new(SplitBrain),
+        "sessions" => Box::new(Sessions),
+        "siblings" => Box::new(Siblings),
+        "counter" => Box::new(Counter),
+        "mutual-exclusion" => Box::new(MutualExclusion),
+        "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
         _ => return None,
     })

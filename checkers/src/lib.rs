@@ -7,21 +7,33 @@
 //! * [`history`]: events, the history they make up, and the operations paired from them.
 //! * [`format`](mod@format): reading and writing recorded histories.
 //! * `observe`: what each key was asked and shown.
+//! * `registers`: registers one by one, fields of maps and siblings included.
 //! * [`linearizable`]: whether each key behaves as if there was one copy of it.
 //! * [`lost_writes`]: acknowledged writes that are readable nowhere.
 //! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
 //! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
+//! * [`sessions`]: reads and writes that contradict what their own client had done and seen.
+//! * [`siblings`]: concurrent writes of registers that vanished though nobody replaced them.
+//! * [`counter`]: counters that lost increments or counted them twice.
+//! * [`mutual_exclusion`]: locks that two owners held at the same time.
+//! * [`convergence`]: whether all replicas hold the same in the end.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
 
 pub mod availability;
 pub mod check_all;
+pub mod convergence;
+pub mod counter;
 pub mod format;
 pub mod history;
 pub mod linearizable;
 pub mod lost_writes;
+pub mod mutual_exclusion;
 mod observe;
+mod registers;
+pub mod sessions;
+pub mod siblings;
 pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
@@ -31,10 +43,15 @@ pub mod verdict;
 
 pub use availability::Availability;
 pub use check_all::{Report, by_name, check_all};
+pub use convergence::Convergence;
+pub use counter::Counter;
 pub use format::Format;
 pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
+pub use mutual_exclusion::MutualExclusion;
+pub use sessions::Sessions;
+pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
 pub use value::Value;

@@ -7,6 +7,11 @@
 //! What an operation means: failed ones did not happen; one without result may take effect at any
 //! instant after its invocation, or never; a read without result says nothing. A read of
 //! everything counts as a read of each key. Registers start as `nil`, lists and sets empty.
+//!
+//! A history in which a function beyond read, write, compare-and-set, append and add may have taken
+//! effect is `unknown(unknown-function)`. A read of a register that shows an array of one of its
+//! values shows that value; one that shows several concurrent values (siblings) is left out, and a
+//! key that is linearizable without such reads is `unknown(siblings)`: see [`crate::siblings`].
 
 use rayon::prelude::*;
 
@@ -69,7 +74,7 @@ impl Checker for Linearizable {
     }
 
     fn check(&self, history: &History) -> CheckResult {
-        let operations = match observe::known_operations(history) {
+        let operations = match observe::modelled_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
@@ -125,7 +130,10 @@ impl Linearizable {
             Ok(problem) => problem,
             Err(reason) => return unknown(reason),
         };
-        let decision = self.engine.decide(model, &problem.ops, &self.limits);
+        let mut decision = self.engine.decide(model, &problem.ops, &self.limits);
+        if problem.siblings && decision == Decision::Linearizable {
+            decision = Decision::Unknown("siblings".to_owned());
+        }
         if decision != Decision::NotLinearizable {
             let proof = Vec::new();
             return (

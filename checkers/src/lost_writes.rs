@@ -3,7 +3,7 @@
 //! **Final reads.** Reads invoked after the last marker of the final phase
 //! ([`History::final_phase`]); in a history that marks no phases, the last ok read of each key.
 //!
-//! **Lists and sets** (functions append and add) are judged exactly, element by element, in the
+//! **Lists, sets and texts** (functions append and generate, add, insert) are judged exactly, element by element, in the
 //! manner of Jepsen's set-full. An element is a value of a key. Its classes, by figure:
 //!
 //! * `acknowledged`: write operations that the store acknowledged.
@@ -24,17 +24,28 @@
 //! `lost`, `vanished`, `duplicated` and `unexpected` make a history invalid; the others are
 //! figures. `never_read` leaves a history that is otherwise valid `unknown(final-read-missing)`.
 //!
-//! **Registers** (write and compare-and-set, every value written once) hide what was overwritten,
+//! An element that an operation of function remove may have taken away is not lost: one that is not
+//! known to have failed, had not ended before the element's write began, and began before the final
+//! read ended. Such writes are counted as `removed`. Nor does an element that may have been removed
+//! count as vanished, stale or resurrected. While a `generate` of unknown outcome may have appended
+//! anything, nothing is unexpected or duplicated.
+//!
+//! **Registers** (write and compare-and-set, every value written once), and every field of a map
+//! (put), hide what was overwritten,
 //! so that `lost` is a lower bound: a write is lost if each final read that began after its
 //! acknowledgement returns a value that was in place before the write began. A value is in place
 //! once its write, or any read that returned it, has ended; the initial `nil` always is.
-//! `vanished` and `resurrected` do not apply, `duplicated` neither.
+//! A read that shows several concurrent values returns all of them: then all must have been in place
+//! before. Removals excuse as above. `vanished` and `resurrected` do not apply, `duplicated`
+//! neither. What becomes of concurrent writes is the matter of [`crate::siblings`], of counters and
+//! locks that of [`crate::counter`] and [`crate::mutual_exclusion`].
 
 use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
 
 use crate::observe::{self, Family, View};
+use crate::registers::Register;
 use crate::verdict::conclude;
 use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
 
@@ -75,17 +86,35 @@ fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findi
         anomalies: Vec::new(),
         reasons: BTreeMap::new(),
     };
-    for (key, view) in observe::by_key(operations) {
+    let keys = observe::by_key(operations);
+    // A counter that nobody ever changed may be read as zero.
+    let counters = keys.values().any(|view| view.family == Family::Counter);
+    for (key, view) in keys {
         let finals = final_reads(operations, &view.reads, marker);
         findings.counts.reads += view.reads.len() as u64;
         findings.counts.final_reads += finals.len() as u64;
         match view.family {
-            Family::List | Family::Set => collection::judge(&mut findings, key, &view, finals),
-            Family::Register => register::judge(&mut findings, key, &view, finals),
+            Family::List | Family::Set | Family::Text => {
+                collection::judge(&mut findings, key, &view, finals);
+            }
+            Family::Register | Family::Map => {
+                let first_final = view.reads.len() - finals.len();
+                let acknowledged = view.writes.iter().filter(|&&w| operations[w].is_ok());
+                findings.counts.acknowledged += acknowledged.count() as u64;
+                let each = Register::each(operations, &view, |register| {
+                    register::judge(&mut findings, key, &register, first_final);
+                });
+                if let Err(reason) = each {
+                    findings.reason(reason, key);
+                }
+            }
             Family::Mixed => findings.reason("mixed-functions", key),
+            // What they show cannot be told apart by write.
+            Family::Counter | Family::Lock => {}
             Family::ReadOnly => {
                 for read in &view.reads {
-                    if !observe::is_blank(read.value) {
+                    let zero = counters && read.value == &Value::Int(0);
+                    if !(zero || observe::is_blank(read.value)) {
                         findings.unexpected(key, read.value, read.op, "nobody wrote to the key");
                     }
                 }
@@ -95,7 +124,7 @@ fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findi
     findings
 }
 
-fn final_reads<'v, 'a>(
+pub(crate) fn final_reads<'v, 'a>(
     operations: &[Operation<'_>],
     reads: &'v [View<'a>],
     marker: Option<usize>,
@@ -120,6 +149,7 @@ struct Counts {
     resurrected: u64,
     recovered: u64,
     never_read: u64,
+    removed: u64,
 }
 
 /// What was found so far, over all keys.
@@ -228,6 +258,7 @@ impl Findings<'_, '_> {
             ("resurrected", c.resurrected),
             ("recovered", c.recovered),
             ("never_read", c.never_read),
+            ("removed", c.removed),
             ("reads", c.reads),
             ("final_reads", c.final_reads),
         ] {

@@ -16,6 +16,14 @@ pub(crate) enum Family {
     List,
     /// Written by add: reads return all elements in any order.
     Set,
+    /// Written by insert: reads return all elements in an order that does not follow from when.
+    Text,
+    /// Written by put: reads return fields with their values, each field a register.
+    Map,
+    /// Changed by increment: reads return the sum.
+    Counter,
+    /// Acquired and released.
+    Lock,
     /// Written by functions of more than one family: nothing can be said.
     Mixed,
     /// Only read.
@@ -26,9 +34,13 @@ impl Family {
     fn with(self, f: &F) -> Self {
         let of = match f {
             F::Write | F::Cas => Self::Register,
-            F::Append => Self::List,
+            F::Append | F::Generate => Self::List,
             F::Add => Self::Set,
-            _ => return self,
+            F::Insert => Self::Text,
+            F::Put => Self::Map,
+            F::Increment => Self::Counter,
+            F::Acquire | F::Release => Self::Lock,
+            F::Read | F::Remove | F::Inspect | F::Other(_) => return self,
         };
         match self {
             Self::ReadOnly => of,
@@ -49,8 +61,10 @@ pub(crate) struct View<'a> {
 #[derive(Debug)]
 pub(crate) struct KeyView<'a> {
     pub(crate) family: Family,
-    /// Write, compare-and-set, append and add operations of any outcome, by invocation.
+    /// Operations of any outcome that leave something behind, by invocation.
     pub(crate) writes: Vec<usize>,
+    /// Operations of any outcome that take something away, by invocation.
+    pub(crate) removes: Vec<usize>,
     /// Ok reads, by invocation.
     pub(crate) reads: Vec<View<'a>>,
 }
@@ -61,11 +75,29 @@ pub(crate) struct KeyView<'a> {
 /// rests on the values of keys can be said of such a history. The error is the reason of the
 /// verdict `unknown`.
 pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, String> {
+    operations_of(history, |f| !matches!(f, F::Other(_)))
+}
+
+/// The operations of a history of registers, lists and sets that only grow: what a sequential
+/// model can be held against. Otherwise like [`known_operations`].
+pub(crate) fn modelled_operations(history: &History) -> Result<Vec<Operation<'_>>, String> {
+    operations_of(history, |f| {
+        matches!(
+            f,
+            F::Read | F::Inspect | F::Write | F::Cas | F::Append | F::Add
+        )
+    })
+}
+
+fn operations_of(
+    history: &History,
+    is_known: impl Fn(&F) -> bool,
+) -> Result<Vec<Operation<'_>>, String> {
     let operations = history
         .operations()
         .map_err(|e| format!("malformed-history: {e}"))?;
     for op in &operations {
-        if op.f() != &F::Inspect && !is_known(op.f()) && possible(op) {
+        if !is_known(op.f()) && possible(op) {
             let (name, index) = (op.f().name(), op.invoke.index);
             return Err(format!("unknown-function: `{name}` at event {index}"));
         }
@@ -73,14 +105,9 @@ pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, 
     Ok(operations)
 }
 
-/// Whether it is one of the five functions whose meaning for a key is modelled here.
-fn is_known(f: &F) -> bool {
-    matches!(f, F::Read | F::Write | F::Cas | F::Append | F::Add)
-}
-
 static ABSENT: Value = Value::Nil;
 
-/// Sorts the operations of the five known functions by key.
+/// Sorts reads and writes by key. An inspection is neither.
 ///
 /// A read without a key whose result is a map is a read of everything: it shows every key that is
 /// written anywhere in the history, `nil` for those not in the map. If anything was written without
@@ -93,7 +120,7 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
         .iter()
         .any(|op| op.f().is_write() && op.key().is_none() && possible(op));
     for (i, op) in operations.iter().enumerate() {
-        if !is_known(op.f()) {
+        if !(op.f() == &F::Read || op.f().is_write()) {
             continue;
         }
         if let (F::Read, None, Some(Value::Map(pairs)), false) =
@@ -108,7 +135,9 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
         });
         let entry = &mut found[number].1;
         entry.family = entry.family.with(op.f());
-        if op.f().is_write() {
+        if op.f() == &F::Remove {
+            entry.removes.push(i);
+        } else if op.f().is_write() {
             entry.writes.push(i);
         } else if let Some(value) = op.result() {
             entry.reads.push(View { op: i, value });
@@ -142,20 +171,92 @@ impl KeyView<'_> {
         Self {
             family: Family::ReadOnly,
             writes: Vec::new(),
+            removes: Vec::new(),
             reads: Vec::new(),
         }
     }
 }
 
-/// The value that a write leaves if it takes effect: of a compare-and-set `[old new]`, the new.
+/// The value that a write leaves if it takes effect: of a compare-and-set `[old new]` and of an
+/// insertion `[after new]` the new, of a `put` the pair `[field value]`, and what was generated, if
+/// an acknowledgement told. `None` of what leaves no value, or nobody knows which.
 pub(crate) fn written<'a>(op: &Operation<'a>) -> Option<&'a Value> {
     match op.f() {
         F::Write | F::Append | F::Add => Some(op.argument()),
-        F::Cas => match op.argument().items() {
-            Some([_, new]) => Some(new),
-            _ => None,
-        },
+        F::Put => pair(op.argument()).map(|_| op.argument()),
+        F::Cas | F::Insert => pair(op.argument()).map(|(_, new)| new),
+        F::Generate => op.result(),
         _ => None,
+    }
+}
+
+/// The two halves of a value `[a b]`.
+pub(crate) fn pair(value: &Value) -> Option<(&Value, &Value)> {
+    match value.items() {
+        Some([a, b]) => Some((a, b)),
+        _ => None,
+    }
+}
+
+/// When what may take something away began and ended.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Removals {
+    /// Positions in the history, ascending.
+    began: Vec<usize>,
+    /// For each of them the last end of it and those before.
+    last_end: Vec<usize>,
+}
+
+impl Removals {
+    /// Adds an operation that began after those added before, if it may have taken effect.
+    pub(crate) fn add(&mut self, op: &Operation<'_>) {
+        if possible(op) {
+            let before = self.last_end.last().copied().unwrap_or(0);
+            let ended = op.completed_position.unwrap_or(usize::MAX);
+            self.began.push(op.invoked_position);
+            self.last_end.push(ended.max(before));
+        }
+    }
+
+    /// From where on something may be taken away; `usize::MAX` if nothing ever is.
+    pub(crate) fn from(&self) -> usize {
+        self.began.first().copied().unwrap_or(usize::MAX)
+    }
+
+    /// Whether what a write left, that began at `began`, may have been taken away before `until`.
+    pub(crate) fn may_take(&self, began: usize, until: usize) -> bool {
+        let before = self.began.partition_point(|&b| b < until);
+        before > 0 && self.last_end[before - 1] > began
+    }
+}
+
+/// The fields of a map as a read showed it: an object, or an array of `[field value]`.
+pub(crate) fn fields(value: &Value) -> Option<Vec<(&Value, &Value)>> {
+    match value {
+        Value::Map(pairs) => Some(pairs.iter().map(|(field, value)| (field, value)).collect()),
+        other => elements(other)?.iter().map(pair).collect(),
+    }
+}
+
+/// The values that a write replaces: those its client had read. `None` of a blind write, which
+/// replaces whatever it finds.
+pub(crate) fn seen<'a>(op: &Operation<'a>) -> Option<&'a [Value]> {
+    let (_, seen) = op.invoke.extra.iter().find(|(name, _)| &**name == "seen")?;
+    Some(match seen {
+        Value::Nil => &[],
+        one => one.items().unwrap_or(std::slice::from_ref(one)),
+    })
+}
+
+/// The values that a read of a register shows: none if it was never written, one, or all the
+/// concurrent ones of a store that keeps siblings. `written`: whether anybody wrote a value. An
+/// array that was written is one value, and so is one of which nothing was.
+pub(crate) fn siblings(value: &Value, written: impl Fn(&Value) -> bool) -> &[Value] {
+    let one = std::slice::from_ref(value);
+    match value.items() {
+        Some(items) if !written(value) && items.iter().any(written) => items,
+        _ if value.is_nil() => &[],
+        _ => one,
     }
 }
 

@@ -7,7 +7,7 @@
 //!
 //! One anomaly a pair of tenures: `superseded` is the node that went on, `seconds` the time from
 //! the other's first acknowledgement to the last one of the superseded node, and `discarded` how
-//! many writes of each side (append and add only, over the whole tenure) are missing from the
+//! many writes of each side (append, generate, add and insert only, over the whole tenure) are missing from the
 //! final reads (see [`crate::lost_writes`]).
 
 use std::collections::BTreeMap;
@@ -82,7 +82,8 @@ impl Checker for SplitBrain {
             if op.completed_position < operations[tenure.first].completed_position {
                 tenure.first = i;
             }
-            let counted = matches!(op.f(), F::Append | F::Add) && discarded.contains(&i);
+            let counted = matches!(op.f(), F::Append | F::Generate | F::Add | F::Insert)
+                && discarded.contains(&i);
             tenure.discarded += u64::from(counted);
         }
         let tenures: Vec<Tenure<'_>> = tenures.into_values().collect();

@@ -3,11 +3,16 @@
 //!
 //! Every ok read is judged, each key of a read of everything on its own.
 //!
-//! * **Lists and sets**, exactly: an element misses from a read if it was acknowledged before the
-//!   read began and the read does not show it.
-//! * **Registers** whose every value is written once: a write is missing if it was acknowledged
-//!   before the read began, and the value returned was in place before the write began (its write,
-//!   or any read that returned it, had ended; the initial `nil` always was).
+//! * **Lists, sets and texts**, exactly: an element misses from a read if it was acknowledged before
+//!   the read began and the read does not show it. One that somebody may have begun to remove before
+//!   the read ended does not miss.
+//! * **Registers** whose every value is written once, and each field of a map: a write is missing if
+//!   it was acknowledged before the read began, and the value returned (each of them, if the store
+//!   keeps concurrent ones) was in place before the write began (its write, or any read that
+//!   returned it, had ended; the initial `nil` always was). Reads that ended after somebody may have
+//!   begun to remove the key or field are not judged.
+//!
+//! Counters and locks are not judged here.
 //!
 //! A missing write makes the read *stale* if some read that ends later does reflect it. If none
 //! does, it may be lost rather than late, which is the matter of [`crate::lost_writes`]; such reads
@@ -22,6 +27,7 @@ use std::collections::BTreeMap;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use crate::observe::{self, Family, KeyView};
+use crate::registers::Register;
 use crate::verdict::conclude;
 use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
 
@@ -50,10 +56,10 @@ impl Checker for StaleReads {
         for (key, view) in observe::by_key(&operations) {
             findings.reads += view.reads.len() as u64;
             let judged = match view.family {
-                Family::List | Family::Set => findings.collection(key, &view),
-                Family::Register => findings.register(key, &view),
+                Family::List | Family::Set | Family::Text => findings.collection(key, &view),
+                Family::Register | Family::Map => findings.registers(key, &view),
                 Family::Mixed => Err("mixed-functions"),
-                Family::ReadOnly => Ok(()),
+                Family::Counter | Family::Lock | Family::ReadOnly => Ok(()),
             };
             if let Err(reason) = judged {
                 *findings.reasons.entry(reason).or_insert(0) += 1;
@@ -135,7 +141,9 @@ impl Findings<'_, '_> {
         acked.retain(|&w| self.operations[w].is_ok());
         acked.sort_by_key(|&w| self.ended(w));
         let mut seen = FxHashSet::default();
-        acked.retain(|&w| seen.insert(self.operations[w].argument()));
+        let written = |w: usize| observe::written(&self.operations[w]);
+        acked.retain(|&w| written(w).is_some_and(|value| seen.insert(value)));
+        let (removed, all_removed) = self.removed(view);
 
         let mut unreadable = false;
         let mut last_shown: FxHashMap<&Value, usize> = FxHashMap::default();
@@ -162,8 +170,9 @@ impl Findings<'_, '_> {
             shown.extend(items);
             let mut missed = Missed::default();
             for &write in &acked[..before] {
-                let value = self.operations[write].argument();
-                if !shown.contains(value) {
+                let value = written(write).unwrap_or(&Value::Nil);
+                let gone = removed.get(value).copied().unwrap_or(usize::MAX);
+                if !shown.contains(value) && gone.min(all_removed) > ended {
                     let later = last_shown.get(value).is_some_and(|&last| last > ended);
                     missed.add(self.operations, write, later);
                 }
@@ -176,20 +185,56 @@ impl Findings<'_, '_> {
         Ok(())
     }
 
-    fn register(&mut self, key: Option<&Value>, view: &KeyView<'_>) -> Result<(), &'static str> {
-        let in_place = self.in_place(view)?;
+    /// From when on somebody may have removed each element, and all of them.
+    fn removed<'v>(&self, view: &KeyView<'_>) -> (FxHashMap<&'v Value, usize>, usize)
+    where
+        Self: 'v,
+    {
+        let (mut each, mut all) = (FxHashMap::default(), usize::MAX);
+        for op in view.removes.iter().map(|&r| &self.operations[r]) {
+            if !observe::possible(op) {
+                continue;
+            }
+            let from = op.invoked_position;
+            if op.argument().is_nil() {
+                all = all.min(from);
+            } else {
+                each.entry(op.argument()).or_insert(from);
+            }
+        }
+        (each, all)
+    }
+
+    fn registers(&mut self, key: Option<&Value>, view: &KeyView<'_>) -> Result<(), &'static str> {
+        let mut all = Ok(());
+        let mut judged: FxHashSet<usize> = FxHashSet::default();
+        Register::each(self.operations, view, |register| {
+            if let Err(reason) = self.register(key, &register, &mut judged) {
+                all = Err(reason);
+            }
+        })?;
+        self.judged += judged.len() as u64;
+        all
+    }
+
+    fn register(
+        &mut self,
+        key: Option<&Value>,
+        register: &Register<'_>,
+        judged: &mut FxHashSet<usize>,
+    ) -> Result<(), &'static str> {
+        let in_place = self.in_place(register)?;
         // The instant from which the value of a read was in place; the initial one is before all.
-        let initial = |value: &Value| observe::is_blank(value) && !in_place.contains_key(value);
-        let place = |value: &Value| match in_place.get(value) {
-            None if initial(value) => Some(0),
-            place => place.copied(),
+        let place = |shows: &[&Value]| {
+            let mut each = shows.iter().map(|value| in_place.get(value).copied());
+            each.try_fold(0, |last, place| Some(last.max(place?)))
         };
         // For every instant, the last end of a read of a value in place only since then.
-        let mut reflecting: Vec<(usize, usize)> = view
+        let mut reflecting: Vec<(usize, usize)> = register
             .reads
             .iter()
-            .filter(|r| !initial(r.value))
-            .filter_map(|r| Some((place(r.value)?, self.ended(r.op))))
+            .filter(|(_, shows)| !shows.is_empty())
+            .filter_map(|(read, shows)| Some((place(shows)?, self.ended(*read))))
             .collect();
         reflecting.sort_unstable();
         for i in (1..reflecting.len()).rev() {
@@ -199,18 +244,23 @@ impl Findings<'_, '_> {
             let from = reflecting.partition_point(|&(place, _)| place < self.began(write));
             reflecting.get(from).map(|&(_, ended)| ended)
         };
-        let mut acked: Vec<usize> = view.writes.clone();
+        let mut acked: Vec<usize> = register.writes.iter().map(|(w, _)| *w).collect();
         acked.retain(|&w| self.operations[w].is_ok());
         let first_ack = acked.iter().map(|&w| self.ended(w)).min();
+        let removed_from = register.removals.from();
         let mut found = Vec::new();
-        let mut judged = 0;
-        for read in &view.reads {
-            let (began, ended) = (self.began(read.op), self.ended(read.op));
-            judged += u64::from(first_ack.is_some_and(|first| first < began));
-            let Some(place) = place(read.value) else {
+        for (read, shows) in &register.reads {
+            let (began, ended) = (self.began(*read), self.ended(*read));
+            if removed_from < ended {
+                continue;
+            }
+            if first_ack.is_some_and(|first| first < began) {
+                judged.insert(*read);
+            }
+            let Some(place) = place(shows) else {
                 continue;
             };
-            let initial = initial(read.value);
+            let initial = shows.is_empty();
             let mut missed = Missed::default();
             let before = acked.partition_point(|&w| self.began(w) < began);
             for &write in acked[..before].iter().rev() {
@@ -222,9 +272,8 @@ impl Findings<'_, '_> {
                     missed.add(self.operations, write, later);
                 }
             }
-            found.push((read.op, missed));
+            found.push((*read, missed));
         }
-        self.judged += judged;
         for (read, missed) in found {
             self.record(key, read, &missed);
         }
@@ -232,25 +281,28 @@ impl Findings<'_, '_> {
     }
 
     /// Since when each value that may have been written was in place.
-    fn in_place<'v>(&self, view: &KeyView<'v>) -> Result<FxHashMap<&'v Value, usize>, &'static str>
+    fn in_place<'v>(
+        &self,
+        register: &Register<'v>,
+    ) -> Result<FxHashMap<&'v Value, usize>, &'static str>
     where
         Self: 'v,
     {
         let mut in_place = FxHashMap::default();
-        for &w in &view.writes {
-            let op = &self.operations[w];
-            if !observe::possible(op) {
+        for &(w, value) in &register.writes {
+            if !observe::possible(&self.operations[w]) {
                 continue;
             }
-            let value = observe::written(op).ok_or("malformed-cas")?;
             let ended = self.ended(w);
             if value.is_nil() || in_place.insert(value, ended).is_some() {
                 return Err("values-not-unique");
             }
         }
-        for read in &view.reads {
-            if let Some(place) = in_place.get_mut(read.value) {
-                *place = self.ended(read.op).min(*place);
+        for (read, shows) in &register.reads {
+            for value in shows {
+                if let Some(place) = in_place.get_mut(value) {
+                    *place = self.ended(*read).min(*place);
+                }
             }
         }
         Ok(in_place)
@@ -437,6 +489,61 @@ mod tests {
             check(&s).verdict,
             Verdict::Unknown("nothing-to-judge".into())
         );
+    }
+
+    #[test]
+    fn what_somebody_may_have_removed_does_not_miss() {
+        for (kind, stale) in [(Kind::Info, 0), (Kind::Fail, 1)] {
+            let mut s = Script::new();
+            s.key("set")
+                .op(1, Kind::Ok, F::Add, 1)
+                .op(1, kind, F::Remove, 1)
+                .op(2, Kind::Ok, F::Read, ints(&[]))
+                .op(2, Kind::Ok, F::Read, ints(&[1]));
+            assert_eq!(check(&s).figures["stale"], stale, "{kind:?}");
+            let mut s = Script::new();
+            s.key("register")
+                .op(1, Kind::Ok, F::Write, 1)
+                .op(1, kind, F::Remove, Value::Nil)
+                .op(2, Kind::Ok, F::Read, Value::Nil)
+                .op(2, Kind::Ok, F::Read, 1);
+            assert_eq!(check(&s).figures["stale"], stale, "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_read_of_siblings_is_as_new_as_the_newest() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(1, Kind::Ok, F::Write, 2)
+            .op(2, Kind::Ok, F::Read, ints(&[1, 2]))
+            .op(2, Kind::Ok, F::Read, ints(&[1]))
+            .op(2, Kind::Ok, F::Read, ints(&[2]));
+        let result = check(&s);
+        assert_eq!(result.figures["stale"], 1);
+        assert_eq!(result.anomalies[0].ops, [2, 6]);
+    }
+
+    #[test]
+    fn inserted_elements_and_fields_are_late_like_others() {
+        let pair = |a: Value, b: i64| -> Value { [a, Value::Int(b)].into_iter().collect() };
+        let mut s = Script::new();
+        s.key("text")
+            .op(1, Kind::Ok, F::Insert, pair(Value::Nil, 1))
+            .op(2, Kind::Ok, F::Read, ints(&[]))
+            .op(2, Kind::Ok, F::Read, ints(&[1]));
+        s.key("map")
+            .op(1, Kind::Ok, F::Put, pair(Value::str("f"), 1))
+            .op(2, Kind::Ok, F::Read, ints(&[]))
+            .op(
+                2,
+                Kind::Ok,
+                F::Read,
+                [pair(Value::str("f"), 1)].into_iter().collect::<Value>(),
+            );
+        let result = check(&s);
+        assert_eq!(result.figures["stale"], 2, "{result:?}");
     }
 
     #[test]

@@ -49,11 +49,14 @@ fn any_event() -> impl Strategy<Value = Event> {
         Just(Kind::Fail),
         Just(Kind::Info)
     ];
-    let f = "read|write|cas|append|add|[a-z]{1,5}-x".prop_map(|s| F::from_name(&s));
+    let f =
+        "read|write|cas|append|add|increment|insert|remove|put|generate|acquire|release|inspect|\
+             [a-z]{1,5}-x"
+            .prop_map(|s| F::from_name(&s));
     let text = || proptest::option::of(any::<String>().prop_map(|s| Arc::<str>::from(s.as_str())));
     let extra = vec(
         (
-            "x-[a-z]{1,5}".prop_map(|s| Arc::from(s.as_str())),
+            "seen|x-[a-z]{1,5}".prop_map(|s| Arc::from(s.as_str())),
             any_value(),
         ),
         0..2,
@@ -113,7 +116,7 @@ pub fn any_history() -> impl Strategy<Value = History> {
 }
 
 /// Builds histories for checkers: one line a call, times and indexes by position (1 ms apart).
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct Script {
     history: History,
     key: Option<Value>,
@@ -153,6 +156,13 @@ impl Script {
             event.node = Some(node);
             event.epoch = Some(epoch);
         }
+        self
+    }
+
+    /// What the client of the last event had read, and replaces.
+    pub fn seen(&mut self, values: impl Into<Value>) -> &mut Self {
+        let last = self.history.events.last_mut().unwrap();
+        last.extra.push(("seen".into(), values.into()));
         self
     }
 

@@ -25,8 +25,26 @@ fn history(rng: &mut SmallRng, format: Format) -> History {
     };
     let fs: &[F] = match format {
         Format::PorcupineKv => &[F::Read, F::Write, F::Append],
-        _ => &[F::Read, F::Write, F::Append, F::Add, F::Cas],
+        _ => &[
+            F::Read,
+            F::Read,
+            F::Write,
+            F::Append,
+            F::Add,
+            F::Cas,
+            F::Increment,
+            F::Insert,
+            F::Remove,
+            F::Put,
+            F::Generate,
+            F::Acquire,
+            F::Release,
+            F::Inspect,
+        ],
     };
+    // Of one function most of the time: a key that mixes them is judged by nobody.
+    let one = fs.choose(rng).unwrap().clone();
+    let mixed = rng.random_bool(0.3);
     let mut open: Vec<Option<(F, Value, Value)>> = vec![None; 4];
     let mut events: Vec<Event> = Vec::new();
     for position in 0..rng.random_range(4..24) {
@@ -48,7 +66,10 @@ fn history(rng: &mut SmallRng, format: Format) -> History {
             event.kind = *[Kind::Ok, Kind::Ok, Kind::Fail, Kind::Info]
                 .choose(rng)
                 .unwrap();
-            event.value = if f == F::Read { value(rng) } else { argument };
+            event.value = match f {
+                F::Read | F::Generate | F::Inspect => value(rng),
+                _ => argument,
+            };
             event.f = f;
             event.key = Some(key);
             if !text && format != Format::JepsenLog {
@@ -56,12 +77,24 @@ fn history(rng: &mut SmallRng, format: Format) -> History {
                 event.epoch = Some(rng.random_range(0..3));
             }
         } else {
-            let f = fs.choose(rng).unwrap().clone();
+            let f = match rng.random_range(0..8) {
+                0..4 if !mixed => F::Read,
+                4..7 if !mixed => one.clone(),
+                7 if !mixed && !text => F::Remove,
+                _ => fs.choose(rng).unwrap().clone(),
+            };
             let key = Value::str(["a", "b"][rng.random_range(0..2)]);
             let argument = if f == F::Read { Value::Nil } else { value(rng) };
             event.f = f.clone();
             event.key = Some(key.clone());
             event.value = argument.clone();
+            if format == Format::Jsonl || format == Format::Edn {
+                if f == F::Inspect {
+                    event.node = Some(["n1", "n2"][rng.random_range(0..2)].into());
+                } else if f.is_write() && rng.random_bool(0.5) {
+                    event.extra.push(("seen".into(), value(rng)));
+                }
+            }
             open[p] = Some((f, key, argument));
         }
         event.time = match format {

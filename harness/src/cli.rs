@@ -8,7 +8,9 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::duration;
 use workloads::Policy;
 
+use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
+use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::report::Format;
 
@@ -31,6 +33,10 @@ pub enum Command {
     Test(TestArgs),
     /// Run an experiment in simulation over many seeds and hold every verdict against the truth.
     Sim(SimArgs),
+    /// Print the truth table, or hold the harness against it.
+    Truth(TruthArgs),
+    /// Plant known mistakes in the reference store and see whether they are found.
+    Museum(MuseumArgs),
     /// Run every mode under every fault, many times, and print a scorecard.
     ///
     /// Each cell (mode × fault × repetition) is one run as of `quorate test`; repetition i has the
@@ -70,7 +76,8 @@ pub struct ExperimentArgs {
     /// Number of replicas.
     #[arg(long, value_name = "N")]
     pub nodes: Option<u16>,
-    /// What clients do: register, set or append.
+    /// What clients do, e.g. register, append, conflict (`quorate list` names all); by default what
+    /// fits the mode.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
     /// Client threads: a number, or 3n for three a node.
@@ -85,7 +92,8 @@ pub struct ExperimentArgs {
     /// How long a client waits for an answer.
     #[arg(long, value_name = "TIME", value_parser = duration::parse)]
     pub client_timeout: Option<Duration>,
-    /// Which node clients ask: leader, any, spread, or one such as n3.
+    /// Which node clients ask: leader, any, spread, split (writes to the leader, reads anywhere), or
+    /// one such as n3; by default what fits the mode.
     #[arg(long, value_name = "POLICY")]
     pub policy: Option<Policy>,
     /// Random faults, by name, e.g. kill,partition; none for none (see `quorate list`).
@@ -153,6 +161,64 @@ pub enum SimOutput {
     Table,
     /// One JSON object a seed and line.
     Json,
+}
+
+/// `quorate truth`.
+#[derive(Debug, Args)]
+pub struct TruthArgs {
+    /// Only these rows.
+    #[arg(value_name = "ROW")]
+    pub rows: Vec<String>,
+    /// Run the rows in simulation and compare.
+    #[arg(long)]
+    pub run: bool,
+    /// Print the experiment of each row as YAML.
+    #[arg(long, conflicts_with = "run")]
+    pub print: bool,
+    /// Seeds to run: a range such as 0..1000, or one.
+    #[arg(long, default_value = "0..1000", value_parser = parse_seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How it is written to stdout; md is the page of the docs.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TruthOutput,
+}
+
+/// How `quorate truth` writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum TruthOutput {
+    /// For people.
+    #[default]
+    Table,
+    /// Markdown.
+    Md,
+    /// One JSON object a row and line.
+    Json,
+}
+
+/// `quorate museum`.
+#[derive(Debug, Args)]
+pub struct MuseumArgs {
+    /// Only these mistakes.
+    #[arg(value_name = "MISTAKE")]
+    pub bugs: Vec<String>,
+    /// Print the experiment of each as YAML, the mistake planted.
+    #[arg(long)]
+    pub print: bool,
+    /// Seeds among which each mistake must be found.
+    #[arg(long, default_value = "0..100", value_parser = parse_seeds)]
+    pub seeds: std::ops::Range<u64>,
+    /// How many seeds to run without the mistake, at least.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub controls: u64,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How it is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: SimOutput,
 }
 
 /// `quorate compare`.
@@ -321,6 +387,16 @@ impl ExperimentArgs {
             .map(|p| p.display().to_string())
             .unwrap_or_default();
         let schedule_text = self.apply(&mut experiment)?;
+        let in_file = |field| text.as_deref().is_some_and(|text| says(text, field));
+        let given = Given {
+            workload: self.workload.is_some() || in_file("workload"),
+            policy: self.policy.is_some() || in_file("clients.policy"),
+            faults: self.nemesis.is_some()
+                || self.schedule.is_some()
+                || in_file("faults.packages")
+                || in_file("faults.schedule"),
+        };
+        defaults::choose(&mut experiment, given);
         if let Some(on) = on {
             experiment.substrate = on;
         }

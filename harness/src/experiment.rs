@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use nemesis::{Capabilities, Entry, FaultKind, Schedule, ScheduleError, duration, package};
 use reference_cluster::core::Config;
+use reference_cluster::core::config::Mode;
 use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
+use crate::defaults;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::Conditions;
@@ -65,16 +67,6 @@ impl fmt::Display for On {
             Self::Sim => "sim",
             Self::Local => "local",
         })
-    }
-}
-
-impl On {
-    /// The kinds of faults it can inject.
-    pub fn capabilities(self) -> Capabilities {
-        match self {
-            Self::Sim => Capabilities::all(),
-            Self::Local => Capabilities::all().without(FaultKind::PowerLoss),
-        }
     }
 }
 
@@ -315,6 +307,7 @@ impl Experiment {
                 format!("expected 1 to 99 nodes, not {}", self.nodes),
             );
         }
+        defaults::validate(self)?;
         if let Err(e) = self.target.validate(usize::from(self.nodes)) {
             return impossible(&format!("target.{}", e.field), e.message);
         }
@@ -334,6 +327,12 @@ impl Experiment {
                     "expected operations a second, or 0 for no limit, not {}",
                     self.clients.rate
                 ),
+            );
+        }
+        if self.clients.policy == Policy::Gateway && self.target.gateways == 0 {
+            return impossible(
+                "clients.policy",
+                "there is no gateway: set target.gateways".into(),
             );
         }
         if let Policy::Fixed(node) = self.clients.policy
@@ -387,7 +386,7 @@ impl Experiment {
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
-        let capabilities = self.substrate.capabilities();
+        let capabilities = self.capabilities();
         if let Some(schedule) = self.schedule() {
             let late = schedule
                 .faults
@@ -404,7 +403,7 @@ impl Experiment {
                 });
             }
             return schedule
-                .validate(self.nodes, &capabilities)
+                .validate_among(self.nodes, self.all_nodes() - self.nodes, &capabilities)
                 .map_err(|e| match e {
                     ScheduleError::Impossible {
                         index,
@@ -427,6 +426,31 @@ impl Experiment {
             })?;
         }
         Ok(())
+    }
+
+    /// The kinds of faults that the substrate can inject, and the mode of replication can suffer.
+    pub fn capabilities(&self) -> Capabilities {
+        use FaultKind::{
+            AddMember, MoveHome, PowerLoss, RemoveMember, ReplaceMember, TransferLeadership,
+        };
+        let beyond_substrate: &[_] = match self.substrate {
+            On::Sim => &[],
+            On::Local => &[PowerLoss],
+        };
+        let beyond_mode: &[_] = match self.target.mode {
+            Mode::Raft => &[MoveHome],
+            Mode::SingleLeader => &[MoveHome, AddMember, RemoveMember, ReplaceMember],
+            Mode::MultiLeader => &[AddMember, RemoveMember, ReplaceMember, TransferLeadership],
+            Mode::Leaderless => &[
+                MoveHome,
+                AddMember,
+                RemoveMember,
+                ReplaceMember,
+                TransferLeadership,
+            ],
+        };
+        let beyond = beyond_substrate.iter().chain(beyond_mode);
+        beyond.fold(Capabilities::all(), |all, &kind| all.without(kind))
     }
 
     /// The exact faults asked for, if any.
@@ -477,12 +501,8 @@ impl Experiment {
     pub fn resolved(mut self) -> Self {
         self.parameters = self.parameters.resolved(self.workload);
         if self.checks.is_empty() {
-            self.checks = self
-                .workload
-                .checkers()
-                .iter()
-                .map(|&c| c.to_owned())
-                .collect();
+            let checks = defaults::checks(&self);
+            self.checks = checks.into_iter().map(str::to_owned).collect();
         }
         self
     }
@@ -493,6 +513,11 @@ impl Experiment {
             Concurrency::Fixed(n) => n,
             Concurrency::PerNode(each) => each.saturating_mul(u32::from(self.nodes)),
         }
+    }
+
+    /// Number of all nodes: the replicas, then gateways and the monitor.
+    pub fn all_nodes(&self) -> u16 {
+        self.nodes + self.target.auxiliaries() as u16
     }
 
     /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.

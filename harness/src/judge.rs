@@ -10,6 +10,7 @@ use nemesis::{Proof, duration};
 use serde_json::{Map, json};
 
 use crate::cli::RefusedCas;
+use crate::defaults;
 use crate::exit;
 use crate::experiment::Experiment;
 use crate::report::{FaultRecord, Summary, Tally};
@@ -20,8 +21,8 @@ use crate::store::RunDir;
 pub const RUN: &str = "run";
 
 /// Names of all checkers, for messages and help.
-pub fn checker_names() -> [&'static str; 5] {
-    checkers::check_all::NAMES
+pub fn checker_names() -> &'static [&'static str] {
+    &checkers::check_all::NAMES
 }
 
 /// The checkers of these names, in that order; names that are unknown are left out.
@@ -50,9 +51,9 @@ pub fn checkers(
 }
 
 /// The names of the checkers that judge an experiment.
-fn names(experiment: &Experiment) -> Vec<&str> {
+pub fn names(experiment: &Experiment) -> Vec<&str> {
     if experiment.checks.is_empty() {
-        experiment.workload.checkers().to_vec()
+        defaults::checks(experiment)
     } else {
         experiment.checks.iter().map(String::as_str).collect()
     }
@@ -127,7 +128,8 @@ pub fn unfinished(experiment: &Experiment, history: &History, dir: &RunDir) -> S
     summary
 }
 
-fn check(experiment: &Experiment, history: &History) -> Vec<CheckResult> {
+/// The result of each of the experiment's checkers.
+pub fn check(experiment: &Experiment, history: &History) -> Vec<CheckResult> {
     let checkers = of_experiment(experiment);
     checkers::check_all(history, &checkers).results
 }

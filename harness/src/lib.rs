@@ -2,7 +2,8 @@
 //!
 //! The way of an experiment:
 //!
-//! * [`cli`] and [`experiment`]: flags and file become one checked experiment.
+//! * [`cli`] and [`experiment`]: flags and file become one checked experiment; [`defaults`]: what
+//!   fits its replication mode.
 //! * [`commands`]: what each subcommand does. [`plan`]: what an experiment means for the runner.
 //! * [`runner`]: one event loop over [`substrate::Substrate`]; [`recorder`] writes the history.
 //! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
@@ -11,10 +12,12 @@
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
+pub mod admin;
 pub mod calls;
 pub mod cli;
 pub mod commands;
 pub mod compare;
+pub mod defaults;
 pub mod exit;
 pub mod experiment;
 pub mod judge;
@@ -22,7 +25,9 @@ pub mod live;
 pub mod local;
 pub mod locate;
 pub mod mode;
+pub mod museum;
 pub mod node;
+pub mod overlay;
 pub mod plan;
 pub mod recorder;
 pub mod report;
@@ -32,3 +37,4 @@ pub mod sim;
 pub mod statistics;
 pub mod store;
 pub mod substrate;
+pub mod truth_table;

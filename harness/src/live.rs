@@ -67,6 +67,7 @@ impl Live {
             Phase::Healing => "healing".to_owned(),
             Phase::Recovering => "recovering".to_owned(),
             Phase::Final => "final reads".to_owned(),
+            Phase::Inspecting => "asking every replica what it holds".to_owned(),
         };
         let Counts { ok, fail, info } = s.counts;
         let leader = s.leader.map_or("none".to_owned(), |n| format!("n{n}"));

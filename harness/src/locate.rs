@@ -20,9 +20,26 @@ pub fn line_of(text: &str, path: &str) -> Option<usize> {
     line
 }
 
+/// Whether a YAML text says anything at a path like `clients.policy`.
+pub fn says(text: &str, path: &str) -> bool {
+    let documents = MarkedYaml::load_from_str(text).unwrap_or_default();
+    let mut node = documents.first();
+    for part in path.split('.') {
+        node = node.and_then(|node| node.data.as_mapping_get(part));
+    }
+    node.is_some()
+}
+
 #[cfg(test)]
 mod tests {
-    use super::line_of;
+    use super::{line_of, says};
+
+    #[test]
+    fn a_field_is_said_or_not() {
+        let text = "clients: {rate: 5}\nworkload: set\n";
+        assert!(says(text, "workload") && says(text, "clients.rate"));
+        assert!(!says(text, "clients.policy") && !says(text, "nothing") && !says("", "a"));
+    }
 
     #[test]
     fn finds_fields_in_block_and_flow_style() {

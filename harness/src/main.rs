@@ -30,6 +30,8 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Test(args) => commands::test::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
+        Command::Truth(args) => commands::truth::run(&args),
+        Command::Museum(args) => commands::museum::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Report(args) => commands::check::report(&args),

@@ -29,6 +29,9 @@ pub struct NodeArgs {
     /// The cluster's configuration (YAML, the `target` section of an experiment).
     #[arg(long)]
     pub config: Option<PathBuf>,
+    /// The version of the storage format to write, instead of the one in the configuration.
+    #[arg(long)]
+    pub storage_version: Option<u16>,
     /// Seed of election timeouts.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
@@ -66,6 +69,9 @@ pub fn run(args: NodeArgs) -> Result<()> {
             };
             explain(&impossible, &file, Some(&text))
         })?;
+    }
+    if let Some(version) = args.storage_version {
+        config.storage_version = version;
     }
     let peers: BTreeMap<NodeId, String> = args
         .peers

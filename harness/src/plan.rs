@@ -1,6 +1,7 @@
 //! From an experiment to what the runner and the simulation need: one seed, a named sub-stream for
 //! each consumer.
 
+use std::rc::Rc;
 use std::time::Duration;
 
 use anyhow::Result;
@@ -9,6 +10,7 @@ use workloads::generator::{Phases, Spread, Stagger};
 use workloads::{Generator, Router, Workload, substream};
 
 use crate::experiment::Experiment;
+use crate::judge;
 use crate::runner::Plan;
 use crate::sim::{SimOptions, SimSubstrate};
 
@@ -36,7 +38,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
     let nemesis = match experiment.schedule() {
         Some(schedule) => Nemesis::from_schedule(&schedule, experiment.nodes, nemesis_seed),
         None => {
-            let capabilities = experiment.substrate.capabilities();
+            let capabilities = experiment.capabilities();
             let packages =
                 package::select(&experiment.faults.packages, experiment.nodes, &capabilities)?;
             let pace = package::Pace {
@@ -53,17 +55,26 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             )
         }
     };
+    let workload = Rc::new(workload);
+    let inspected = Rc::clone(&workload);
+    let nodes = experiment.nodes;
+    let inspections = judge::names(experiment).contains(&"convergence").then(|| {
+        Box::new(move || Box::new(inspected.inspections(nodes)) as Box<dyn Generator>)
+            as Box<dyn FnOnce() -> Box<dyn Generator>>
+    });
     Ok(Plan {
         threads,
         time_limit: experiment.limits.time,
         recovery_limit: experiment.limits.recovery,
         generator,
         final_reads: Box::new(move || Box::new(workload.final_reads())),
+        inspections,
         router: Router::new(
             experiment.clients.policy,
             experiment.nodes,
             substream(seed, "router"),
-        ),
+        )
+        .with_gateways(experiment.target.gateways),
         one_log: experiment.target.one_log(),
         sessions: experiment.clients.sessions,
         nemesis,

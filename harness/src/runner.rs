@@ -1,8 +1,8 @@
 //! One run: a single event loop over an abstract clock and substrate.
 //!
 //! Phases: clients and faults until the time limit; then every fault is healed and open operations
-//! end; then the cluster gets time to recover; then the final reads. Simulation and reality share
-//! this loop.
+//! end; then the cluster gets time to recover; then the final reads; then, where convergence is
+//! judged, every replica is asked what it holds. Simulation and reality share this loop.
 
 use std::io;
 use std::sync::Arc;
@@ -28,6 +28,8 @@ pub struct Plan {
     pub generator: Box<dyn Generator>,
     /// Makes the final reads, once the main phase is over.
     pub final_reads: Box<dyn FnOnce() -> Box<dyn Generator>>,
+    /// Asks every replica what it holds, once the final reads are made; none if nobody judges it.
+    pub inspections: Option<Box<dyn FnOnce() -> Box<dyn Generator>>>,
     /// Which node each thread asks.
     pub router: Router,
     /// Whether the cluster has one log, so that all replicas come to follow one leader.
@@ -51,6 +53,8 @@ pub enum Phase {
     Recovering,
     /// Final reads.
     Final,
+    /// Asking every replica what it holds.
+    Inspecting,
 }
 
 /// Counts of client operations.
@@ -168,7 +172,7 @@ struct Run<'a> {
 /// How often the live display is told, nanoseconds.
 const OBSERVE_EVERY: u64 = 100_000_000;
 
-/// Runs a plan to its end.
+/// Runs a plan to its end. `nodes` counts all nodes, also those that hold no data.
 ///
 /// # Errors
 /// If the history cannot be written.
@@ -182,6 +186,7 @@ pub fn run(
     let threads = plan.threads;
     let generator = std::mem::replace(&mut plan.generator, nothing());
     let final_reads = std::mem::replace(&mut plan.final_reads, Box::new(nothing));
+    let inspections = plan.inspections.take();
     let mut run = Run {
         generator,
         plan,
@@ -222,7 +227,11 @@ pub fn run(
         }
         run.generator = final_reads();
         run.plan.router.follow_leader();
-        run.final_reads();
+        run.last_questions(Phase::Final, "final");
+    }
+    if let (None, Some(inspections)) = (&run.broken, inspections) {
+        run.generator = inspections();
+        run.last_questions(Phase::Inspecting, "inspection");
     }
     run.sink.flush()?;
     Ok(Ended {
@@ -292,9 +301,10 @@ impl Run<'_> {
         false
     }
 
-    fn final_reads(&mut self) {
-        self.phase = Phase::Final;
-        self.remark("phase", Value::str("final"));
+    /// Issues all that the generator has, within the limit of a recovery.
+    fn last_questions(&mut self, phase: Phase, name: &str) {
+        self.phase = phase;
+        self.remark("phase", Value::str(name));
         let until = self.substrate.now() + nanos(self.plan.recovery_limit);
         let mut done = false;
         while self.substrate.now() < until && self.broken.is_none() {
@@ -337,9 +347,11 @@ impl Run<'_> {
         self.free.remove(at);
         let node = match invocation.node {
             Some(node) => node,
+            None if invocation.f == F::Read => self.plan.router.choose_to_read(thread, now),
             None => self.plan.router.choose(thread, now),
         };
-        if self.plan.sessions {
+        // Who is inspected is to tell what it holds, not what the session is owed.
+        if self.plan.sessions && invocation.f != F::Inspect {
             invocation
                 .session
                 .clone_from(&self.threads[thread as usize].session);
@@ -394,6 +406,7 @@ impl Run<'_> {
         match completion.outcome {
             // A new process is a new client.
             Outcome::Info => state.session = None,
+            _ if invocation.f == F::Inspect => {}
             _ if completion.session.is_some() => state.session.clone_from(&completion.session),
             _ => {}
         }

@@ -38,8 +38,18 @@ pub enum Action {
     /// End the processes and lose everything not synced, the last record possibly torn.
     /// Healing starts them again on what is left. Simulation only, so far.
     PowerLoss(Vec<Node>),
+    /// End the processes at once and delete all their data. Healing starts them on nothing, as new
+    /// members.
+    Wipe(Vec<Node>),
+    /// End the processes and start them at once, with a storage format one version newer. Proven
+    /// by the version that they report. Healing does nothing: they stay upgraded.
+    Upgrade(Vec<Node>),
     /// Stop the processes as `SIGSTOP` does. Healing continues them.
     Pause(Vec<Node>),
+    /// Have an operator ask this node for something; another node that it names as its leader is
+    /// asked instead. Proven by the answer, and where the command says so by what the nodes then
+    /// say of themselves.
+    Admin(Node, Command),
     /// Let nothing through these links.
     Cut(Vec<Link>),
     /// Delay, and optionally throttle, what goes through these links.
@@ -52,6 +62,68 @@ pub enum Action {
         /// At most this many KiB/s a link; `None` is unlimited.
         bandwidth_kib_s: Option<u64>,
     },
+}
+
+/// What an operator asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Command {
+    /// Become the home of the keys whose home is this node. Healing does nothing.
+    TakeHome(Node),
+    /// Let this node leave. Healing takes it back.
+    RemoveMember(Node),
+    /// Let this node join. Healing takes it out again.
+    AddMember(Node),
+    /// Let the second join, then the first leave. Healing does the same the other way round.
+    ReplaceMember(Node, Node),
+    /// Let this node lead; proven by its saying that it does. Healing does nothing.
+    TransferLeadership(Node),
+}
+
+/// One thing asked of one node: what commands consist of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Request {
+    /// See [`Command::TakeHome`].
+    TakeHome(Node),
+    /// See [`Command::AddMember`].
+    Add(Node),
+    /// See [`Command::RemoveMember`].
+    Remove(Node),
+    /// See [`Command::TransferLeadership`].
+    Transfer(Node),
+}
+
+impl Command {
+    /// What is asked for, one after the other.
+    pub fn requests(self) -> Vec<Request> {
+        match self {
+            Self::TakeHome(of) => vec![Request::TakeHome(of)],
+            Self::AddMember(node) => vec![Request::Add(node)],
+            Self::RemoveMember(node) => vec![Request::Remove(node)],
+            Self::ReplaceMember(old, new) => vec![Request::Add(new), Request::Remove(old)],
+            Self::TransferLeadership(to) => vec![Request::Transfer(to)],
+        }
+    }
+
+    /// What is asked for to undo it; nothing where it stays.
+    pub fn undo(self) -> Vec<Request> {
+        match self {
+            Self::AddMember(node) => vec![Request::Remove(node)],
+            Self::RemoveMember(node) => vec![Request::Add(node)],
+            Self::ReplaceMember(old, new) => vec![Request::Add(old), Request::Remove(new)],
+            Self::TakeHome(_) | Self::TransferLeadership(_) => Vec::new(),
+        }
+    }
+
+    /// The nodes that it names.
+    pub fn nodes(self) -> Vec<Node> {
+        match self {
+            Self::TakeHome(node)
+            | Self::RemoveMember(node)
+            | Self::AddMember(node)
+            | Self::TransferLeadership(node) => vec![node],
+            Self::ReplaceMember(old, new) => vec![old, new],
+        }
+    }
 }
 
 /// What a substrate observed after injecting or healing.
@@ -115,6 +187,18 @@ impl View {
             .filter(|n| n.role.as_deref() == Some("leader"))
             .max_by_key(|n| (n.epoch, n.node))
             .map(|n| n.node)
+    }
+}
+
+/// Once it is done: `n3 joined`.
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::TakeHome(of) => write!(f, "the keys of n{of} have a new home"),
+            Self::Add(node) => write!(f, "n{node} joined"),
+            Self::Remove(node) => write!(f, "n{node} left"),
+            Self::Transfer(to) => write!(f, "n{to} leads"),
+        }
     }
 }
 

@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::Node;
+
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -21,16 +23,37 @@ pub enum FaultKind {
     Partition,
     /// Delay or throttle some links.
     Slow,
+    /// End processes, delete their data, and start them on nothing.
+    Wipe,
+    /// Start processes again with a newer version of the storage format.
+    Upgrade,
+    /// Give the keys of one node another home (multi-leader).
+    MoveHome,
+    /// Let a node join (raft).
+    AddMember,
+    /// Let a node leave (raft).
+    RemoveMember,
+    /// Let a node leave, and another join in its place (raft).
+    ReplaceMember,
+    /// Let another node lead (raft, single-leader).
+    TransferLeadership,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 5] = [
+    pub const ALL: [Self; 12] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
         Self::Partition,
         Self::Slow,
+        Self::Wipe,
+        Self::Upgrade,
+        Self::MoveHome,
+        Self::AddMember,
+        Self::RemoveMember,
+        Self::ReplaceMember,
+        Self::TransferLeadership,
     ];
 
     /// The name used in schedules.
@@ -41,6 +64,13 @@ impl FaultKind {
             Self::Pause => "pause",
             Self::Partition => "partition",
             Self::Slow => "slow",
+            Self::Wipe => "wipe",
+            Self::Upgrade => "upgrade",
+            Self::MoveHome => "move-home",
+            Self::AddMember => "add-member",
+            Self::RemoveMember => "remove-member",
+            Self::ReplaceMember => "replace-member",
+            Self::TransferLeadership => "transfer-leadership",
         }
     }
 }
@@ -65,6 +95,26 @@ pub enum Fault {
         /// The most that goes through one link; `None` is unlimited.
         bandwidth: Option<Bandwidth>,
     },
+    /// See [`FaultKind::Wipe`].
+    Wipe,
+    /// See [`FaultKind::Upgrade`].
+    Upgrade,
+    /// See [`FaultKind::MoveHome`]: the keys of the target.
+    MoveHome {
+        /// Where to; drawn if absent.
+        to: Option<Node>,
+    },
+    /// See [`FaultKind::AddMember`].
+    AddMember,
+    /// See [`FaultKind::RemoveMember`].
+    RemoveMember,
+    /// See [`FaultKind::ReplaceMember`]: the target leaves.
+    ReplaceMember {
+        /// Who joins in its place.
+        by: Node,
+    },
+    /// See [`FaultKind::TransferLeadership`]: the target is to lead.
+    TransferLeadership,
 }
 
 impl Fault {
@@ -76,7 +126,24 @@ impl Fault {
             Self::Pause => FaultKind::Pause,
             Self::Partition(_) => FaultKind::Partition,
             Self::Slow { .. } => FaultKind::Slow,
+            Self::Wipe => FaultKind::Wipe,
+            Self::Upgrade => FaultKind::Upgrade,
+            Self::MoveHome { .. } => FaultKind::MoveHome,
+            Self::AddMember => FaultKind::AddMember,
+            Self::RemoveMember => FaultKind::RemoveMember,
+            Self::ReplaceMember { .. } => FaultKind::ReplaceMember,
+            Self::TransferLeadership => FaultKind::TransferLeadership,
         }
+    }
+}
+
+impl Fault {
+    /// Whether its target is one of those that take part already.
+    pub(crate) fn is_of_members(&self) -> bool {
+        matches!(
+            self,
+            Self::RemoveMember | Self::ReplaceMember { .. } | Self::TransferLeadership
+        )
     }
 }
 

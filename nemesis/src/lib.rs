@@ -46,7 +46,7 @@ pub mod selector;
 pub mod shape;
 mod wire;
 
-pub use action::{Action, Endpoint, Link, Node, NodeView, Proof, View};
+pub use action::{Action, Command, Endpoint, Link, Node, NodeView, Proof, View};
 pub use engine::{Active, FaultDescription, Nemesis, Phase, Step};
 pub use fault::{Bandwidth, Capabilities, Direction, Fault, FaultKind, LinkSet, Shape};
 pub use package::{Pace, Package};

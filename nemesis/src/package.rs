@@ -4,6 +4,7 @@
 //! that each comes up before any comes up again. The pace is Jepsen's: about one
 //! [`Pace::interval`] of health between the end of a fault and the next one.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rand::seq::{IndexedRandom, SliceRandom};
@@ -23,6 +24,11 @@ pub struct Package {
     pub description: &'static str,
     /// What it draws from, each with the same chance.
     faults: &'static [Draft],
+    /// Whether each node is hit once, in the order of their numbers, whatever the target.
+    each: bool,
+    /// Whether it is drawn only where it is named, not by `all`: what it does lasts, or is no
+    /// failure but an operator's doing.
+    named: bool,
 }
 
 /// One kind of fault that a package draws.
@@ -79,7 +85,7 @@ pub enum PackageError {
 }
 
 /// Every package by name, in the order of help and docs. Besides these, `none` stands for no
-/// faults and `all` for every package that works on the substrate and cluster at hand.
+/// faults and `all` for every package of failures that works on the substrate and cluster at hand.
 pub fn packages() -> &'static [Package] {
     &PACKAGES
 }
@@ -91,7 +97,7 @@ pub fn catalogue() -> Vec<(&'static str, &'static str)> {
     all.push(("none", "no faults"));
     all.push((
         "all",
-        "every one of these that works on the substrate and cluster",
+        "every failure of these that works on the substrate and cluster (not wipe-follower and those after it)",
     ));
     all
 }
@@ -133,7 +139,7 @@ pub fn select<S: AsRef<str>>(
             "none" => {}
             "all" => PACKAGES
                 .iter()
-                .filter(|package| package.possible(nodes, capabilities).is_ok())
+                .filter(|package| !package.named && package.possible(nodes, capabilities).is_ok())
                 .for_each(&mut add),
             name => {
                 let name = meant(name);
@@ -161,9 +167,22 @@ pub fn draw(
     let mut turns = packages.to_vec();
     turns.shuffle(&mut random);
     let mut faults = Vec::new();
+    // How often it was each package's turn.
+    let mut had: BTreeMap<&str, Node> = BTreeMap::new();
     let interval = pace.interval.max(Duration::from_millis(1));
     let mut at = between(&mut random, interval / 2, interval);
-    for package in turns.iter().cycle() {
+    let mut turn = 0;
+    while !turns.is_empty() {
+        turn %= turns.len();
+        let package = turns[turn];
+        let next = had.entry(package.name).or_insert(0);
+        *next += 1;
+        let node = *next;
+        if package.each && node > nodes {
+            turns.remove(turn);
+            continue;
+        }
+        turn += 1;
         let drafts: Vec<&Draft> = package
             .faults
             .iter()
@@ -180,12 +199,12 @@ pub fn draw(
         if at + lasting > pace.until {
             break;
         }
-        faults.push(Entry::new(
-            at,
-            lasting,
-            draft.fault.clone(),
-            draft.target.clone(),
-        ));
+        let target = if package.each {
+            Some(Selector::Nodes(vec![node]))
+        } else {
+            draft.target.clone()
+        };
+        faults.push(Entry::new(at, lasting, draft.fault.clone(), target));
         at += lasting + between(&mut random, interval / 2, interval * 3 / 2);
     }
     Schedule { faults }
@@ -252,7 +271,7 @@ const fn slow(target: Selector, latency_ms: u64, bandwidth: Option<Bandwidth>) -
 const RANDOM: Selector = Selector::Random(1);
 const NARROW: Option<Bandwidth> = Some(Bandwidth { kib_s: 64 });
 
-static PACKAGES: [Package; 14] = [
+static PACKAGES: [Package; 20] = [
     Package {
         name: "kill",
         description: "end a random node, or a minority, at once; start it again after 2 to 4 s",
@@ -260,6 +279,8 @@ static PACKAGES: [Package; 14] = [
             draft(Fault::Kill, Some(RANDOM), (2_000, 4_000)),
             draft(Fault::Kill, Some(Selector::Minority), (2_000, 4_000)),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "pause",
@@ -268,6 +289,8 @@ static PACKAGES: [Package; 14] = [
             draft(Fault::Pause, Some(RANDOM), (2_000, 4_000)),
             draft(Fault::Pause, Some(Selector::Minority), (2_000, 4_000)),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "partition",
@@ -281,6 +304,8 @@ static PACKAGES: [Package; 14] = [
             partition(Shape::OneWay(Direction::Out), Some(RANDOM)),
             partition(Shape::OneWay(Direction::In), Some(RANDOM)),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "slow",
@@ -290,36 +315,50 @@ static PACKAGES: [Package; 14] = [
             slow(RANDOM, 200, None),
             slow(RANDOM, 20, NARROW),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "kill-leader",
         description: "end the leader at once; start it again after 2 to 4 s",
         faults: &[draft(Fault::Kill, Some(Selector::Leader), (2_000, 4_000))],
+        each: false,
+        named: false,
     },
     Package {
         name: "pause-leader",
         description: "stop the leader for 2 to 4 s: it comes back believing that it still leads",
         faults: &[draft(Fault::Pause, Some(Selector::Leader), (2_000, 4_000))],
+        each: false,
+        named: false,
     },
     Package {
         name: "isolate-leader",
         description: "cut the leader from all other replicas, but not from clients, for 4 to 6 s",
         faults: &[partition(Shape::Isolate, Some(Selector::Leader))],
+        each: false,
+        named: false,
     },
     Package {
         name: "partition-halves",
         description: "divide the replicas into two halves for 4 to 6 s",
         faults: &[partition(Shape::Halves, None)],
+        each: false,
+        named: false,
     },
     Package {
         name: "partition-bridge",
         description: "divide the replicas into two halves that only one node can talk to both of, for 4 to 6 s",
         faults: &[partition(Shape::Bridge, None)],
+        each: false,
+        named: false,
     },
     Package {
         name: "partition-ring",
         description: "let every replica see a majority, but no two the same one, for 4 to 6 s",
         faults: &[partition(Shape::MajoritiesRing, None)],
+        each: false,
+        named: false,
     },
     Package {
         name: "partition-one-way",
@@ -330,6 +369,8 @@ static PACKAGES: [Package; 14] = [
             partition(Shape::OneWay(Direction::Out), Some(RANDOM)),
             partition(Shape::OneWay(Direction::In), Some(RANDOM)),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "slow-leader",
@@ -338,6 +379,8 @@ static PACKAGES: [Package; 14] = [
             slow(Selector::Leader, 100, None),
             slow(Selector::Leader, 20, NARROW),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "slow-follower",
@@ -346,6 +389,8 @@ static PACKAGES: [Package; 14] = [
             slow(Selector::Follower, 100, None),
             slow(Selector::Follower, 20, NARROW),
         ],
+        each: false,
+        named: false,
     },
     Package {
         name: "power-loss",
@@ -354,6 +399,66 @@ static PACKAGES: [Package; 14] = [
             draft(Fault::PowerLoss, Some(RANDOM), (2_000, 4_000)),
             draft(Fault::PowerLoss, Some(Selector::Leader), (2_000, 4_000)),
         ],
+        each: false,
+        named: false,
+    },
+    Package {
+        name: "wipe-follower",
+        description: "end a follower at once and delete its data; start it on nothing after 1 to 3 s",
+        faults: &[draft(Fault::Wipe, Some(Selector::Follower), (1_000, 3_000))],
+        each: false,
+        named: true,
+    },
+    Package {
+        name: "rolling-upgrade",
+        description: "start the nodes again, one after the other, with a newer storage format; they keep it",
+        faults: &[draft(Fault::Upgrade, Some(RANDOM), (500, 1_000))],
+        each: true,
+        named: true,
+    },
+    Package {
+        name: "membership",
+        description: "let a follower leave the cluster for 2 to 4 s, then take it back (raft)",
+        faults: &[draft(
+            Fault::RemoveMember,
+            Some(Selector::Follower),
+            (2_000, 4_000),
+        )],
+        each: false,
+        named: true,
+    },
+    Package {
+        name: "move-home",
+        description: "give the keys of a random node a new home (multi-leader)",
+        faults: &[draft(
+            Fault::MoveHome { to: None },
+            Some(RANDOM),
+            (500, 1_000),
+        )],
+        each: false,
+        named: true,
+    },
+    Package {
+        name: "transfer-leadership",
+        description: "have the leader hand over to a follower (raft, single-leader)",
+        faults: &[draft(
+            Fault::TransferLeadership,
+            Some(Selector::Follower),
+            (500, 1_000),
+        )],
+        each: false,
+        named: true,
+    },
+    Package {
+        name: "offline",
+        description: "cut one node at a time from all other replicas, but not from its clients, for 3 to 8 s: a device that is away",
+        faults: &[draft(
+            Fault::Partition(Shape::Isolate),
+            Some(RANDOM),
+            (3_000, 8_000),
+        )],
+        each: false,
+        named: true,
     },
 ];
 
@@ -391,7 +496,8 @@ mod tests {
                 for nodes in [3, 5, 9] {
                     let pace = Pace::until(Duration::from_secs(60));
                     let schedule = draw(&[package], nodes, &Capabilities::all(), &pace, seed);
-                    assert!(schedule.faults.len() > 3, "{}", package.name);
+                    let least = if package.each { usize::from(nodes) } else { 4 };
+                    assert!(schedule.faults.len() >= least, "{}", package.name);
                     schedule
                         .validate(nodes, &Capabilities::all())
                         .expect("possible");
@@ -426,19 +532,31 @@ mod tests {
     }
 
     #[test]
+    fn a_rolling_upgrade_takes_each_node_once() {
+        let schedule = draw_five(&["rolling-upgrade", "kill"], 300, 7);
+        let mut upgraded = Vec::new();
+        for entry in &schedule.faults {
+            if let (Fault::Upgrade, Some(Selector::Nodes(nodes))) = (&entry.fault, &entry.target) {
+                upgraded.extend(nodes.clone());
+            }
+        }
+        assert_eq!(upgraded, [1, 2, 3, 4, 5]);
+        assert!(schedule.faults.len() > 30);
+        assert_eq!(draw_five(&["rolling-upgrade"], 300, 7).faults.len(), 5);
+    }
+
+    #[test]
     fn names() {
         assert!(chosen(&["none"]).is_empty());
-        assert_eq!(chosen(&["all"]).len(), packages().len());
+        let all = packages().iter().filter(|package| !package.named).count();
+        assert_eq!(chosen(&["all"]).len(), all);
         assert_eq!(chosen(&["kill", " kill", "pause"]).len(), 2);
         assert_eq!(chosen(&["partition-leader"]), chosen(&["isolate-leader"]));
         let error = select(["kil"], 5, &Capabilities::all()).expect_err("no such package");
         assert!(error.to_string().contains("isolate-leader"), "{error}");
 
         let without = Capabilities::all().without(FaultKind::PowerLoss);
-        assert_eq!(
-            select(["all"], 5, &without).expect("known").len(),
-            packages().len() - 1
-        );
+        assert_eq!(select(["all"], 5, &without).expect("known").len(), all - 1);
         assert!(select(["power-loss"], 5, &without).is_err());
         assert!(select(["isolate-leader"], 1, &without).is_err());
         // A single node can still be killed, though no minority of it.

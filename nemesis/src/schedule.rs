@@ -5,6 +5,10 @@
 //!   - {at: 3s, for: 5s, fault: partition, shape: isolate, target: leader}
 //!   - {at: 12s, for: 3s, fault: kill, target: leader}
 //!   - {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
+//!   - {at: 30s, for: 2s, fault: wipe, target: follower}
+//!   - {at: 35s, for: 1s, fault: upgrade, target: n2}
+//!   - {at: 40s, for: 1s, fault: move-home, target: n1, to: n3}
+//!   - {at: 45s, for: 5s, fault: replace-member, target: n1, by: n6}
 //! ```
 //!
 //! A bare list of the same entries is read too. A realised schedule has the same form, with what
@@ -122,9 +126,23 @@ impl Schedule {
     /// # Errors
     /// [`ScheduleError::Impossible`] for the first entry that cannot.
     pub fn validate(&self, nodes: Node, capabilities: &Capabilities) -> Result<(), ScheduleError> {
+        self.validate_among(nodes, 0, capabilities)
+    }
+
+    /// The same where so many nodes that are no replicas, gateways and the monitor, come after the
+    /// replicas: they can be named, but no role and no number of nodes means them.
+    ///
+    /// # Errors
+    /// As [`Schedule::validate`].
+    pub fn validate_among(
+        &self,
+        nodes: Node,
+        auxiliaries: Node,
+        capabilities: &Capabilities,
+    ) -> Result<(), ScheduleError> {
         for (index, entry) in self.faults.iter().enumerate() {
             entry
-                .validate(nodes, capabilities)
+                .validate_among(nodes, auxiliaries, capabilities)
                 .map_err(|(field, message)| ScheduleError::Impossible {
                     index,
                     field,
@@ -159,6 +177,15 @@ impl Entry {
         nodes: Node,
         capabilities: &Capabilities,
     ) -> Result<(), (&'static str, String)> {
+        self.validate_among(nodes, 0, capabilities)
+    }
+
+    fn validate_among(
+        &self,
+        nodes: Node,
+        auxiliaries: Node,
+        capabilities: &Capabilities,
+    ) -> Result<(), (&'static str, String)> {
         let kind = self.fault.kind();
         if self.lasting.is_zero() {
             return Err(("for", "0s; expected a duration above zero".to_owned()));
@@ -167,11 +194,12 @@ impl Entry {
             let name = kind.name();
             return Err((
                 "fault",
-                format!("{name} cannot be injected on this substrate"),
+                format!("{name} cannot be injected on this substrate in this mode"),
             ));
         }
-        self.validate_target(nodes)?;
-        self.validate_order(nodes)?;
+        let all = nodes.saturating_add(auxiliaries);
+        self.validate_target(nodes, all)?;
+        self.validate_order(nodes, all)?;
         match &self.fault {
             Fault::Partition(shape) => validate_shape(*shape, nodes, self.target.as_ref()),
             Fault::Slow {
@@ -194,11 +222,16 @@ impl Entry {
                 }
                 Ok(())
             }
-            Fault::Kill | Fault::PowerLoss | Fault::Pause => Ok(()),
+            Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::Wipe | Fault::Upgrade => Ok(()),
+            Fault::MoveHome { to } => self.validate_command("to", *to, nodes),
+            Fault::ReplaceMember { by } => self.validate_command("by", Some(*by), nodes),
+            Fault::AddMember | Fault::RemoveMember | Fault::TransferLeadership => {
+                self.validate_command("target", None, nodes)
+            }
         }
     }
 
-    fn validate_target(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+    fn validate_target(&self, nodes: Node, all: Node) -> Result<(), (&'static str, String)> {
         let Some(target) = &self.target else {
             return match self.fault {
                 Fault::Partition(shape) if shape.ordered() => Ok(()),
@@ -206,8 +239,8 @@ impl Entry {
             };
         };
         if let Selector::Nodes(list) = target {
-            if let Some(stranger) = list.iter().find(|&&n| n == 0 || n > nodes) {
-                let message = format!("n{stranger} does not exist; expected {}", range(nodes));
+            if let Some(stranger) = list.iter().find(|&&n| n == 0 || n > all) {
+                let message = format!("n{stranger} does not exist; expected {}", range(all));
                 return Err(("target", message));
             }
             if list.iter().collect::<BTreeSet<_>>().len() < list.len() {
@@ -225,13 +258,46 @@ impl Entry {
         }
     }
 
-    fn validate_order(&self, nodes: Node) -> Result<(), (&'static str, String)> {
+    /// A command has one node as its target, and maybe another beside it.
+    fn validate_command(
+        &self,
+        field: &'static str,
+        other: Option<Node>,
+        nodes: Node,
+    ) -> Result<(), (&'static str, String)> {
+        let name = self.fault.kind().name();
+        if let Some(target) = &self.target
+            && target.size(nodes) > 1
+        {
+            return Err(("target", format!("{target}; {name} has one node")));
+        }
+        if nodes == 1 {
+            let message = format!("{name} needs at least 2 nodes; there are 1");
+            return Err(("fault", message));
+        }
+        let Some(other) = other else { return Ok(()) };
+        if other > nodes {
+            let message = format!("n{other} does not exist; expected {}", range(nodes));
+            return Err((field, message));
+        }
+        if self.target == Some(Selector::Nodes(vec![other])) {
+            let message = format!("n{other} is the target; expected another node");
+            return Err((field, message));
+        }
+        Ok(())
+    }
+
+    fn validate_order(&self, nodes: Node, all: Node) -> Result<(), (&'static str, String)> {
         let Some(order) = &self.order else {
             return Ok(());
         };
         let mut sorted = order.clone();
         sorted.sort_unstable();
-        if !sorted.iter().copied().eq(1..=nodes) {
+        let replicas = sorted.partition_point(|&node| node <= nodes);
+        let (replicas, others) = sorted.split_at(replicas);
+        let distinct = others.windows(2).all(|pair| pair[0] < pair[1]);
+        let known = others.last().is_none_or(|&last| last <= all);
+        if !replicas.iter().copied().eq(1..=nodes) || !distinct || !known {
             let message = format!("expected each of {} exactly once", range(nodes));
             return Err(("order", message));
         }
@@ -294,6 +360,13 @@ mod tests {
 - {at: 20s, for: 4s, fault: slow, links: peers, target: follower, latency: 100ms, bandwidth: 64KiB/s}
 - {at: 25s, for: 500ms, fault: partition, shape: one-way, direction: in, target: [n1, n2]}
 - {at: 26s, for: 1.5s, fault: partition, shape: bridge, order: [n5, n4, n3, n2, n1]}
+- {at: 28s, for: 1s, fault: wipe, target: follower}
+- {at: 29s, for: 1s, fault: upgrade, target: n2}
+- {at: 30s, for: 1s, fault: move-home, target: n1, to: n3}
+- {at: 31s, for: 1s, fault: add-member, target: n4}
+- {at: 32s, for: 1s, fault: remove-member, target: leader}
+- {at: 33s, for: 1s, fault: replace-member, target: follower, by: n5}
+- {at: 34s, for: 1s, fault: transfer-leadership, target: random}
 ";
 
     #[test]
@@ -322,6 +395,8 @@ mod tests {
             Fault::Partition(Shape::OneWay(Direction::In))
         );
         assert_eq!(schedule.faults[4].order, Some(vec![5, 4, 3, 2, 1]));
+        assert_eq!(schedule.faults[7].fault, Fault::MoveHome { to: Some(3) });
+        assert_eq!(schedule.faults[10].fault, Fault::ReplaceMember { by: 5 });
         schedule
             .validate(5, &Capabilities::all())
             .expect("possible");
@@ -381,6 +456,14 @@ mod tests {
                 &["shape", "does not apply"],
             ),
             (
+                "{at: 3s, for: 5s, fault: replace-member, target: n1}",
+                &["by", "n6"],
+            ),
+            (
+                "{at: 3s, for: 5s, fault: wipe, target: n1, to: n2}",
+                &["to", "does not apply"],
+            ),
+            (
                 "{at: 3s, for: 5s, fault: slow, target: n1}",
                 &["latency", "bandwidth"],
             ),
@@ -413,6 +496,32 @@ mod tests {
     }
 
     #[test]
+    fn nodes_that_are_no_replicas_can_be_named() {
+        let partition = "at: 1s, for: 1s, fault: partition, shape";
+        let schedule = |rest: &str| Schedule::parse(&format!("- {{{partition}: {rest}}}"));
+        let valid = |rest: &str| {
+            let schedule = schedule(rest).expect(rest);
+            schedule.validate_among(3, 2, &Capabilities::all()).is_ok()
+        };
+        for possible in [
+            "isolate, target: n5",
+            "isolate, target: gateway",
+            "halves, target: n4, order: [n4, n2, n1, n3]",
+            "halves, target: n1, order: [n1, n2, n3]",
+        ] {
+            assert!(valid(possible), "{possible}");
+        }
+        for impossible in [
+            "isolate, target: n6",
+            "halves, target: n4, order: [n4, n2, n3]",
+            "halves, target: n4, order: [n4, n4, n1, n2, n3]",
+            "halves, target: n6, order: [n6, n1, n2, n3]",
+        ] {
+            assert!(!valid(impossible), "{impossible}");
+        }
+    }
+
+    #[test]
     fn the_impossible_is_refused() {
         let cases = [
             (
@@ -424,6 +533,23 @@ mod tests {
             ("fault: kill, target: random(6)", 5, "at most 5"),
             ("fault: kill, target: minority", 2, "nobody"),
             ("fault: power-loss, target: n1", 5, "cannot be injected"),
+            (
+                "fault: move-home, target: n1, to: n1",
+                5,
+                "faults[0].to: n1 is the target",
+            ),
+            ("fault: move-home, target: n1, to: n6", 5, "n1 to n5"),
+            (
+                "fault: replace-member, target: n1, by: n9",
+                5,
+                "faults[0].by: n9 does not exist",
+            ),
+            ("fault: remove-member, target: minority", 5, "one node"),
+            (
+                "fault: transfer-leadership, target: n1",
+                1,
+                "at least 2 nodes",
+            ),
             (
                 "fault: partition, shape: isolate, target: n1",
                 1,

@@ -32,11 +32,16 @@ pub enum Selector {
     Random(u16),
     /// The node that was leader before the present one.
     FormerLeader,
+    /// One of the gateways in front of the replicas.
+    Gateway,
+    /// The monitor that watches the leader.
+    Monitor,
     /// These nodes.
     Nodes(Vec<Node>),
 }
 
 /// What a selector is resolved from.
+#[derive(Clone)]
 pub struct Scene<'a> {
     /// Size of the cluster.
     pub nodes: Node,
@@ -60,13 +65,14 @@ impl Selector {
     ) -> Result<Vec<Node>, &'static str> {
         let count = usize::from(scene.nodes);
         let leader = || scene.view.leader().ok_or("no leader is known");
-        let followers = || -> Vec<Node> {
+        let with_role = |role| -> Vec<Node> {
             let views = scene.view.nodes.iter();
             views
-                .filter(|n| n.role.as_deref() == Some("follower"))
+                .filter(|n| n.role.as_deref() == Some(role))
                 .map(|n| n.node)
                 .collect()
         };
+        let followers = || with_role("follower");
         let mut draw = |mut from: Vec<Node>, count: usize| -> Vec<Node> {
             from.shuffle(random);
             // Stable: the untaken first, each part in its random order.
@@ -91,6 +97,8 @@ impl Selector {
             Self::Majority => draw(all(), count / 2 + 1),
             Self::All => all(),
             Self::Random(wanted) => draw(all(), usize::from(*wanted)),
+            Self::Gateway => draw(with_role("gateway"), 1),
+            Self::Monitor => with_role("monitor"),
             Self::FormerLeader => vec![scene.former_leader.ok_or("no former leader is known")?],
             Self::Nodes(nodes) => nodes.clone(),
         };
@@ -99,6 +107,8 @@ impl Selector {
         if chosen.is_empty() {
             return Err(match self {
                 Self::Follower | Self::Followers => "no follower is known",
+                Self::Gateway => "no gateway is known",
+                Self::Monitor => "no monitor is known",
                 _ => "the target is empty",
             });
         }
@@ -108,7 +118,7 @@ impl Selector {
     /// How many nodes it means in a cluster of this size, at most.
     pub fn size(&self, nodes: Node) -> Node {
         match self {
-            Self::Leader | Self::Follower | Self::FormerLeader => 1,
+            Self::Leader | Self::Follower | Self::FormerLeader | Self::Gateway | Self::Monitor => 1,
             Self::Followers => nodes.saturating_sub(1),
             Self::Minority | Self::MinorityWithLeader => nodes.saturating_sub(1) / 2,
             Self::Majority => nodes / 2 + 1,
@@ -132,6 +142,8 @@ impl fmt::Display for Selector {
             Self::Random(1) => f.write_str("random"),
             Self::Random(count) => write!(f, "random({count})"),
             Self::FormerLeader => f.write_str("former-leader"),
+            Self::Gateway => f.write_str("gateway"),
+            Self::Monitor => f.write_str("monitor"),
             Self::Nodes(nodes) => f.write_str(&names(nodes)),
         }
     }
@@ -156,8 +168,8 @@ pub fn parse_node(text: &str) -> Option<Node> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no target; expected leader, follower, followers, minority, \
-     minority-with-leader, majority, all, random, random(k), former-leader, a node such as n3, \
-     or a list such as [n1, n2]"
+     minority-with-leader, majority, all, random, random(k), former-leader, gateway, monitor, \
+     a node such as n3, or a list such as [n1, n2]"
 )]
 pub struct SelectorError {
     /// What was written.
@@ -181,6 +193,8 @@ impl FromStr for Selector {
             "all" => Self::All,
             "random" => Self::Random(1),
             "former-leader" => Self::FormerLeader,
+            "gateway" => Self::Gateway,
+            "monitor" => Self::Monitor,
             _ => {
                 if let Some(node) = parse_node(text) {
                     return Ok(Self::Nodes(vec![node]));
@@ -308,6 +322,30 @@ mod tests {
     }
 
     #[test]
+    fn who_holds_nothing_is_meant_only_by_its_own_name() {
+        let follower = Some("follower");
+        let view = view(&[
+            (Some("leader"), 1),
+            (follower, 1),
+            (follower, 1),
+            (follower, 1),
+            (follower, 1),
+            (Some("gateway"), 1),
+            (Some("gateway"), 1),
+            (Some("monitor"), 1),
+        ]);
+        for seed in 0..50 {
+            let gateway = resolve("gateway", &view, &[6], seed);
+            assert_eq!(gateway, Ok(vec![7]));
+            assert_eq!(resolve("monitor", &view, &[], seed), Ok(vec![8]));
+            for text in ["followers", "all", "majority", "minority", "random(5)"] {
+                let chosen = resolve(text, &view, &[], seed).unwrap();
+                assert!(chosen.iter().all(|node| *node <= 5), "{text}: {chosen:?}");
+            }
+        }
+    }
+
+    #[test]
     fn what_nobody_fits_says_so() {
         let silent = view(&[(None, 0); 5]);
         assert_eq!(
@@ -317,6 +355,10 @@ mod tests {
         assert_eq!(
             resolve("follower", &silent, &[], 1),
             Err("no follower is known")
+        );
+        assert_eq!(
+            resolve("gateway", &silent, &[], 1),
+            Err("no gateway is known")
         );
         assert_eq!(
             resolve("minority-with-leader", &silent, &[], 1),
@@ -337,6 +379,8 @@ mod tests {
             "random",
             "random(3)",
             "former-leader",
+            "gateway",
+            "monitor",
             "n12",
             "[n1, n2]",
         ] {

@@ -39,9 +39,11 @@ pub fn cut_links(shape: Shape, order: &[Node], target: &[Node]) -> Vec<Link> {
     }
 }
 
-/// The links that a slow-down of `target` touches, ascending.
+/// The links that a slow-down of `target` touches, ascending. Those between nodes lead to and from
+/// the first `nodes`, and among the target.
 pub fn slow_links(set: LinkSet, nodes: Node, target: &[Node]) -> Vec<Link> {
-    let all: Vec<Node> = (1..=nodes).collect();
+    let others = target.iter().copied().filter(|&node| node > nodes);
+    let all: Vec<Node> = (1..=nodes).chain(others).collect();
     let mut links = Vec::new();
     if matches!(set, LinkSet::Peers | LinkSet::All) {
         links = links_where(&all, |a, b| target.contains(&a) || target.contains(&b));

@@ -163,6 +163,10 @@ pub(crate) struct WireEntry {
     latency: Option<Text>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bandwidth: Option<Bandwidth>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    to: Option<NodeName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    by: Option<NodeName>,
     // What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     was: Option<Selector>,
@@ -253,6 +257,12 @@ impl WireEntry {
             ("links", self.links.is_some(), slow),
             ("latency", self.latency.is_some(), slow),
             ("bandwidth", self.bandwidth.is_some(), slow),
+            ("to", self.to.is_some(), self.fault == FaultKind::MoveHome),
+            (
+                "by",
+                self.by.is_some(),
+                self.fault == FaultKind::ReplaceMember,
+            ),
         ] {
             if present && !allowed {
                 return Err(format!("`{field}` does not apply to {name}"));
@@ -273,6 +283,20 @@ impl WireEntry {
                     bandwidth: self.bandwidth,
                 }
             }
+            FaultKind::Wipe => Fault::Wipe,
+            FaultKind::Upgrade => Fault::Upgrade,
+            FaultKind::MoveHome => Fault::MoveHome {
+                to: self.to.map(|node| node.0),
+            },
+            FaultKind::AddMember => Fault::AddMember,
+            FaultKind::RemoveMember => Fault::RemoveMember,
+            FaultKind::ReplaceMember => Fault::ReplaceMember {
+                by: self
+                    .by
+                    .ok_or("`by` is missing; replace-member expects who joins, such as n6")?
+                    .0,
+            },
+            FaultKind::TransferLeadership => Fault::TransferLeadership,
         })
     }
 
@@ -319,6 +343,8 @@ impl From<Entry> for WireEntry {
             links: None,
             latency: None,
             bandwidth: None,
+            to: None,
+            by: None,
             was: realised.was,
             injected_at: realised.injected_at.map(Text),
             seen: realised.seen,
@@ -329,7 +355,16 @@ impl From<Entry> for WireEntry {
             skipped: realised.skipped,
         };
         match entry.fault {
-            Fault::Kill | Fault::PowerLoss | Fault::Pause => {}
+            Fault::Kill
+            | Fault::PowerLoss
+            | Fault::Pause
+            | Fault::Wipe
+            | Fault::Upgrade
+            | Fault::AddMember
+            | Fault::RemoveMember
+            | Fault::TransferLeadership => {}
+            Fault::MoveHome { to } => wire.to = to.map(NodeName),
+            Fault::ReplaceMember { by } => wire.by = Some(NodeName(by)),
             Fault::Partition(shape) => {
                 wire.shape = Some(match shape {
                     Shape::Isolate => ShapeName::Isolate,

@@ -22,7 +22,8 @@
 //!
 //! * [`operation`]: what a generator asks for and what a client answers.
 //! * [`generator`]: the trait, and combinators that put generators together.
-//! * [`workload`]: register, set, append: the main generator, the final reads, the checkers.
+//! * [`workload`]: register, counter, text, …: the main generator, the final reads, the inspection
+//!   of replicas, the checkers.
 //! * [`route`]: which node a client thread asks.
 //! * [`client`]: sends an operation to a store and tells how it ended.
 //! * [`seed`]: named sub-streams of a run's one seed.
@@ -41,4 +42,6 @@ pub use generator::{Context, Generator, Next};
 pub use operation::{Completion, Invocation, Quorum, Replaced, Witness};
 pub use route::{Policy, Router};
 pub use seed::substream;
-pub use workload::{FinalReads, Kind, ParameterError, Parameters, Workload, catalogue};
+pub use workload::{
+    Data, Editing, FinalReads, Inspections, Kind, ParameterError, Parameters, Workload, catalogue,
+};

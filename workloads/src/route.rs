@@ -11,7 +11,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use crate::operation::Completion;
 
-/// How client threads choose a node. In an experiment: `leader`, `any`, `spread` or a node, `n3`.
+/// How client threads choose a node. In an experiment: `leader`, `any`, `spread`, `split`,
+/// `gateway` or a node, `n3`.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Policy {
     /// The leader that the thread believes in.
@@ -23,11 +24,18 @@ pub enum Policy {
     Fixed(u16),
     /// One node for each thread, all nodes in turn.
     Spread,
+    /// Writes to the leader that the thread believes in, reads to a random node for every
+    /// operation: read/write splitting, as a proxy in front of replicas does it.
+    Split,
+    /// The gateways in turn, operation by operation.
+    Gateway,
 }
 
 /// A text that is no policy.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{text}` is no client policy; expected leader, any, spread or a node such as n3")]
+#[error(
+    "`{text}` is no client policy; expected leader, any, spread, split, gateway or a node such as n3"
+)]
 pub struct PolicyError {
     /// What was written.
     pub text: String,
@@ -41,6 +49,8 @@ impl FromStr for Policy {
             "leader" => Self::Leader,
             "any" => Self::Any,
             "spread" => Self::Spread,
+            "split" => Self::Split,
+            "gateway" => Self::Gateway,
             _ => Self::Fixed(parse_node(text).ok_or_else(|| PolicyError {
                 text: text.to_owned(),
             })?),
@@ -67,7 +77,7 @@ impl Visitor<'_> for PolicyVisitor {
     type Value = Policy;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("a client policy: leader, any, spread or a node such as n3")
+        f.write_str("a client policy: leader, any, spread, split, gateway or a node such as n3")
     }
 
     fn visit_str<E: de::Error>(self, text: &str) -> Result<Policy, E> {
@@ -82,6 +92,8 @@ impl fmt::Display for Policy {
             Self::Any => f.write_str("any"),
             Self::Fixed(node) => write!(f, "n{node}"),
             Self::Spread => f.write_str("spread"),
+            Self::Split => f.write_str("split"),
+            Self::Gateway => f.write_str("gateway"),
         }
     }
 }
@@ -106,6 +118,10 @@ pub const REFRESH_NS: u64 = 1_000_000_000;
 pub struct Router {
     policy: Policy,
     nodes: u16,
+    /// Gateways are the nodes after these.
+    gateways: u16,
+    /// Which of them is asked next.
+    turn: u16,
     refresh: u64,
     random: Pcg64Mcg,
     threads: Vec<Belief>,
@@ -125,11 +141,20 @@ impl Router {
         Self {
             policy,
             nodes: nodes.max(1),
+            gateways: 0,
+            turn: 0,
             refresh: REFRESH_NS,
             random: Pcg64Mcg::seed_from_u64(seed),
             threads: Vec::new(),
             said: Vec::new(),
         }
+    }
+
+    /// With so many gateways after the replicas, at least 1 for [`Policy::Gateway`].
+    #[must_use]
+    pub fn with_gateways(mut self, gateways: u16) -> Self {
+        self.gateways = gateways;
+        self
     }
 
     /// With another mean time between two discoveries of a thread, in nanoseconds.
@@ -162,8 +187,12 @@ impl Router {
         match self.policy {
             Policy::Any => self.any(),
             Policy::Fixed(node) => node,
+            Policy::Gateway => {
+                self.turn = self.turn % self.gateways.max(1) + 1;
+                self.nodes + self.turn
+            }
             Policy::Spread => (thread % u32::from(self.nodes)) as u16 + 1,
-            Policy::Leader => {
+            Policy::Leader | Policy::Split => {
                 if now >= self.belief(thread).refresh_at {
                     self.discover(thread, now);
                 }
@@ -175,9 +204,17 @@ impl Router {
         }
     }
 
+    /// The node that a thread is to ask for a read.
+    pub fn choose_to_read(&mut self, thread: u32, now: u64) -> u16 {
+        match self.policy {
+            Policy::Split => self.any(),
+            _ => self.choose(thread, now),
+        }
+    }
+
     /// What the answer of a node tells a thread.
     pub fn learn(&mut self, thread: u32, node: u16, completion: &Completion) {
-        if self.policy != Policy::Leader {
+        if !matches!(self.policy, Policy::Leader | Policy::Split) {
             return;
         }
         let from_leader = completion
@@ -194,6 +231,12 @@ impl Router {
             Outcome::Ok => return,
             Outcome::Fail | Outcome::Info => match hint {
                 Some(hint) => hint,
+                // Somebody else's silence says nothing about the leader.
+                None if self.policy == Policy::Split
+                    && self.belief(thread).leader != Some(node) =>
+                {
+                    return;
+                }
                 None => self.another(node),
             },
         };
@@ -265,7 +308,7 @@ mod tests {
 
     #[test]
     fn policies_round_trip() {
-        for text in ["leader", "any", "spread", "n3"] {
+        for text in ["leader", "any", "spread", "split", "n3"] {
             let policy: Policy = serde_json::from_str(&format!("\"{text}\"")).expect(text);
             assert_eq!(policy.to_string(), text);
             assert_eq!(
@@ -290,6 +333,21 @@ mod tests {
         let mut any = Router::new(Policy::Any, 5, 1);
         let nodes: BTreeSet<u16> = (0..100).map(|_| any.choose(0, 0)).collect();
         assert_eq!(nodes, (1..=5).collect());
+    }
+
+    #[test]
+    fn splitting_writes_to_the_leader_and_reads_anywhere() {
+        let mut router = Router::new(Policy::Split, 5, 1);
+        router.choose(0, 0);
+        router.learn(0, 2, &answer(Outcome::Ok, Some("leader"), None));
+        assert_eq!(router.choose(0, 0), 2);
+        let nodes: BTreeSet<u16> = (0..100).map(|_| router.choose_to_read(0, 0)).collect();
+        assert_eq!(nodes, (1..=5).collect());
+        // A read that another does not answer says nothing of the leader, one of its own does.
+        router.learn(0, 4, &answer(Outcome::Info, None, None));
+        assert_eq!(router.choose(0, 0), 2);
+        router.learn(0, 2, &answer(Outcome::Info, None, None));
+        assert_ne!(router.choose(0, 0), 2);
     }
 
     #[test]
@@ -359,6 +417,16 @@ mod tests {
             assert_eq!(router.choose(thread, 20 * SECOND + SECOND / 2 - 1), 3);
             assert_eq!(router.choose(thread, 20 * SECOND + SECOND * 3 / 2), 1);
         }
+    }
+
+    #[test]
+    fn gateways_are_asked_in_turn_and_the_leader_at_the_end() {
+        let mut router = Router::new(Policy::Gateway, 5, 4).with_gateways(2);
+        let asked: Vec<u16> = (0..4).map(|thread| router.choose(thread, 0)).collect();
+        assert_eq!(asked, [6, 7, 6, 7]);
+        router.follow_leader();
+        router.observe(&[(6, Some(6)), (1, Some(2))]);
+        assert!((0..50).all(|thread| router.choose(thread, 0) <= 5));
     }
 
     #[test]

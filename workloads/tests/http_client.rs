@@ -10,7 +10,7 @@ use checkers::{F, Outcome, Value};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use workloads::{Client, Completion, HttpClient, Invocation, NullClient};
+use workloads::{Client, Completion, HttpClient, Invocation, NullClient, Quorum, Replaced};
 
 /// Far longer than anything here takes, so that no test depends on how fast the machine is.
 const LONG: Duration = Duration::from_secs(60);
@@ -104,6 +104,15 @@ async fn take_request(stream: &mut TcpStream) {
     }
 }
 
+fn pair(first: Value, second: Value) -> Value {
+    [first, second].into_iter().collect()
+}
+
+fn map(pairs: &[(&str, &str)]) -> Value {
+    let pairs = pairs.iter().map(|(k, v)| (Value::str(k), Value::str(v)));
+    Value::Map(pairs.collect())
+}
+
 const WITNESS: &str = r#""node":"n2","role":"leader","epoch":3"#;
 
 #[tokio::test]
@@ -139,6 +148,66 @@ async fn every_operation_is_asked_as_the_api_says() {
             value_7,
         ),
         (
+            invocation(F::Increment, Some("k1"), Value::Int(-7)),
+            "POST",
+            "/v1/kv/k1/increment",
+            r#"{"value":-7}"#,
+        ),
+        (
+            invocation(F::Insert, Some("k1"), pair(Value::Nil, Value::Int(7))),
+            "POST",
+            "/v1/kv/k1/insert",
+            r#"{"after":null,"value":7}"#,
+        ),
+        (
+            invocation(F::Remove, Some("k1"), Value::Int(7)),
+            "POST",
+            "/v1/kv/k1/remove",
+            value_7,
+        ),
+        (
+            invocation(F::Remove, Some("k1"), Value::Nil),
+            "DELETE",
+            "/v1/kv/k1",
+            "",
+        ),
+        (
+            invocation(F::Put, Some("k1"), pair(Value::str("f"), Value::Int(7))),
+            "POST",
+            "/v1/kv/k1/put",
+            r#"{"field":"f","value":7}"#,
+        ),
+        (
+            invocation(F::Generate, Some("k1"), Value::str("random")),
+            "POST",
+            "/v1/kv/k1/generate",
+            r#"{"function":"random"}"#,
+        ),
+        (
+            invocation(F::Acquire, Some("k1"), Value::str("me")),
+            "POST",
+            "/v1/kv/k1/cas",
+            r#"{"new":"me","old":null}"#,
+        ),
+        (
+            invocation(F::Release, Some("k1"), Value::str("me")),
+            "POST",
+            "/v1/kv/k1/cas",
+            r#"{"new":null,"old":"me"}"#,
+        ),
+        (
+            invocation(F::Inspect, None, Value::Nil),
+            "GET",
+            "/v1/digest",
+            "",
+        ),
+        (
+            invocation(F::Inspect, Some("k1"), Value::Nil),
+            "GET",
+            "/v1/kv/k1?read=local",
+            "",
+        ),
+        (
             invocation(F::Write, Some("a/b ?é"), Value::Int(7)),
             "PUT",
             "/v1/kv/a%2Fb%20%3F%C3%A9",
@@ -147,7 +216,7 @@ async fn every_operation_is_asked_as_the_api_says() {
     ] {
         let (url, seen) = answering(
             200,
-            format!(r#"{{"value":5,"entries":{{"k1":5}},{WITNESS}}}"#),
+            format!(r#"{{"value":5,"entries":{{"k1":5}},"digest":"0f","scope":"a/",{WITNESS}}}"#),
         )
         .await;
         let completion = client(LONG).invoke(&format!("{url}/"), &invocation).await;
@@ -158,7 +227,8 @@ async fn every_operation_is_asked_as_the_api_says() {
             ("n2", "leader", 3)
         );
         let expected = match (&invocation.f, &invocation.key) {
-            (F::Read, Some(_)) => Value::Int(5),
+            (F::Read | F::Inspect, Some(_)) | (F::Generate, _) => Value::Int(5),
+            (F::Inspect, None) => map(&[("digest", "0f"), ("scope", "a/")]),
             (F::Read, None) => Value::Map([(Value::str("k1"), Value::Int(5))].into()),
             _ => invocation.value.clone(),
         };
@@ -172,6 +242,57 @@ async fn every_operation_is_asked_as_the_api_says() {
 }
 
 #[tokio::test]
+async fn what_else_is_asked_for_is_in_the_query_and_what_comes_back_is_kept() {
+    let mut asked = write();
+    asked.session = Some("n0:5".into());
+    asked.replaces = Some(Replaced {
+        context: "n1:3,n2:4".into(),
+        seen: [Value::Int(1)].into_iter().collect(),
+    });
+    asked.quorum = Quorum {
+        n: Some(3),
+        r: None,
+        w: Some(2),
+    };
+    // Reads alone can be local.
+    asked.local = true;
+    let body = format!(r#"{{"session":"n0:6","context":"n1:4",{WITNESS}}}"#);
+    let (url, seen) = answering(200, body).await;
+    let completion = client(LONG).invoke(&url, &asked).await;
+    assert_eq!(
+        seen.lock().unwrap()[0].1,
+        "/v1/kv/k1?session=n0:5&context=n1:3,n2:4&n=3&w=2"
+    );
+    assert_eq!(completion.session.as_deref(), Some("n0:6"));
+    assert_eq!(completion.context.as_deref(), Some("n1:4"));
+
+    let mut asked = read();
+    asked.local = true;
+    asked.quorum.r = Some(1);
+    asked.session = Some("a&b=ü".into());
+    let error = format!(r#"{{"error":"unavailable","outcome":"fail","session":"s",{WITNESS}}}"#);
+    let (url, seen) = answering(503, error).await;
+    let completion = client(LONG).invoke(&url, &asked).await;
+    assert_eq!(
+        seen.lock().unwrap()[0].1,
+        "/v1/kv/k1?read=local&session=a%26b%3D%C3%BC&r=1"
+    );
+    assert_ends(&completion, Outcome::Fail, "unavailable");
+    assert_eq!(completion.session.as_deref(), Some("s"));
+}
+
+#[tokio::test]
+async fn a_digest_without_scope_is_none_and_one_that_stopped_says_why() {
+    let inspect = invocation(F::Inspect, None, Value::Nil);
+    let body = format!(r#"{{"digest":"0f",{WITNESS}}}"#);
+    let completion = ask(200, &body, &inspect).await;
+    assert_ends(&completion, Outcome::Info, "bad-response");
+    let body = format!(r#"{{"digest":"0f","scope":"","stopped":"version 2",{WITNESS}}}"#);
+    let expected = map(&[("digest", "0f"), ("scope", ""), ("stopped", "version 2")]);
+    assert_eq!(ask(200, &body, &inspect).await.value, expected);
+}
+
+#[tokio::test]
 async fn reads_return_registers_lists_and_nothing() {
     for (value, expected) in [
         ("null", Value::Nil),
@@ -179,6 +300,10 @@ async fn reads_return_registers_lists_and_nothing() {
         (
             "[1,2]",
             [Value::Int(1), Value::Int(2)].into_iter().collect(),
+        ),
+        (
+            r#"[["f",1]]"#,
+            [pair(Value::str("f"), Value::Int(1))].into_iter().collect(),
         ),
     ] {
         let body = format!(r#"{{"value":{value},{WITNESS}}}"#);
@@ -371,7 +496,16 @@ async fn what_the_store_cannot_do_is_not_sent() {
             invocation(F::Cas, Some("k1"), Value::Int(1)),
             "bad-argument",
         ),
+        (
+            invocation(F::Increment, Some("k1"), Value::str("one")),
+            "bad-argument",
+        ),
+        (
+            invocation(F::Insert, Some("k1"), Value::Int(1)),
+            "bad-argument",
+        ),
         (invocation(F::Write, None, Value::Int(1)), "no-key"),
+        (invocation(F::Remove, None, Value::Nil), "no-key"),
     ] {
         let completion = client.invoke("http://127.0.0.1:1", &invocation).await;
         assert_ends(&completion, Outcome::Fail, code);

@@ -1,6 +1,6 @@
 //! From the operations on one key to what an engine decides on.
 
-use rustc_hash::FxHashMap;
+use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::engine::{Action, Id, Model, NIL, Op};
 use crate::observe::{self, Family, KeyView};
@@ -12,6 +12,9 @@ pub(super) struct Problem {
     pub(super) ops: Vec<Op>,
     /// For each of `ops`, its position among the operations of the history.
     pub(super) sources: Vec<usize>,
+    /// Whether a read showed several concurrent values of a register. Such reads are left out:
+    /// what is not linearizable without them is not with them, but not the other way round.
+    pub(super) siblings: bool,
 }
 
 /// Numbers the values of one key.
@@ -37,7 +40,7 @@ pub(super) fn model_of(family: Family, text: bool) -> Option<Model> {
         Family::Register | Family::ReadOnly => Some(Model::Register),
         Family::List => Some(Model::List),
         Family::Set => Some(Model::Set),
-        Family::Mixed => None,
+        Family::Text | Family::Map | Family::Counter | Family::Lock | Family::Mixed => None,
     }
 }
 
@@ -74,6 +77,15 @@ pub(super) fn encode_all<'a>(
         model,
         ops: Vec::with_capacity(view.writes.len() + view.reads.len()),
         sources: Vec::with_capacity(view.writes.len() + view.reads.len()),
+        siblings: false,
+    };
+    let written: FxHashSet<&Value> = match model {
+        Model::Register => view
+            .writes
+            .iter()
+            .filter_map(|&w| observe::written(&operations[w]))
+            .collect(),
+        _ => FxHashSet::default(),
     };
     let mut reads = view.reads.iter().peekable();
     let mut writes = view.writes.iter().copied().peekable();
@@ -89,6 +101,14 @@ pub(super) fn encode_all<'a>(
                 &Value::Nil
             } else {
                 read.value
+            };
+            let value = match (model, observe::siblings(value, |v| written.contains(v))) {
+                (Model::Register, [one]) => one,
+                (Model::Register, [_, _, ..]) => {
+                    problem.siblings = true;
+                    continue;
+                }
+                _ => value,
             };
             (read.op, Some(shown(model, value, &mut ids)?))
         } else {
@@ -202,7 +222,7 @@ fn prune(problem: &mut Problem) {
     if problem.model == Model::Text || problem.ops.iter().any(refused) {
         return;
     }
-    let mut needed = rustc_hash::FxHashSet::default();
+    let mut needed = FxHashSet::default();
     let certain = problem.ops.iter().filter(|op| op.completion.is_some());
     needed.extend(certain.flat_map(|op| needed_by(&op.action)));
     let mut keep: Vec<bool> = problem

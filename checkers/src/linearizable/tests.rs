@@ -37,6 +37,46 @@ fn a_read_that_goes_back_is_explained_by_few_operations() {
 }
 
 #[test]
+fn several_values_at_a_time_are_left_to_another_checker() {
+    let mut s = Script::new();
+    s.key("k")
+        .op(1, Kind::Ok, F::Write, 1)
+        .op(2, Kind::Ok, F::Read, ints(&[1]))
+        .op(1, Kind::Ok, F::Write, 2)
+        .op(2, Kind::Ok, F::Read, ints(&[2]));
+    assert_eq!(check(&s).verdict, Verdict::Valid);
+    s.op(2, Kind::Ok, F::Read, ints(&[1, 2]));
+    let siblings = Verdict::Unknown("siblings at key k (5 ops)".into());
+    assert_eq!(check(&s).verdict, siblings);
+    s.op(2, Kind::Ok, F::Read, ints(&[1]));
+    assert_eq!(check(&s).verdict, Verdict::Invalid);
+    // An array that was written is a value.
+    let mut s = Script::new();
+    s.key("k")
+        .op(1, Kind::Ok, F::Write, ints(&[1, 2]))
+        .op(2, Kind::Ok, F::Read, ints(&[1, 2]));
+    assert_eq!(check(&s).verdict, Verdict::Valid);
+}
+
+#[test]
+fn functions_without_a_model_are_unknown_and_inspections_nothing() {
+    for f in [F::Increment, F::Remove, F::Put, F::Insert, F::Acquire] {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(1, Kind::Ok, f.clone(), ints(&[1, 2]));
+        let reason = format!("unknown-function: `{}` at event 2", f.name());
+        assert_eq!(check(&s).verdict, Verdict::Unknown(reason));
+    }
+    let mut s = Script::new();
+    s.key("k")
+        .op(1, Kind::Ok, F::Write, 1)
+        .op(1, Kind::Ok, F::Inspect, 9);
+    assert_eq!(check(&s).verdict, Verdict::Valid);
+    assert_eq!(check(&s).judged, 1);
+}
+
+#[test]
 fn a_list_that_misses_an_acknowledged_element_is_explained() {
     let mut s = Script::new();
     s.key("k");

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 
 use super::Findings;
-use crate::Value;
-use crate::observe::{self, Family, KeyView, View};
+use crate::observe::{self, Family, KeyView, Removals, View};
+use crate::{F, Value};
 
 /// One value of the key and what became of it. Positions are those of the history.
 #[expect(
@@ -33,6 +33,8 @@ struct Element<'a> {
     resurrected: bool,
     duplicated: bool,
     unexpected: bool,
+    /// What may have removed it alone.
+    removals: Removals,
     /// By node: what its reads did with the element.
     by_node: Vec<Appearance>,
 }
@@ -61,6 +63,7 @@ impl<'a> Element<'a> {
             resurrected: false,
             duplicated: false,
             unexpected: false,
+            removals: Removals::default(),
             by_node: Vec::new(),
         }
     }
@@ -95,9 +98,20 @@ pub(super) fn judge<'a>(
     let operations = findings.operations;
     let mut elements: Vec<Element<'a>> = Vec::new();
     let mut ids: FxHashMap<&'a Value, usize> = FxHashMap::default();
+    // What was generated, and nobody knows what it was: how often, and from when on.
+    let (mut unknown, mut unknown_from) = (0, NEVER);
     for &w in &view.writes {
         let op = &operations[w];
-        let value = op.argument();
+        let Some(value) = observe::written(op) else {
+            if op.f() != &F::Generate {
+                return findings.reason("malformed-insert", key);
+            }
+            if observe::possible(op) {
+                unknown += 1;
+                unknown_from = unknown_from.min(op.invoked_position);
+            }
+            continue;
+        };
         let id = *ids.entry(value).or_insert_with(|| {
             elements.push(Element::new(value));
             elements.len() - 1
@@ -111,6 +125,17 @@ pub(super) fn judge<'a>(
             findings.counts.acknowledged += 1;
             element.acknowledged.push(w);
             element.acked = element.acked.min(op.completed_position.unwrap_or(NEVER));
+        }
+    }
+
+    // What may have removed everything.
+    let mut whole = Removals::default();
+    for &r in &view.removes {
+        let op = &operations[r];
+        if op.argument().is_nil() {
+            whole.add(op);
+        } else if let Some(&id) = ids.get(op.argument()) {
+            elements[id].removals.add(op);
         }
     }
 
@@ -143,7 +168,8 @@ pub(super) fn judge<'a>(
         for element in &mut elements {
             element.appear(node, began, ended);
             if element.here == 0 {
-                element.missed_after_ack |= element.acked < began;
+                let removed = element.removals.from().min(whole.from()) < ended;
+                element.missed_after_ack |= element.acked < began && !removed;
                 continue;
             }
             if is_final {
@@ -152,14 +178,15 @@ pub(super) fn judge<'a>(
             if element.shown.is_none_or(|(_, first)| ended < first) {
                 element.shown = Some((read.op, ended));
             }
-            if !element.unexpected && (element.possible == 0 || element.begun > ended) {
+            let written = element.possible > 0 && element.begun < ended;
+            if !element.unexpected && !written && unknown_from > ended {
                 element.unexpected = true;
                 let why = if element.possible > 0 {
                     "its write had not begun"
                 } else if view
                     .writes
                     .iter()
-                    .any(|&w| operations[w].argument() == element.value)
+                    .any(|&w| observe::written(&operations[w]) == Some(element.value))
                 {
                     "every write of it failed"
                 } else {
@@ -168,7 +195,7 @@ pub(super) fn judge<'a>(
                 findings.unexpected(key, element.value, read.op, why);
             }
             let allowed = match view.family {
-                Family::List => element.possible.max(1),
+                Family::List => element.possible.max(1) + unknown,
                 _ => 1,
             };
             if !element.duplicated && element.here > allowed {
@@ -189,7 +216,14 @@ pub(super) fn judge<'a>(
     }
 
     for element in &elements {
-        settle(findings, key, view.family, element, &readable_finals);
+        settle(
+            findings,
+            key,
+            view.family,
+            element,
+            &whole,
+            &readable_finals,
+        );
     }
 }
 
@@ -199,10 +233,16 @@ fn settle(
     key: Option<&Value>,
     family: Family,
     element: &Element<'_>,
+    whole: &Removals,
     finals: &[View<'_>],
 ) {
     let operations = findings.operations;
-    findings.counts.resurrected += u64::from(element.resurrected);
+    let ended = |read: &View<'_>| operations[read.op].completed_position.unwrap_or(NEVER);
+    let may_be_removed = |began: usize, until: usize| {
+        element.removals.may_take(began, until) || whole.may_take(began, until)
+    };
+    findings.counts.resurrected +=
+        u64::from(element.resurrected && !may_be_removed(element.begun, NEVER));
     // A set holds a value once, however often it was added.
     let present = match family {
         Family::List => element.in_final as usize,
@@ -220,7 +260,11 @@ fn settle(
         let proof = finals
             .iter()
             .rfind(|r| operations[write].precedes(&operations[r.op]));
+        let until = proof.map_or(NEVER, ended);
         match proof {
+            _ if may_be_removed(operations[write].invoked_position, until) => {
+                findings.counts.removed += 1;
+            }
             Some(read) => findings.lost(key, element.value, write, read.op),
             None => findings.counts.never_read += 1,
         }
@@ -232,13 +276,13 @@ fn settle(
         findings.counts.recovered += 1;
         return;
     }
-    let Some((seen_by, ended)) = element.shown else {
+    let Some((seen_by, shown_until)) = element.shown else {
         return;
     };
     let proof = finals
         .iter()
-        .rfind(|r| operations[r.op].invoked_position > ended);
-    if let Some(read) = proof {
+        .rfind(|r| operations[r.op].invoked_position > shown_until);
+    if let Some(read) = proof.filter(|read| !may_be_removed(element.begun, ended(read))) {
         findings.counts.vanished += 1;
         let summary = format!(
             "{} of {} was read by process {}, but no final read shows it",

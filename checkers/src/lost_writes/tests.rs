@@ -272,3 +272,150 @@ fn without_the_final_phase_nothing_is_lost_for_certain() {
         assert_eq!(check(&script).verdict, verdict, "{phase}");
     }
 }
+
+fn pair(a: impl Into<Value>, b: impl Into<Value>) -> Value {
+    [a.into(), b.into()].into_iter().collect()
+}
+
+#[test]
+fn an_inserted_or_generated_element_must_be_read() {
+    let mut s = Script::new();
+    s.key("text")
+        .op(1, Kind::Ok, F::Insert, pair(Value::Nil, 1))
+        .op(1, Kind::Ok, F::Insert, pair(1, 2));
+    s.key("list")
+        .client(1, Kind::Invoke, F::Generate, "random")
+        .client(1, Kind::Ok, F::Generate, 77);
+    let mut lost = s.clone();
+    s.nemesis("phase", "final")
+        .op(2, Kind::Ok, F::Read, ints(&[77]));
+    s.key("text").op(2, Kind::Ok, F::Read, ints(&[2, 1]));
+    assert_eq!(check(&s).verdict, Verdict::Valid, "{:?}", check(&s));
+    lost.nemesis("phase", "final")
+        .op(2, Kind::Ok, F::Read, ints(&[13]));
+    lost.key("text").op(2, Kind::Ok, F::Read, ints(&[1]));
+    let result = check(&lost);
+    assert_eq!(figure(&result, "lost"), 2);
+    assert_eq!(figure(&result, "unexpected"), 1);
+    assert_eq!(figure(&result, "acknowledged"), 3);
+}
+
+#[test]
+fn what_was_generated_without_an_answer_may_be_anything() {
+    let mut s = Script::new();
+    s.key("list")
+        .op(1, Kind::Info, F::Generate, "now")
+        .nemesis("phase", "final")
+        .op(2, Kind::Ok, F::Read, ints(&[13]));
+    assert_eq!(figure(&check(&s), "unexpected"), 0);
+    let mut s = Script::new();
+    s.key("list")
+        .op(1, Kind::Fail, F::Generate, "now")
+        .nemesis("phase", "final")
+        .op(2, Kind::Ok, F::Read, ints(&[13]));
+    assert_eq!(figure(&check(&s), "unexpected"), 1);
+}
+
+#[test]
+fn what_may_have_been_removed_is_not_lost() {
+    for (kind, taken, lost) in [
+        (Kind::Ok, Value::Int(1), false),
+        (Kind::Info, Value::Int(1), false),
+        (Kind::Info, Value::Nil, false),
+        (Kind::Fail, Value::Int(1), true),
+        (Kind::Ok, Value::Int(2), true),
+    ] {
+        for f in [F::Add, F::Append] {
+            let mut s = Script::new();
+            s.key("k")
+                .op(1, Kind::Ok, f, 1)
+                .op(2, kind, F::Remove, taken.clone())
+                .nemesis("phase", "final")
+                .op(3, Kind::Ok, F::Read, ints(&[]));
+            let result = check(&s);
+            assert_eq!(figure(&result, "lost"), u64::from(lost), "{kind:?} {taken}");
+            assert_eq!(figure(&result, "removed"), u64::from(!lost));
+        }
+    }
+    // It had ended before the element came, or began after the final read.
+    let mut s = Script::new();
+    s.key("k")
+        .op(2, Kind::Ok, F::Remove, 1)
+        .op(1, Kind::Ok, F::Add, 1)
+        .nemesis("phase", "final")
+        .op(3, Kind::Ok, F::Read, ints(&[]))
+        .op(2, Kind::Ok, F::Remove, 1);
+    assert_eq!(figure(&check(&s), "lost"), 1);
+}
+
+#[test]
+fn a_register_that_may_be_removed_may_be_empty() {
+    for (kind, lost) in [(Kind::Info, 0), (Kind::Fail, 1)] {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(2, kind, F::Remove, Value::Nil)
+            .nemesis("phase", "final")
+            .op(3, Kind::Ok, F::Read, Value::Nil);
+        assert_eq!(figure(&check(&s), "lost"), lost);
+    }
+}
+
+#[test]
+fn siblings_are_all_in_the_register() {
+    for (shown, lost) in [(ints(&[1, 2]), 0), (ints(&[2]), 0), (ints(&[1]), 1)] {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(2, Kind::Ok, F::Write, 2)
+            .nemesis("phase", "final")
+            .op(3, Kind::Ok, F::Read, shown.clone());
+        let result = check(&s);
+        assert_eq!(figure(&result, "lost"), lost, "{shown}");
+        assert_eq!(figure(&result, "unexpected"), 0);
+    }
+}
+
+#[test]
+fn a_field_is_lost_unless_it_was_put_again_or_removed() {
+    let read =
+        |pairs: &[(&str, i64)]| -> Value { pairs.iter().map(|(f, v)| pair(*f, *v)).collect() };
+    let lost = |put_again: Option<Kind>, removed: Option<(Kind, &str)>, shown: Value| {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Put, pair("a", 1))
+            .op(1, Kind::Ok, F::Put, pair("b", 1));
+        if let Some(kind) = put_again {
+            s.op(2, kind, F::Put, pair("a", 2));
+        }
+        if let Some((kind, field)) = removed {
+            s.op(3, kind, F::Remove, field);
+        }
+        s.nemesis("phase", "final").op(4, Kind::Ok, F::Read, shown);
+        figure(&check(&s), "lost")
+    };
+    assert_eq!(lost(None, None, read(&[("a", 1), ("b", 1)])), 0);
+    assert_eq!(lost(None, None, read(&[("b", 1)])), 1);
+    assert_eq!(lost(None, None, Value::Nil), 2);
+    assert_eq!(lost(Some(Kind::Ok), None, read(&[("a", 2), ("b", 1)])), 0);
+    assert_eq!(lost(Some(Kind::Info), None, read(&[("a", 2), ("b", 1)])), 0);
+    assert_eq!(lost(Some(Kind::Ok), None, read(&[("a", 1), ("b", 1)])), 1);
+    let gone = read(&[("b", 1)]);
+    assert_eq!(lost(None, Some((Kind::Info, "a")), gone.clone()), 0);
+    assert_eq!(lost(None, Some((Kind::Fail, "a")), gone.clone()), 1);
+    assert_eq!(lost(None, Some((Kind::Ok, "b")), gone), 1);
+}
+
+#[test]
+fn counters_locks_and_inspections_are_no_writes_that_can_be_lost() {
+    let mut s = Script::new();
+    s.key("c")
+        .op(1, Kind::Ok, F::Increment, 1)
+        .op(1, Kind::Ok, F::Read, 0);
+    s.key("quiet").op(1, Kind::Ok, F::Read, 0);
+    s.key("l").op(1, Kind::Ok, F::Acquire, 1);
+    s.key("i").op(1, Kind::Ok, F::Inspect, ints(&[9]));
+    let result = check(&s);
+    assert_eq!(result.verdict, Verdict::Unknown("nothing-to-judge".into()));
+    assert!(result.anomalies.is_empty());
+}

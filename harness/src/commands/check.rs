@@ -101,11 +101,12 @@ fn refused_cas(args: &CheckArgs, format: Format) -> RefusedCas {
 
 /// What a checker says when a recorded history lacks what it needs, as opposed to when it could
 /// not make up its mind.
-const DOES_NOT_APPLY: [&str; 4] = [
+const DOES_NOT_APPLY: [&str; 5] = [
     "values-not-unique",
     "mixed-functions",
     "no-witnesses",
     "nothing-to-judge",
+    "siblings",
 ];
 
 /// Leaves out the checkers that a recorded history gives nothing to go by, if nobody asked for
@@ -116,7 +117,7 @@ fn leave_out_what_does_not_apply(report: Report, history: &History) -> Report {
     let registers = !history
         .events
         .iter()
-        .any(|e| matches!(e.f, F::Append | F::Add));
+        .any(|e| matches!(e.f, F::Append | F::Add | F::Insert | F::Generate));
     let reason = |r: &CheckResult| match &r.verdict {
         Verdict::Unknown(why)
             if DOES_NOT_APPLY.iter().any(|prefix| why.starts_with(prefix))
@@ -160,8 +161,8 @@ fn read(path: &Path, format: Option<Format>, partial: bool) -> Result<ReadReport
     read.map_err(|e| e.to_string())
 }
 
-/// Which checkers to run: those asked for, those of the workload, or those of the one workload
-/// that the functions in the history belong to.
+/// Which checkers to run: those asked for, those of the workload, or those that the history calls
+/// for.
 fn check_names(args: &CheckArgs, read: &ReadReport) -> Result<Vec<String>, String> {
     let known = judge::checker_names();
     if let Some(names) = &args.checks {
@@ -179,23 +180,21 @@ fn check_names(args: &CheckArgs, read: &ReadReport) -> Result<Vec<String>, Strin
         eprintln!("model: a map of texts with get, put and append (Porcupine's)");
         return Ok(vec!["linearizable".to_owned()]);
     }
-    let kind = match &args.workload {
-        Some(name) => {
-            let kind = name
-                .parse::<workloads::Kind>()
-                .map_err(|e| format!("--workload: {e}"))?;
-            let found = workloads_in(read);
-            if !found.is_empty() && !found.contains(&kind) {
-                eprintln!(
-                    "warning: the history looks like workload {}, not {name}; the checkers of \
-                     {name} judge it",
-                    found[0].name()
-                );
-            }
-            kind
-        }
-        None => guess(read)?,
+    let Some(name) = &args.workload else {
+        return applicable(read);
     };
+    let kind = name
+        .parse::<workloads::Kind>()
+        .map_err(|e| format!("--workload: {e}"))?;
+    let found = workloads_in(read);
+    let written = |e: &checkers::Event| functions(kind).contains(&e.f.name());
+    if !found.is_empty() && !read.history.events.iter().any(written) {
+        eprintln!(
+            "warning: the history looks like workload {}, not {name}; the checkers of {name} judge \
+             it",
+            found[0].name()
+        );
+    }
     Ok(kind
         .checkers()
         .iter()
@@ -203,7 +202,72 @@ fn check_names(args: &CheckArgs, read: &ReadReport) -> Result<Vec<String>, Strin
         .collect())
 }
 
-/// The workloads whose writes are in a history.
+/// The checkers that have something to go by in a history: those of the workload that it looks
+/// like, and those that the functions and fields in it call for.
+fn applicable(read: &ReadReport) -> Result<Vec<String>, String> {
+    let events = || read.history.events.iter();
+    let has = |any: &[F]| events().any(|e| any.contains(&e.f));
+    // Beyond what the workloads of one function have.
+    let further = has(&[
+        F::Increment,
+        F::Insert,
+        F::Remove,
+        F::Put,
+        F::Generate,
+        F::Acquire,
+        F::Release,
+    ]);
+    let mut names = if workloads_in(read).is_empty() && (further || has(&[F::Inspect])) {
+        vec!["lost-writes", "stale-reads", "split-brain", "availability"]
+    } else {
+        guess(read)?.checkers().to_vec()
+    };
+    if further {
+        // No model has these functions.
+        names.retain(|name| *name != "linearizable");
+    }
+    let told_apart = [
+        F::Write,
+        F::Cas,
+        F::Append,
+        F::Add,
+        F::Insert,
+        F::Put,
+        F::Generate,
+    ];
+    for (name, applies) in [
+        ("sessions", has(&told_apart)),
+        (
+            "siblings",
+            events().any(|e| e.extra.iter().any(|(name, _)| &**name == "seen")),
+        ),
+        ("counter", has(&[F::Increment])),
+        ("mutual-exclusion", has(&[F::Acquire])),
+        ("convergence", has(&[F::Inspect])),
+    ] {
+        if applies && !names.contains(&name) {
+            names.push(name);
+        }
+    }
+    Ok(names.into_iter().map(str::to_owned).collect())
+}
+
+/// The functions by which a workload writes.
+fn functions(kind: workloads::Kind) -> &'static [&'static str] {
+    use workloads::Kind;
+    match kind {
+        Kind::Register => &["write", "cas"],
+        Kind::Set => &["add"],
+        Kind::Append | Kind::Bootstrap | Kind::Upgrade => &["append"],
+        Kind::Session => &["append", "write"],
+        Kind::Conflict | Kind::Calendar => &["write"],
+        Kind::Counter => &["increment"],
+        Kind::Nondeterministic => &["generate"],
+        Kind::Text => &["insert"],
+    }
+}
+
+/// The workloads of one function whose writes are in a history.
 fn workloads_in(read: &ReadReport) -> Vec<workloads::Kind> {
     use workloads::Kind;
     let has = |names: &[&str]| {
@@ -233,9 +297,7 @@ fn guess(read: &ReadReport) -> Result<workloads::Kind, String> {
             );
             Ok(kind)
         }
-        [] => {
-            Err("the history has no write, cas, add or append: say --workload or --checks".into())
-        }
+        [] => Err("the history has no function that writes: say --workload or --checks".into()),
         _ => Err(
             "the history mixes functions of several workloads: say --workload or --checks".into(),
         ),

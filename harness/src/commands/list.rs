@@ -6,6 +6,17 @@ use anyhow::Result;
 
 use crate::{exit, judge, mode};
 
+/// The parameters of a workload with their defaults, in one line.
+fn parameters(parameters: &workloads::Parameters) -> String {
+    let fields = serde_json::to_value(parameters).unwrap_or_default();
+    let fields = fields.as_object().into_iter().flatten();
+    let pairs = fields.map(|(name, value)| match value.as_str() {
+        Some(text) => format!("{name}: {text}"),
+        None => format!("{name}: {value}"),
+    });
+    format!("{{{}}}", pairs.collect::<Vec<_>>().join(", "))
+}
+
 /// Prints workloads, faults, checkers and modes.
 ///
 /// # Errors
@@ -19,6 +30,7 @@ pub fn run() -> Result<u8> {
     writeln!(out, "\nworkloads (--workload)")?;
     for entry in workloads::catalogue() {
         writeln!(out, "  {:<26} {}", entry.name, entry.description)?;
+        writeln!(out, "  {:<26} {}", "", parameters(&entry.parameters))?;
     }
     writeln!(out, "\nfaults (--nemesis)")?;
     for (name, what) in nemesis::package::catalogue() {

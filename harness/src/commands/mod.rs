@@ -4,5 +4,7 @@ pub mod check;
 pub mod clean;
 pub mod compare;
 pub mod list;
+pub mod museum;
 pub mod sim;
 pub mod test;
+pub mod truth;

@@ -39,7 +39,7 @@ pub fn simulate(experiment: &Experiment) -> Result<Simulated> {
     let mut recorded: Vec<Event> = Vec::new();
     let ended = runner::run(
         plan(experiment)?,
-        experiment.nodes,
+        experiment.all_nodes(),
         &mut substrate,
         &mut recorded,
         &mut (),

@@ -165,7 +165,7 @@ fn run_sim(
     let mut substrate = simulation(experiment);
     let ended = runner::run(
         plan(experiment)?,
-        experiment.nodes,
+        experiment.all_nodes(),
         &mut substrate,
         sink,
         live,
@@ -182,12 +182,12 @@ fn run_local(
     sink: &mut dyn Sink,
     live: &mut Live,
 ) -> Result<Ended> {
-    live.step(&format!("starting {} nodes", experiment.nodes));
+    live.step(&format!("starting {} nodes", experiment.all_nodes()));
     let config = dir.file("nodes/config.yaml");
     std::fs::write(&config, serde_yaml::to_string(&experiment.target)?)
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut substrate = LocalSubstrate::start(LocalOptions {
-        nodes: experiment.nodes,
+        nodes: experiment.all_nodes(),
         run_dir: dir.path().to_owned(),
         config,
         seed: substream(experiment.seed.unwrap_or_default(), "nodes"),
@@ -195,7 +195,7 @@ fn run_local(
     })?;
     let ended = runner::run(
         plan(experiment)?,
-        experiment.nodes,
+        experiment.all_nodes(),
         &mut substrate,
         sink,
         live,

@@ -98,7 +98,7 @@ impl Definition {
             }
             matrix.modes[i] = name;
         }
-        let capabilities = experiment.substrate.capabilities();
+        let capabilities = experiment.capabilities();
         for (i, name) in matrix.faults.iter().enumerate() {
             let field = format!("compare.faults[{i}]");
             package::select([name], experiment.nodes, &capabilities)

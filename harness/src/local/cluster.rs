@@ -15,6 +15,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::data::DataDir;
 use super::probe::{Probe, probe};
 use super::process::{Launch, Process, Processes, log_tail};
 use super::program::{NodeSetup, Program};
@@ -34,6 +35,7 @@ const READY_PAUSE: Duration = Duration::from_millis(10);
 pub(super) struct Slot {
     pub node: Node,
     pub launch: Launch,
+    pub data: DataDir,
     /// Where it listens, while it runs.
     pub target: Arc<Target>,
     /// Held while the process is started, stopped, killed, and that is being proven.
@@ -50,13 +52,16 @@ pub(super) struct Lifecycle {
     pub down_for: BTreeSet<u32>,
     /// Faults that want its process stopped.
     pub paused_for: BTreeSet<u32>,
+    /// The version of the storage format that it is started with, once it was upgraded.
+    pub storage_version: Option<u16>,
 }
 
 impl Slot {
-    pub fn new(launch: Launch, target: Arc<Target>) -> Self {
+    pub fn new(launch: Launch, data: DataDir, target: Arc<Target>) -> Self {
         Self {
             node: launch.node,
             launch,
+            data,
             target,
             lifecycle: Arc::default(),
             paused: AtomicBool::new(false),
@@ -128,9 +133,16 @@ impl Cluster {
                 )));
             }
         };
+        let mut launch = slot.launch.clone();
+        if let Some(version) = lifecycle.storage_version {
+            let version = version.to_string();
+            launch
+                .args
+                .extend([launch.version_flag.into(), version.into()]);
+        }
         let process = self
             .processes
-            .start(&slot.launch, unexpected)
+            .start(&launch, unexpected)
             .await
             .map_err(|error| {
                 failed(format!(
@@ -204,7 +216,7 @@ pub(super) async fn prepare(
     let mut slots = Vec::new();
     for (&node, target) in &targets {
         let data_dir = run_dir.join("data").join(format!("n{node}"));
-        fs::create_dir_all(&data_dir)
+        let data = DataDir::create(data_dir.clone(), node)
             .map_err(io_error(format!("creating {}", data_dir.display())))?;
         let peers = targets.keys().filter(|&&to| to != node).filter_map(|&to| {
             let link = Link {
@@ -215,16 +227,17 @@ pub(super) async fn prepare(
         });
         let setup = NodeSetup {
             node,
-            data_dir,
+            data_dir: data.path().to_owned(),
             peers: peers.collect(),
         };
         let launch = Launch {
             node,
             program: program.path.clone(),
             args: (program.arguments)(&setup),
+            version_flag: program.version_flag,
             log: logs.join(format!("n{node}.log")),
         };
-        slots.push(Slot::new(launch, Arc::clone(target)));
+        slots.push(Slot::new(launch, data, Arc::clone(target)));
     }
     let processes =
         Processes::new(run_dir).map_err(io_error(format!("writing into {}", run_dir.display())))?;

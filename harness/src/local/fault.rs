@@ -17,6 +17,7 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
 use super::link_proof::{Slowness, prove_cut, prove_passing, prove_quick, prove_slow};
+use super::operator;
 use super::probe::{Probe, probe};
 use super::proxy::Impairment;
 
@@ -51,7 +52,7 @@ pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
     let (links, impairment) = match action {
         Action::Cut(links) => (links, Impairment::CUT),
         Action::Slow { links, .. } => (links, Slowness::of(action).impairment()),
-        Action::Kill(_) | Action::PowerLoss(_) | Action::Pause(_) => return,
+        _ => return,
     };
     for proxy in links.iter().filter_map(|link| cluster.links.get(link)) {
         proxy.impair(id, impairment);
@@ -59,8 +60,24 @@ pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
 }
 
 /// The rest of an injection, and its proof.
-pub(super) async fn inject(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Proof {
+pub(super) async fn inject(
+    cluster: &Arc<Cluster>,
+    http: &reqwest::Client,
+    id: u32,
+    action: &Action,
+) -> Proof {
     match action {
+        Action::Wipe(nodes) => match locks(cluster, nodes).await {
+            Ok(mut locked) => wipe(&mut locked, id).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
+        Action::Upgrade(nodes) => match locks(cluster, nodes).await {
+            Ok(locked) => upgrade(cluster, http, locked).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
+        Action::Admin(asked, command) => {
+            operator::ask(cluster, http, *asked, &command.requests()).await
+        }
         Action::Kill(nodes) => match locks(cluster, nodes).await {
             Ok(mut locked) => kill(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
@@ -76,9 +93,21 @@ pub(super) async fn inject(cluster: &Arc<Cluster>, id: u32, action: &Action) -> 
 }
 
 /// Undoes an injection, and proves that it is gone.
-pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Proof {
+pub(super) async fn heal(
+    cluster: &Arc<Cluster>,
+    http: &reqwest::Client,
+    id: u32,
+    action: &Action,
+) -> Proof {
     match action {
-        Action::Kill(nodes) => match locks(cluster, nodes).await {
+        Action::Upgrade(nodes) => match locks(cluster, nodes).await {
+            Ok(locked) => upgraded(http, &locked).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
+        Action::Admin(asked, command) => {
+            operator::ask(cluster, http, *asked, &command.undo()).await
+        }
+        Action::Kill(nodes) | Action::Wipe(nodes) => match locks(cluster, nodes).await {
             Ok(locked) => restart(cluster, locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
@@ -170,6 +199,77 @@ async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
         each.push(match proof.await {
             Proof::Seen(text) => Ok(text),
             Proof::NotSeen(text) => Err(text),
+        });
+    }
+    all(each)
+}
+
+/// Ends the nodes and deletes what they have written.
+async fn wipe(locked: &mut [Locked<'_>], id: u32) -> Proof {
+    let ended = kill(locked, id).await;
+    let Proof::Seen(ended) = ended else {
+        return ended;
+    };
+    let emptied = all(locked.iter().map(|Locked { slot, .. }| {
+        let node = slot.node;
+        let left = slot.data.empty().and_then(|()| slot.data.count());
+        match left {
+            Ok(0) => Ok(format!("n{node} has no data")),
+            Ok(left) => Err(format!("n{node} still has {left} files")),
+            Err(error) => Err(format!("n{node} keeps its data: {error}")),
+        }
+    }));
+    match emptied {
+        Proof::Seen(emptied) => Proof::Seen(format!("{ended}; {emptied}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Ends the nodes and starts them at once, with the next version of the storage format.
+async fn upgrade(
+    cluster: &Arc<Cluster>,
+    http: &reqwest::Client,
+    mut locked: Vec<Locked<'_>>,
+) -> Proof {
+    for Locked { slot, lifecycle } in &mut locked {
+        let node = slot.node;
+        let (Some(process), Some(address)) = (lifecycle.process.clone(), slot.target.get()) else {
+            return Proof::NotSeen(format!("n{node} is not running, so it cannot be upgraded"));
+        };
+        let Some(version) = operator::storage_version(http, address).await else {
+            return Proof::NotSeen(format!("n{node} does not say which format it writes"));
+        };
+        // It fails only when the process has ended by itself, which the wait will show.
+        let _ = process.kill();
+        if timeout(PROVE_WITHIN, process.ended()).await.is_err() {
+            return Proof::NotSeen(format!("n{node} (pid {}) has not ended", process.pid()));
+        }
+        lifecycle.process = None;
+        slot.target.set(None);
+        lifecycle.storage_version = Some(version.saturating_add(1));
+        if let Err(error) = cluster.start(slot, lifecycle).await {
+            return Proof::NotSeen(error.to_string());
+        }
+    }
+    upgraded(http, &locked).await
+}
+
+/// Asks the nodes for the version that they were started with.
+async fn upgraded(http: &reqwest::Client, locked: &[Locked<'_>]) -> Proof {
+    let mut each = Vec::new();
+    for Locked { slot, lifecycle } in locked {
+        let (node, wanted) = (slot.node, lifecycle.storage_version);
+        let says = match slot.target.get() {
+            Some(address) => operator::storage_version(http, address).await,
+            None => None,
+        };
+        each.push(match (says, wanted) {
+            (Some(says), Some(wanted)) if says == wanted => {
+                Ok(format!("n{node} writes storage format {says}"))
+            }
+            (says, wanted) => Err(format!(
+                "n{node} says that it writes storage format {says:?}, not {wanted:?}"
+            )),
         });
     }
     all(each)

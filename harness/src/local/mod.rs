@@ -14,6 +14,8 @@
 //! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
+//! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
+//! | `operator` | commands to nodes |
 //! | `view` | what the nodes say of themselves |
 //! | `signals` | Ctrl-C |
 //! | [`manifest`], [`leftovers`] | what runs now, and what a crashed run left behind |
@@ -24,10 +26,12 @@
 //! outlives its owner.
 
 mod cluster;
+mod data;
 mod fault;
 pub mod leftovers;
 mod link_proof;
 pub mod manifest;
+mod operator;
 mod probe;
 mod process;
 pub mod procfs;
@@ -231,8 +235,9 @@ impl Substrate for LocalSubstrate {
         }
         fault::apply(&self.cluster, id, action);
         let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let http = self.http.clone();
         let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&cluster, id, &owned).await;
+            let proof = fault::inject(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Injected { id, proof });
         });
         let action = action.clone();
@@ -245,10 +250,11 @@ impl Substrate for LocalSubstrate {
             return self.post(Happening::Healed { id, proof });
         };
         let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let http = self.http.clone();
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let _ = task.await;
-            let proof = fault::heal(&cluster, id, &owned).await;
+            let proof = fault::heal(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Healed { id, proof });
         });
         self.faults.insert(id, Fault { action, task });

@@ -34,6 +34,8 @@ pub(super) struct Launch {
     pub node: Node,
     pub program: PathBuf,
     pub args: Vec<OsString>,
+    /// See [`super::program::Program`].
+    pub version_flag: &'static str,
     /// Standard error is appended to it.
     pub log: PathBuf,
 }

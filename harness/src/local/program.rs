@@ -22,6 +22,8 @@ pub(super) struct NodeSetup {
 pub(super) struct Program {
     pub path: PathBuf,
     pub arguments: Arguments,
+    /// Before the number of the storage format, where a node is to write another than configured.
+    pub version_flag: &'static str,
 }
 
 impl Program {
@@ -30,6 +32,7 @@ impl Program {
         Ok(Self {
             path: std::env::current_exe()?,
             arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
+            version_flag: "--storage-version",
         })
     }
 }

@@ -99,6 +99,15 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .filter(|s| *s > 0.0)
             .map(|s| format!("two leaders for {}", seconds(s))),
         "linearizable" => Some("not linearizable".to_owned()),
+        "sessions" => Some("session guarantees broken".to_owned()),
+        "siblings" => Some("concurrent writes vanished".to_owned())
+            .filter(|_| number(&finding.result.figures, "vanished").is_some_and(|n| n > 0.0)),
+        "counter" => Some("counters are off".to_owned()),
+        "mutual-exclusion" => Some("a lock was held twice".to_owned()),
+        "convergence" => Some("replicas diverged".to_owned()).filter(|_| {
+            let mut anomalies = finding.result.anomalies.iter();
+            anomalies.any(|a| a.class == "diverged")
+        }),
         _ => None,
     };
     words.unwrap_or_else(|| format!("{} violated", finding.result.checker))
@@ -149,6 +158,11 @@ fn sentence(figures: &Findings<'_>, result: &CheckResult) -> String {
         "split-brain" => figures.split_brain.as_ref().and_then(split_brain),
         "availability" => figures.availability.as_ref().and_then(availability),
         "linearizable" => linearizable(result),
+        "sessions" => sessions(result),
+        "siblings" => siblings(result),
+        "counter" => counter(result),
+        "mutual-exclusion" => mutual_exclusion(result),
+        "convergence" => convergence(result),
         "run" => run(result),
         _ => None,
     };
@@ -170,6 +184,112 @@ fn linearizable(result: &CheckResult) -> Option<String> {
             thousands(bad),
             plural(keys, "key")
         )
+    })
+}
+
+/// Which session guarantees were broken, and how often.
+fn sessions(result: &CheckResult) -> Option<String> {
+    let sessions = number(&result.figures, "sessions")? as u64;
+    let broken: Vec<String> = [
+        ("read_your_writes", "read your writes"),
+        ("monotonic_reads", "monotonic reads"),
+        ("monotonic_writes", "monotonic writes"),
+        ("writes_follow_reads", "writes follow reads"),
+    ]
+    .into_iter()
+    .filter_map(|(figure, name)| Some((number(&result.figures, figure)? as u64, name)))
+    .filter(|(count, _)| *count > 0)
+    .map(|(count, name)| format!("{name} {}", plural(count, "time")))
+    .collect();
+    let judged = plural(result.judged, "read");
+    Some(if broken.is_empty() {
+        format!(
+            "{judged} in {} show what their sessions did and saw",
+            plural(sessions, "session")
+        )
+    } else {
+        format!("broken: {}; {judged} judged", broken.join(", "))
+    })
+}
+
+/// What became of concurrent writes.
+fn siblings(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let acknowledged = plural(of("acknowledged")?, "acknowledged write");
+    let broken: Vec<String> = ["vanished", "resurrected", "fabricated"]
+        .into_iter()
+        .filter_map(|class| Some((of(class)?, class)))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, class)| format!("{} {class}", thousands(count)))
+        .collect();
+    Some(if broken.is_empty() {
+        format!("{acknowledged}: each is there or was replaced by who had read it")
+    } else {
+        format!("of {acknowledged}: {}", broken.join(", "))
+    })
+}
+
+/// By how much counters are off.
+fn counter(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let increments = plural(of("increments")?, "acknowledged increment");
+    let stale = match of("stale")? {
+        0 => String::new(),
+        n => format!("; {} late", plural(n, "read")),
+    };
+    Some(match (of("lost")?, of("extra")?) {
+        (0, 0) if result.anomalies.is_empty() => {
+            format!("{increments}: none lost, none counted twice{stale}")
+        }
+        (0, 0) => format!(
+            "{} out of bounds; {increments}{stale}",
+            plural(result.anomalies.len() as u64, "read")
+        ),
+        (lost, extra) => format!(
+            "the counters are short of {} and over by {}; {increments}{stale}",
+            thousands(lost),
+            thousands(extra)
+        ),
+    })
+}
+
+/// How often a lock was held twice.
+fn mutual_exclusion(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name);
+    let acquired = plural(of("acquired")? as u64, "acquisition");
+    Some(match of("held_twice")? as u64 {
+        0 => format!("{acquired}, none while another held the lock"),
+        n => format!(
+            "{} of {acquired} while another held the lock, for {} in all",
+            thousands(n),
+            seconds(of("overlap_seconds")?)
+        ),
+    })
+}
+
+/// Whether the replicas hold the same in the end.
+fn convergence(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let (scopes, keys, stopped) = (of("diverged_scopes")?, of("diverged_keys")?, of("stopped")?);
+    let mut parts = Vec::new();
+    if keys > 0 {
+        parts.push(format!(
+            "replicas hold different content of {}",
+            plural(keys, "key")
+        ));
+    } else if scopes > 0 {
+        parts.push("replicas hold different content".to_owned());
+    }
+    if stopped > 0 {
+        parts.push(format!(
+            "{} stopped replicating",
+            plural(stopped, "replica")
+        ));
+    }
+    Some(if parts.is_empty() {
+        format!("{} hold the same", plural(result.judged, "replica"))
+    } else {
+        parts.join("; ")
     })
 }
 

@@ -11,6 +11,8 @@
 //!   acknowledged one in an epoch at least as high.
 //! * `linearizable`: invalid when a read missed what was acknowledged before it (lists and sets) or
 //!   shows a value older than that (registers); valid when the truth holds a certificate.
+//! * `convergence`: invalid exactly when two replicas of the same keys ended with different states,
+//!   or one had stopped replicating.
 //! * `availability`: the time from each fault to the next acknowledged write, to the microsecond.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -69,6 +71,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
         }
         scene.agreement.compared += 1;
         match result.checker.as_str() {
+            "convergence" => scene.convergence(result),
             _ if !truth.one_log => scene.agreement.compared -= 1,
             "lost-writes" => scene.lost_writes(result),
             "stale-reads" => scene.stale_reads(result),
@@ -236,6 +239,21 @@ impl Scene<'_> {
                 self.differ(
                     "split-brain",
                     "false alarm: there was one leader".to_owned(),
+                );
+            }
+            _ => {}
+        }
+    }
+
+    fn convergence(&mut self, result: &CheckResult) {
+        match (self.oracle.diverged(), &result.verdict) {
+            (Some(true), Verdict::Valid) => {
+                self.differ("convergence", "miss: replicas differ at the end".to_owned());
+            }
+            (Some(false), Verdict::Invalid) => {
+                self.differ(
+                    "convergence",
+                    "false alarm: all replicas hold the same".to_owned(),
                 );
             }
             _ => {}

@@ -39,6 +39,8 @@ impl SimSubstrate {
     pub(super) fn reply(&mut self, node: u16, call: u64, reply: &Reply) {
         let truth = &mut self.truth.calls[call as usize];
         if reply.result.is_ok() {
+            // Not the node asked, where a gateway passed the request on.
+            truth.node = reply.node.0;
             truth.served = Some(reply.position);
             truth.served_at = Some(self.now);
             truth.epoch = Some(reply.epoch);

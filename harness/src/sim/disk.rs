@@ -84,6 +84,16 @@ impl<R: Clone> Disk<R> {
         before - keep
     }
 
+    /// Everything is deleted.
+    pub fn wipe(&mut self) {
+        *self = Self::default();
+    }
+
+    /// Whether it holds nothing.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.previous.is_none()
+    }
+
     /// What recovery reads after a crash.
     pub fn recover(&self) -> Vec<R> {
         self.records.clone()
@@ -126,6 +136,20 @@ mod tests {
         disk.append(1);
         disk.process_crash();
         assert_eq!(disk.recover(), [1]);
+    }
+
+    #[test]
+    fn a_wiped_disk_holds_nothing() {
+        let mut disk = Disk::default();
+        disk.append(1);
+        disk.sync(1);
+        disk.synced(1);
+        disk.replace(vec![10, 11], 2);
+        disk.wipe();
+        assert!(disk.is_empty());
+        disk.synced(2);
+        disk.append(3);
+        assert_eq!(disk.power_loss(&mut rng()) + disk.recover().len(), 1);
     }
 
     #[test]

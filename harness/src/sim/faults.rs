@@ -1,7 +1,12 @@
 //! Faults in the simulation: carried out, then proven by probes and by what processes do.
 
-use nemesis::{Action, Link, Node, Proof};
+use std::collections::{BTreeMap, VecDeque};
 
+use nemesis::{Action, Link, Node, Proof};
+use rand::Rng;
+use reference_cluster::core::NodeId;
+
+use super::errand::Errand;
 use super::{Event, Happening, Happens, SimSubstrate};
 
 /// How long after a change its proof is judged, nanoseconds.
@@ -13,7 +18,9 @@ const PROBES: [u64; 3] = [0, 60_000_000, 120_000_000];
 /// A fault that was begun and is not healed yet.
 pub struct Active {
     action: Action,
-    healing: bool,
+    pub(super) healing: bool,
+    /// What an operator is still to ask for.
+    pub(super) errand: Option<Errand>,
     /// For each link of the action: the probes that arrived, the shortest round trip.
     arrived: Vec<(u32, u64)>,
     /// For each paused node: how many events it had handled when the fault began.
@@ -25,6 +32,26 @@ impl SimSubstrate {
         match action {
             Action::Kill(nodes) => nodes.iter().for_each(|n| self.crash(*n, false)),
             Action::PowerLoss(nodes) => nodes.iter().for_each(|n| self.crash(*n, true)),
+            Action::Wipe(nodes) => {
+                for node in nodes {
+                    self.crash(*node, false);
+                    self.node(*node).disk.wipe();
+                }
+            }
+            Action::Upgrade(nodes) => {
+                for node in nodes {
+                    let this = self.node(*node);
+                    if this.replica.is_some() {
+                        this.storage_version = this.storage_version.saturating_add(1);
+                        self.crash(*node, false);
+                        self.boot(*node);
+                    }
+                }
+            }
+            Action::Admin(asked, command) => {
+                let todo = command.requests();
+                return self.begin_errand(id, *asked, action.clone(), false, todo);
+            }
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.node(*n).paused += 1),
             Action::Cut(links) => links.iter().for_each(|l| self.network.cut(*l)),
             Action::Slow {
@@ -47,12 +74,17 @@ impl SimSubstrate {
             return;
         };
         match &active.action {
-            Action::Kill(nodes) | Action::PowerLoss(nodes) => {
+            Action::Kill(nodes) | Action::PowerLoss(nodes) | Action::Wipe(nodes) => {
                 for node in nodes {
                     if self.node(*node).replica.is_none() {
                         self.boot(*node);
                     }
                 }
+            }
+            Action::Upgrade(_) => {}
+            Action::Admin(asked, command) => {
+                let (asked, todo) = (*asked, command.undo());
+                return self.begin_errand(id, asked, active.action, true, todo);
             }
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.resume(*n)),
             Action::Cut(links) => links.iter().for_each(|l| self.network.restore(*l)),
@@ -65,12 +97,54 @@ impl SimSubstrate {
         self.observe_fault(id, active.action, true);
     }
 
+    fn begin_errand(
+        &mut self,
+        id: u32,
+        asked: Node,
+        action: Action,
+        healing: bool,
+        todo: Vec<nemesis::action::Request>,
+    ) {
+        let errand = Some(self.errand(id, asked, todo));
+        let active = Active {
+            action,
+            healing,
+            errand,
+            arrived: Vec::new(),
+            handled: Vec::new(),
+        };
+        self.faults.insert(id, active);
+    }
+
     fn resume(&mut self, node: Node) {
         let this = self.node(node);
         this.paused = this.paused.saturating_sub(1);
-        if this.paused == 0 {
-            for event in std::mem::take(&mut this.backlog) {
-                self.deliver(node, event);
+        if this.paused > 0 {
+            return;
+        }
+        // What waited in the sockets of different connections is read in any order, and in the
+        // order sent only within each.
+        let mut waiting: BTreeMap<NodeId, VecDeque<Event>> = BTreeMap::new();
+        for event in std::mem::take(&mut this.backlog) {
+            let from = match &event {
+                Event::Message(from, _) => *from,
+                Event::Request(..) => NodeId(0),
+                // The node's own disk and clock come first.
+                Event::Synced(_) | Event::Wake => {
+                    self.deliver(node, event);
+                    continue;
+                }
+            };
+            waiting.entry(from).or_default().push_back(event);
+        }
+        while !waiting.is_empty() {
+            let which = self.rng.random_range(0..waiting.len());
+            let Some(from) = waiting.keys().nth(which).copied() else {
+                break;
+            };
+            match waiting.get_mut(&from).and_then(VecDeque::pop_front) {
+                Some(event) => self.deliver(node, event),
+                None => drop(waiting.remove(&from)),
             }
         }
     }
@@ -112,6 +186,7 @@ impl SimSubstrate {
             Active {
                 action,
                 healing,
+                errand: None,
                 arrived,
                 handled,
             },
@@ -165,6 +240,37 @@ impl SimSubstrate {
                     (down == all, format!("{down} of {all} processes are gone"))
                 }
             }
+            Action::Wipe(nodes) => {
+                let all = nodes.len();
+                let down = nodes.iter().filter(|n| node(n).replica.is_none()).count();
+                let empty = nodes.iter().filter(|n| node(n).disk.is_empty()).count();
+                if active.healing {
+                    (down == 0, format!("{} of {all} processes run", all - down))
+                } else {
+                    (
+                        down == all && empty == all,
+                        format!("{down} of {all} processes are gone, {empty} of {all} disks empty"),
+                    )
+                }
+            }
+            Action::Upgrade(nodes) => {
+                let writes = |n: &Node| {
+                    let replica = node(n).replica.as_ref();
+                    replica.map(|replica| replica.status().storage_version)
+                };
+                let newer = |n: &&Node| {
+                    writes(n) == Some(node(n).storage_version)
+                        && node(n).storage_version > self.options.config.storage_version
+                };
+                let all = nodes.len();
+                let upgraded = nodes.iter().filter(newer).count();
+                let version = nodes.iter().filter_map(writes).min().unwrap_or(0);
+                (
+                    upgraded == all,
+                    format!("{upgraded} of {all} nodes write storage format {version}"),
+                )
+            }
+            Action::Admin(..) => (false, "it is not judged here".to_owned()),
             Action::Pause(nodes) => {
                 let still = nodes
                     .iter()

@@ -3,28 +3,32 @@
 //!
 //! * `options`: what to simulate, in what weather. `queue`: events by virtual time.
 //! * `network`, `disk`, `clock`: what surrounds a node. `nodes`: booting and driving replicas.
-//! * `calls`, `translate`: clients. `faults`: carried out and proven.
+//! * `calls`, `translate`: clients. `faults`: carried out and proven. `errand`: an operator's.
 //! * `truth`: what really happened; [`agreement`] holds the checkers against it.
 
 pub mod agreement;
 mod calls;
 mod clock;
 mod disk;
+mod errand;
 mod faults;
 mod network;
 mod nodes;
 mod options;
 mod queue;
+#[cfg(test)]
+mod tests;
 mod translate;
 mod truth;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use checkers::Outcome;
 use nemesis::{Action, Endpoint, Link, Node};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
-use reference_cluster::core::{self, Effect, Event, NodeId, Request, Time};
+use reference_cluster::core::{self, Effect, Event, NodeId, Request, RequestId, Role, Time};
 use workloads::{Completion, Invocation};
 
 use crate::substrate::{Happening, Substrate};
@@ -36,6 +40,25 @@ use nodes::SimNode;
 pub use options::{Conditions, SimOptions};
 use queue::Queue;
 pub use truth::{CallTruth, Oracle, Truth};
+
+/// The part of the keys that a replica holds, in its own words.
+fn scope(replica: &mut dyn core::Replica, now: Time) -> Arc<str> {
+    let mut effects = Vec::new();
+    let request = Request::new(core::Op::Digest);
+    replica.handle(
+        now,
+        Event::Request(RequestId(u64::MAX), request),
+        &mut effects,
+    );
+    let digest = effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(_, reply) => match reply.result {
+            Ok(core::Answer::Digest(digest)) => Some(digest.scope),
+            _ => None,
+        },
+        _ => None,
+    });
+    digest.unwrap_or_default()
+}
 
 enum Happens {
     Deliver {
@@ -69,6 +92,9 @@ enum Happens {
     Judge {
         fault: u32,
     },
+    Errand {
+        fault: u32,
+    },
 }
 
 /// A cluster in virtual time.
@@ -88,6 +114,11 @@ pub struct SimSubstrate {
     timeouts: VecDeque<(u64, u32, u64)>,
     ready: VecDeque<Happening>,
     faults: BTreeMap<u32, faults::Active>,
+    /// How many requests an operator has made.
+    errands: u64,
+    /// The one of them that a replica is just being given, and its answer if it came at once.
+    asking: Option<u64>,
+    answered: Option<core::Reply>,
     effects: Vec<Effect>,
     truth: Truth,
 }
@@ -97,7 +128,7 @@ impl SimSubstrate {
     pub fn new(options: SimOptions) -> Self {
         let mut rng = Pcg64::seed_from_u64(options.seed);
         let conditions = options.conditions;
-        let nodes = (0..options.nodes)
+        let nodes = (0..options.all_nodes())
             .map(|_| SimNode {
                 replica: None,
                 disk: Disk::default(),
@@ -109,6 +140,7 @@ impl SimSubstrate {
                     },
                 },
                 incarnation: 0,
+                storage_version: options.config.storage_version,
                 paused: 0,
                 backlog: Vec::new(),
                 wake: Time::MAX,
@@ -117,17 +149,20 @@ impl SimSubstrate {
             })
             .collect();
         let mut sim = Self {
-            network: Network::new(options.nodes, conditions),
+            network: Network::new(options.all_nodes(), conditions),
             now: 0,
             queue: Queue::default(),
             rng,
             nodes,
-            names: translate::Names::new(options.nodes),
+            names: translate::Names::new(options.all_nodes()),
             open: Vec::new(),
             threads: Vec::new(),
             timeouts: VecDeque::new(),
             ready: VecDeque::new(),
             faults: BTreeMap::new(),
+            errands: 0,
+            asking: None,
+            answered: None,
             effects: Vec::new(),
             truth: Truth {
                 one_log: options.config.one_log(),
@@ -135,7 +170,7 @@ impl SimSubstrate {
             },
             options,
         };
-        for node in 1..=sim.options.nodes {
+        for node in 1..=sim.options.all_nodes() {
             sim.boot(node);
         }
         sim
@@ -149,15 +184,24 @@ impl SimSubstrate {
     /// Ends the simulation and tells what really happened.
     pub fn into_truth(mut self) -> Truth {
         let leader = self.view().leader();
-        for (i, node) in self.nodes.iter().enumerate() {
-            if let Some(replica) = &node.replica {
-                let status = replica.status();
-                let id = i as u16 + 1;
-                let digest = replica.digest();
-                self.truth.replicas.push((id, status.last, digest));
-                if leader == Some(id) {
-                    self.truth.survived = status.last;
-                }
+        for (i, node) in self.nodes.iter_mut().enumerate() {
+            let Some(replica) = &mut node.replica else {
+                continue;
+            };
+            let status = replica.status();
+            if matches!(status.role, Role::Gateway | Role::Monitor) {
+                continue;
+            }
+            let id = i as u16 + 1;
+            self.truth.replicas.push(truth::ReplicaTruth {
+                node: id,
+                last: status.last,
+                digest: replica.digest(),
+                scope: scope(&mut **replica, node.clock.local(self.now)),
+                stopped: status.stopped.is_some(),
+            });
+            if leader == Some(id) {
+                self.truth.survived = status.last;
             }
         }
         self.truth
@@ -192,6 +236,7 @@ impl SimSubstrate {
             Happens::Wake { node } => self.wake(node),
             Happens::Probe { fault, link, sent } => self.probe_arrived(fault, link, sent),
             Happens::Judge { fault } => self.judge(fault),
+            Happens::Errand { fault } => self.run_errand(fault),
         }
     }
 }

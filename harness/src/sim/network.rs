@@ -18,7 +18,7 @@ struct LinkState {
     busy_until: u64,
 }
 
-/// All links between `nodes` replicas and the clients (endpoint 0).
+/// All links between the nodes and the clients (endpoint 0).
 #[derive(Debug)]
 pub struct Network {
     ends: usize,

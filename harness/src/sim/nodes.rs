@@ -4,13 +4,14 @@ use checkers::Outcome;
 use nemesis::{Endpoint, Link, Node, NodeView, View};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
+use reference_cluster::core::gateway::client_id;
 use reference_cluster::core::{
     self, DiskOp, Effect, Event, NodeId, Replica, RequestId, Time, Trace,
 };
 
 use super::clock::Clock;
 use super::disk::Disk;
-use super::{Happens, SimSubstrate, translate, truth};
+use super::{Happens, SimSubstrate, errand, translate, truth};
 
 /// One node.
 pub(super) struct SimNode {
@@ -18,6 +19,8 @@ pub(super) struct SimNode {
     pub(super) disk: Disk<core::Record>,
     pub(super) clock: Clock,
     pub(super) incarnation: u32,
+    /// The version of the storage format that its program writes.
+    pub(super) storage_version: u16,
     pub(super) paused: u32,
     /// What arrived while paused, as a socket buffer keeps it.
     pub(super) backlog: Vec<Event>,
@@ -37,10 +40,11 @@ impl SimSubstrate {
     /// Starts a node on what its disk holds.
     pub(super) fn boot(&mut self, node: u16) {
         let now = self.now;
-        let (config, nodes) = (self.options.config.clone(), self.options.nodes);
+        let (mut config, nodes) = (self.options.config.clone(), self.options.all_nodes());
         let seed = self.options.seed ^ u64::from(node);
         let mut effects = std::mem::take(&mut self.effects);
         let this = self.node(node);
+        config.storage_version = this.storage_version;
         this.incarnation += 1;
         this.wake = Time::MAX;
         this.disk_free = now;
@@ -144,6 +148,9 @@ impl SimSubstrate {
                         }
                     }
                 }
+                Effect::Reply(RequestId(call), reply) if call >= errand::OPERATORS => {
+                    self.errand_answered(call, &reply);
+                }
                 Effect::Reply(RequestId(call), reply) => self.reply(node, call, &reply),
                 Effect::Disk(op) => self.write(node, op),
                 Effect::Trace(trace) => self.observe(node, trace),
@@ -214,7 +221,10 @@ impl SimSubstrate {
                 request,
             } => {
                 self.truth.grow(position, previous);
-                if let Some(RequestId(call)) = request {
+                // An operator's request is no call; a client's is one, whether or not a gateway
+                // passed it on.
+                let request = request.filter(|id| id.0 < errand::OPERATORS);
+                if let Some(RequestId(call)) = request.map(client_id) {
                     let call = &mut self.truth.calls[call as usize];
                     call.created = Some(position);
                     call.created_at = Some(at);

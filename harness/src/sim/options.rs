@@ -40,7 +40,7 @@ impl Default for Conditions {
 /// What to simulate.
 #[derive(Clone, Debug)]
 pub struct SimOptions {
-    /// Number of replicas.
+    /// Number of replicas; gateways and the monitor come after them.
     pub nodes: u16,
     /// Configuration of the reference cluster.
     pub config: Config,
@@ -50,4 +50,11 @@ pub struct SimOptions {
     pub conditions: Conditions,
     /// How long a client waits for an answer, nanoseconds.
     pub call_timeout: u64,
+}
+
+impl SimOptions {
+    /// Number of all nodes.
+    pub(super) fn all_nodes(&self) -> u16 {
+        self.nodes + self.config.auxiliaries() as u16
+    }
 }

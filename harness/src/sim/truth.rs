@@ -57,6 +57,21 @@ pub struct Discard {
     pub entries: Vec<Position>,
 }
 
+/// One replica at the end.
+#[derive(Clone, Debug, Serialize)]
+pub struct ReplicaTruth {
+    /// Which node.
+    pub node: u16,
+    /// The newest entry in its log.
+    pub last: Position,
+    /// The digest of its state.
+    pub digest: u64,
+    /// The part of the keys that it holds, in its own words; empty: all.
+    pub scope: Arc<str>,
+    /// Whether it has stopped replicating for good.
+    pub stopped: bool,
+}
+
 /// Ground truth of one simulated run.
 #[derive(Clone, Debug, Default, Serialize)]
 pub struct Truth {
@@ -73,8 +88,8 @@ pub struct Truth {
     /// the log. A leadership only ever appends to its own log.
     #[serde(serialize_with = "pairs")]
     pub beginnings: BTreeMap<Position, Position>,
-    /// What every replica held at the end: its newest entry and the digest of its state.
-    pub replicas: Vec<(u16, Position, u64)>,
+    /// What every replica that ran held at the end.
+    pub replicas: Vec<ReplicaTruth>,
     /// The newest entry of the log that survived (the last leader's).
     pub survived: Position,
 }
@@ -314,6 +329,20 @@ impl<'a> Oracle<'a> {
                     .any(|(theirs, node)| *node != c.node && *theirs >= epoch)
             })
         })
+    }
+
+    /// Whether any two replicas that hold the same keys hold different things, or one has stopped
+    /// replicating. None if some replica holds keys of its own, whose digest says nothing.
+    pub fn diverged(&self) -> Option<bool> {
+        let replicas = &self.truth.replicas;
+        if replicas.iter().any(|r| r.stopped) {
+            return Some(true);
+        }
+        let first = replicas.first()?;
+        if replicas.iter().any(|r| r.scope != first.scope) {
+            return None;
+        }
+        Some(replicas.iter().any(|r| r.digest != first.digest))
     }
 
     fn acknowledged_writes(&self) -> impl Iterator<Item = &CallTruth> {

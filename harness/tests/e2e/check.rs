@@ -234,7 +234,7 @@ fn refused_for_no_reason() -> String {
         "0 :ok :read 1",
     ];
     lines.iter().fold(String::new(), |text, line| {
-        text + "INFO  jepsen.util - " + line + "\n"
+        text + "INFO  jepsen.util - " + *line + "\n"
     })
 }
 
@@ -269,6 +269,61 @@ fn checkers_that_a_recorded_history_gives_nothing_to_go_by_are_left_out_and_name
     // Asked for by name, it answers.
     let output = check(&edn(2), &["--checks", "split-brain"]);
     assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn the_functions_in_a_history_choose_its_checkers() {
+    let line = |index: u64, kind: &str, f: &str, value: &str, more: &str| {
+        format!(
+            r#"{{"index":{index},"time":{index},"process":0,"type":"{kind}","f":"{f}","key":"k","value":{value}{more}}}"#
+        ) + "\n"
+    };
+    let history = |ops: &[(&str, &str, &str)]| -> String {
+        let events = ops.iter().zip(0..).map(|((f, value, more), i)| {
+            line(2 * i, "invoke", f, value, more) + line(2 * i + 1, "ok", f, value, more).as_str()
+        });
+        events.collect()
+    };
+    for (ops, code, judged) in [
+        (
+            &[("increment", "2", ""), ("read", "3", "")][..],
+            1,
+            "counter",
+        ),
+        (
+            &[("acquire", "1", ""), ("release", "1", "")],
+            0,
+            "mutual-exclusion",
+        ),
+        (
+            &[
+                ("write", "1", ""),
+                ("inspect", "1", r#","node":"n1""#),
+                ("inspect", "2", r#","node":"n2""#),
+            ],
+            1,
+            "convergence",
+        ),
+        (
+            &[
+                ("write", "1", ""),
+                ("write", "2", r#","seen":[1]"#),
+                ("read", "[2]", ""),
+            ],
+            0,
+            "siblings",
+        ),
+        (&[("append", "1", ""), ("read", "[]", "")], 1, "sessions"),
+    ] {
+        let output = check(&history(ops), &["-o", "json"]);
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{judged}: {stderr}");
+        let verdict: Value = serde_json::from_slice(&output.stdout).unwrap();
+        let results = verdict["results"].as_array().unwrap();
+        let of = results.iter().find(|r| r["checker"] == judged).unwrap();
+        let expected = if code == 0 { "valid" } else { "invalid" };
+        assert_eq!(of["verdict"], expected, "{judged}: {of}");
+    }
 }
 
 #[test]

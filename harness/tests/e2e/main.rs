@@ -5,8 +5,11 @@ mod bad_input;
 mod check;
 mod compare;
 mod determinism;
+mod gateway;
 mod local;
 mod truth;
+mod truth_table;
+mod workloads;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

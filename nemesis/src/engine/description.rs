@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::Serialize;
 
-use crate::action::Node;
+use crate::action::{Action, Node};
 use crate::duration;
 use crate::fault::{Direction, Fault, Shape};
 use crate::schedule::Entry;
@@ -53,11 +53,29 @@ impl fmt::Display for FaultDescription {
     }
 }
 
-pub(super) fn describe(entry: &Entry, hit: &[Node], order: Option<&[Node]>) -> FaultDescription {
+pub(super) fn describe(
+    entry: &Entry,
+    hit: &[Node],
+    order: Option<&[Node]>,
+    action: &Action,
+) -> FaultDescription {
     let mut parameters: Vec<(String, String)> = Vec::new();
     let mut add = |name: &str, value: String| parameters.push((name.to_owned(), value));
     match &entry.fault {
-        Fault::Kill | Fault::PowerLoss | Fault::Pause => {}
+        Fault::Kill
+        | Fault::PowerLoss
+        | Fault::Pause
+        | Fault::Wipe
+        | Fault::Upgrade
+        | Fault::AddMember
+        | Fault::RemoveMember
+        | Fault::TransferLeadership => {}
+        Fault::MoveHome { .. } => {
+            if let Action::Admin(to, _) = action {
+                add("to", format!("to n{to}"));
+            }
+        }
+        Fault::ReplaceMember { by } => add("by", format!("by n{by}")),
         Fault::Partition(shape) => {
             add("shape", shape.name().to_owned());
             if let Shape::OneWay(direction) = shape {

@@ -10,7 +10,9 @@
 //! * it would kill, power off or pause a node that is being isolated, cut one way, cut from
 //!   clients or slowed;
 //! * it would cut or slow a link that another fault cuts or slows;
-//! * it would cut or slow a link one end of which is down: no probe could prove it.
+//! * it would cut or slow a link one end of which is down: no probe could prove it;
+//! * it is a command about a node that another one is about, or would have a node that is down
+//!   lead, or take keys in.
 //!
 //! Its window is as long as the fault was to last. A fault injected late keeps its length.
 
@@ -24,7 +26,7 @@ use rand_pcg::Pcg32;
 
 use crate::action::{Action, Node, Proof, View};
 use crate::duration::nanos;
-use crate::fault::Capabilities;
+use crate::fault::{Capabilities, Fault};
 use crate::package::{self, Pace, Package};
 use crate::schedule::{Entry, Realised, Schedule};
 use crate::selector::{Scene, Selector};
@@ -382,6 +384,11 @@ impl Slot {
         if let Some(healed_at) = self.heal_ordered_at {
             // Zero is no length of a fault, and a clock may stand still between two steps.
             entry.lasting = Duration::from_nanos((healed_at - self.ordered_at).max(1));
+        }
+        if let (Fault::MoveHome { to }, Action::Admin(asked, _)) =
+            (&mut entry.fault, &resolved.action)
+        {
+            *to = Some(*asked);
         }
         entry.target = resolved.target.clone().map(Selector::Nodes);
         entry.order.clone_from(&resolved.order);

@@ -6,7 +6,7 @@ use rand::seq::SliceRandom;
 use rand_pcg::Pcg32;
 
 use super::description::{FaultDescription, describe};
-use crate::action::{Action, Endpoint, Link, Node};
+use crate::action::{Action, Command, Endpoint, Link, Node, View};
 use crate::fault::{Fault, Shape};
 use crate::schedule::Entry;
 use crate::selector::Scene;
@@ -34,8 +34,14 @@ pub(super) fn resolve(
     random: &mut Pcg32,
 ) -> Result<Resolved, &'static str> {
     let selector = entry.target.as_ref();
+    let members;
+    let mut choice = scene.clone();
+    if entry.fault.is_of_members() {
+        members = members_of(scene.view);
+        choice.view = &members;
+    }
     let mut target = selector
-        .map(|selector| selector.resolve(scene, random))
+        .map(|selector| selector.resolve(&choice, random))
         .transpose()?;
     let mut order = None;
     if let Fault::Partition(shape) = entry.fault
@@ -50,17 +56,17 @@ pub(super) fn resolve(
         order = Some(nodes);
     }
     let hit = target.as_deref().unwrap_or(&[]);
-    let action = action(&entry.fault, scene.nodes, hit, order.as_deref());
-    if links_of(&action).is_empty() && down(&action).is_empty() {
+    let action = action(&entry.fault, scene, hit, order.as_deref(), random)?;
+    if links_of(&action).is_empty() && down(&action).is_empty() && commanded(&action).is_empty() {
         return Err("it would touch no link");
     }
     let pinned = match &entry.fault {
         Fault::Partition(shape) if shape.ordered() => Vec::new(),
         Fault::Partition(_) | Fault::Slow { .. } => hit.to_vec(),
-        Fault::Kill | Fault::PowerLoss | Fault::Pause => Vec::new(),
+        _ => Vec::new(),
     };
     Ok(Resolved {
-        description: describe(entry, hit, order.as_deref()),
+        description: describe(entry, hit, order.as_deref(), &action),
         target,
         order,
         action,
@@ -88,16 +94,93 @@ impl Resolved {
             || links_other.iter().any(|link| {
                 links_mine.contains(link) || down_mine.iter().any(|&node| ends(link, node))
             })
+            || commanded(&other.action).iter().any(|node| {
+                // One that is down cannot be given anything to do, but it can be let go.
+                let needed = match &other.action {
+                    Action::Admin(asked, Command::TakeHome(_)) => Some(asked),
+                    Action::Admin(_, Command::TransferLeadership(to)) => Some(to),
+                    _ => None,
+                };
+                commanded(&self.action).contains(node)
+                    || needed.is_some_and(|node| down_mine.contains(node))
+            })
     }
 }
 
-fn action(fault: &Fault, nodes: Node, hit: &[Node], order: Option<&[Node]>) -> Action {
-    match fault {
+/// All nodes that a target can be cut off from: the replicas, and the monitor, which is one of
+/// their own. Gateways are on the side of the clients, which every partition leaves alone unless it
+/// says otherwise.
+fn natural(scene: &Scene<'_>, hit: &[Node]) -> Vec<Node> {
+    let monitors = scene.view.nodes.iter();
+    let monitors = monitors.filter(|node| node.role.as_deref() == Some("monitor"));
+    let mut nodes: Vec<Node> = (1..=scene.nodes)
+        .chain(monitors.map(|node| node.node))
+        .chain(hit.iter().copied())
+        .collect();
+    nodes.sort_unstable();
+    nodes.dedup();
+    nodes
+}
+
+/// The view without the nodes that know of no leader: one that was never let in is nobody's
+/// follower, whatever it calls itself.
+fn members_of(view: &View) -> View {
+    let mut view = view.clone();
+    view.nodes.retain(|node| node.leader.is_some());
+    view
+}
+
+/// What an operator is to ask whom.
+fn command(
+    fault: &Fault,
+    hit: &[Node],
+    scene: &Scene<'_>,
+    random: &mut Pcg32,
+) -> Result<Action, &'static str> {
+    let &[node] = hit else {
+        return Err("one node is to be meant");
+    };
+    let leader = scene.view.leader().ok_or("no leader is known");
+    Ok(match *fault {
+        Fault::MoveHome { to } => {
+            let mut others: Vec<Node> = (1..=scene.nodes).filter(|&other| other != node).collect();
+            others.shuffle(random);
+            others.sort_by_key(|node| scene.taken.contains(node));
+            let to = to.or(others.first().copied()).ok_or("there is one node")?;
+            if to == node {
+                return Err("it is its own home already");
+            }
+            Action::Admin(to, Command::TakeHome(node))
+        }
+        Fault::AddMember => Action::Admin(leader?, Command::AddMember(node)),
+        Fault::RemoveMember => Action::Admin(leader?, Command::RemoveMember(node)),
+        Fault::ReplaceMember { by } if by == node => return Err("it would replace itself"),
+        Fault::ReplaceMember { by } => Action::Admin(leader?, Command::ReplaceMember(node, by)),
+        _ => {
+            let leader = leader?;
+            if leader == node {
+                return Err("it leads already");
+            }
+            Action::Admin(leader, Command::TransferLeadership(node))
+        }
+    })
+}
+
+fn action(
+    fault: &Fault,
+    scene: &Scene<'_>,
+    hit: &[Node],
+    order: Option<&[Node]>,
+    random: &mut Pcg32,
+) -> Result<Action, &'static str> {
+    Ok(match fault {
         Fault::Kill => Action::Kill(hit.to_vec()),
         Fault::PowerLoss => Action::PowerLoss(hit.to_vec()),
         Fault::Pause => Action::Pause(hit.to_vec()),
+        Fault::Wipe => Action::Wipe(hit.to_vec()),
+        Fault::Upgrade => Action::Upgrade(hit.to_vec()),
         Fault::Partition(shape) => {
-            let natural: Vec<Node> = (1..=nodes).collect();
+            let natural = natural(scene, hit);
             Action::Cut(cut_links(*shape, order.unwrap_or(&natural), hit))
         }
         Fault::Slow {
@@ -105,11 +188,16 @@ fn action(fault: &Fault, nodes: Node, hit: &[Node], order: Option<&[Node]>) -> A
             latency,
             bandwidth,
         } => Action::Slow {
-            links: slow_links(*links, nodes, hit),
+            links: slow_links(*links, scene.nodes, hit),
             latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
             bandwidth_kib_s: bandwidth.map(|b| b.kib_s),
         },
-    }
+        Fault::MoveHome { .. }
+        | Fault::AddMember
+        | Fault::RemoveMember
+        | Fault::ReplaceMember { .. }
+        | Fault::TransferLeadership => command(fault, hit, scene, random)?,
+    })
 }
 
 /// All nodes in a random order, with the target in its place in the shape.
@@ -145,8 +233,12 @@ fn hit_by(shape: Shape, order: &[Node], wanted: usize) -> Option<Vec<Node>> {
 /// The nodes that an action takes down.
 fn down(action: &Action) -> &[Node] {
     match action {
-        Action::Kill(nodes) | Action::PowerLoss(nodes) | Action::Pause(nodes) => nodes,
-        Action::Cut(_) | Action::Slow { .. } => &[],
+        Action::Kill(nodes)
+        | Action::PowerLoss(nodes)
+        | Action::Wipe(nodes)
+        | Action::Upgrade(nodes)
+        | Action::Pause(nodes) => nodes,
+        Action::Cut(_) | Action::Slow { .. } | Action::Admin(..) => &[],
     }
 }
 
@@ -154,6 +246,65 @@ fn down(action: &Action) -> &[Node] {
 fn links_of(action: &Action) -> &[Link] {
     match action {
         Action::Cut(links) | Action::Slow { links, .. } => links,
-        Action::Kill(_) | Action::PowerLoss(_) | Action::Pause(_) => &[],
+        _ => &[],
+    }
+}
+
+/// The nodes that a command names.
+fn commanded(action: &Action) -> Vec<Node> {
+    match action {
+        Action::Admin(_, command) => command.nodes(),
+        _ => Vec::new(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+    use crate::{Endpoint, NodeView, Schedule, View};
+
+    /// Three replicas, led by the first, a gateway and the monitor.
+    fn view() -> View {
+        let roles = ["leader", "follower", "follower", "gateway", "monitor"];
+        let nodes = roles.iter().zip(1..).map(|(role, node)| NodeView {
+            role: Some((*role).to_owned()),
+            ..NodeView::silent(node)
+        });
+        View {
+            nodes: nodes.collect(),
+        }
+    }
+
+    /// The nodes that are cut off from the target, one way or the other.
+    fn cut_from(target: &str) -> Vec<Node> {
+        let text =
+            format!("- {{at: 1s, for: 1s, fault: partition, shape: isolate, target: {target}}}");
+        let schedule = Schedule::parse(&text).unwrap();
+        let scene = Scene {
+            nodes: 3,
+            view: &view(),
+            former_leader: None,
+            taken: &BTreeSet::new(),
+        };
+        let mut random = Pcg32::seed_from_u64(1);
+        let resolved = resolve(&schedule.faults[0], &scene, &mut random).unwrap();
+        let hit = resolved.target.unwrap();
+        let ends =
+            links_of(&resolved.action)
+                .iter()
+                .filter_map(|link| match (link.from, link.to) {
+                    (Endpoint::Node(from), Endpoint::Node(to)) if hit.contains(&from) => Some(to),
+                    _ => None,
+                });
+        ends.collect()
+    }
+
+    #[test]
+    fn isolation_parts_a_node_from_replicas_and_monitor_but_not_from_gateways() {
+        assert_eq!(cut_from("leader"), [2, 3, 5]);
+        assert_eq!(cut_from("monitor"), [1, 2, 3]);
+        assert_eq!(cut_from("gateway"), [1, 2, 3, 5]);
     }
 }

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::action::{Endpoint, NodeView};
+use crate::action::{Command, Endpoint, NodeView};
 use crate::package::{packages, select};
 
 const MS: u64 = 1_000_000;
@@ -115,8 +115,16 @@ fn assert_no_conflict(log: &Log, action: &Action) {
         }
         match (action, other) {
             (
-                Action::Kill(a) | Action::Pause(a) | Action::PowerLoss(a),
-                Action::Kill(b) | Action::Pause(b) | Action::PowerLoss(b),
+                Action::Kill(a)
+                | Action::Pause(a)
+                | Action::PowerLoss(a)
+                | Action::Wipe(a)
+                | Action::Upgrade(a),
+                Action::Kill(b)
+                | Action::Pause(b)
+                | Action::PowerLoss(b)
+                | Action::Wipe(b)
+                | Action::Upgrade(b),
             ) => assert!(
                 a.iter().all(|n| !b.contains(n)),
                 "{action:?} during {other:?}"
@@ -130,7 +138,11 @@ fn assert_no_conflict(log: &Log, action: &Action) {
             ),
             (
                 Action::Cut(a) | Action::Slow { links: a, .. },
-                Action::Kill(b) | Action::Pause(b) | Action::PowerLoss(b),
+                Action::Kill(b)
+                | Action::Pause(b)
+                | Action::PowerLoss(b)
+                | Action::Wipe(b)
+                | Action::Upgrade(b),
             ) => {
                 for node in b {
                     let end = Endpoint::Node(*node);
@@ -317,6 +329,96 @@ fn an_injection_without_a_report_is_healed_all_the_same() {
 }
 
 #[test]
+fn commands_are_resolved_to_whom_to_ask() {
+    let ask = |fault: &str| {
+        let mut nemesis = nemesis(&format!("- {{at: 0s, for: 1s, {fault}}}"));
+        match nemesis.next(0, &five().view()) {
+            Step::Inject { action, .. } => Some(action),
+            _ => None,
+        }
+    };
+    // n2 leads.
+    for (fault, asked, command) in [
+        ("remove-member, target: n3", 2, Command::RemoveMember(3)),
+        ("remove-member, target: leader", 2, Command::RemoveMember(2)),
+        ("add-member, target: n4", 2, Command::AddMember(4)),
+        (
+            "replace-member, target: n4, by: n5",
+            2,
+            Command::ReplaceMember(4, 5),
+        ),
+        (
+            "transfer-leadership, target: n1",
+            2,
+            Command::TransferLeadership(1),
+        ),
+        ("move-home, target: n1, to: n3", 3, Command::TakeHome(1)),
+    ] {
+        let action = ask(&format!("fault: {fault}"));
+        assert_eq!(action, Some(Action::Admin(asked, command)), "{fault}");
+    }
+    for impossible in [
+        "transfer-leadership, target: leader",
+        "replace-member, target: leader, by: n2",
+    ] {
+        assert_eq!(ask(&format!("fault: {impossible}")), None);
+    }
+    let remove = Command::RemoveMember(3);
+    assert_eq!(remove.undo(), Command::AddMember(3).requests());
+    let replace = Command::ReplaceMember(3, 6);
+    assert_eq!(replace.undo(), Command::ReplaceMember(6, 3).requests());
+}
+
+#[test]
+fn a_node_that_was_never_let_in_is_no_follower_to_remove() {
+    let mut nemesis = nemesis("- {at: 0s, for: 1s, fault: remove-member, target: follower}");
+    let mut view = five().view();
+    for node in &mut view.nodes {
+        if node.node != 2 && node.node != 4 {
+            node.leader = None;
+        }
+    }
+    match nemesis.next(0, &view) {
+        Step::Inject { action, .. } => {
+            assert_eq!(action, Action::Admin(2, Command::RemoveMember(4)));
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn where_keys_were_moved_to_is_kept_for_replays() {
+    let mut nemesis = nemesis("- {at: 0s, for: 1s, fault: move-home, target: n3}");
+    let Step::Inject { action, .. } = nemesis.next(0, &five().view()) else {
+        panic!("not injected")
+    };
+    let Action::Admin(to, Command::TakeHome(3)) = action else {
+        panic!("{action:?}")
+    };
+    assert_ne!(to, 3);
+    let fault = &nemesis.realised().faults[0].fault;
+    assert_eq!(*fault, Fault::MoveHome { to: Some(to) });
+}
+
+#[test]
+fn nobody_is_made_leader_or_home_while_down() {
+    for (fault, waits) in [
+        ("transfer-leadership, target: n3", true),
+        ("move-home, target: n1, to: n3", true),
+        ("move-home, target: n3, to: n1", false),
+        ("remove-member, target: n3", false),
+    ] {
+        let mut nemesis = nemesis(&format!(
+            "- {{at: 0s, for: 1s, fault: kill, target: n3}}\n- {{at: 0s, for: 1s, fault: {fault}}}"
+        ));
+        let view = five().view();
+        assert!(matches!(nemesis.next(0, &view), Step::Inject { .. }));
+        let next = nemesis.next(0, &view);
+        assert_eq!(matches!(next, Step::Wait(_)), waits, "{fault}: {next:?}");
+    }
+}
+
+#[test]
 fn descriptions_read_well() {
     let show = |fault: &str| -> String {
         let mut nemesis = nemesis(&format!("- {{at: 0s, for: 1s, {fault}}}"));
@@ -338,6 +440,12 @@ fn descriptions_read_well() {
         (
             "fault: partition, shape: halves, order: [n5, n1, n2, n3, n4]",
             "partition halves n1, n5",
+        ),
+        ("fault: wipe, target: n3", "wipe n3"),
+        ("fault: move-home, target: n3, to: n4", "move-home to n4 n3"),
+        (
+            "fault: replace-member, target: leader, by: n5",
+            "replace-member by n5 n2 (leader)",
         ),
         (
             "fault: slow, target: leader, latency: 100ms, bandwidth: 64KiB/s",
@@ -385,7 +493,7 @@ proptest! {
     #[test]
     fn crowded_schedules_end_healed(
         seed in any::<u64>(),
-        entries in proptest::collection::vec((0_usize..8, 0_u64..10_000, 1_u64..5_000), 1..25),
+        entries in proptest::collection::vec((0_usize..13, 0_u64..10_000, 1_u64..5_000), 1..25),
         delay in 0..300 * MS,
         stop in (1_000 * MS)..(30_000 * MS),
     ) {
@@ -398,6 +506,11 @@ proptest! {
             "fault: partition, shape: majorities-ring",
             "fault: partition, shape: clients, target: follower",
             "fault: slow, target: random, latency: 50ms, links: all",
+            "fault: wipe, target: follower",
+            "fault: upgrade, target: random",
+            "fault: move-home, target: random",
+            "fault: remove-member, target: follower",
+            "fault: transfer-leadership, target: follower",
         ];
         let lines: Vec<String> = entries
             .iter()

@@ -17,7 +17,7 @@ pub struct Config {
     /// The replication mode.
     pub mode: Mode,
     /// When a leader acknowledges a write (single-leader). `semi-sync(k)` needs
-    /// 1 ≤ k < number of nodes.
+    /// 1 ≤ k < number of nodes that hold all keys.
     pub ack: Ack,
     /// Who promotes a new leader when the old one is gone (single-leader).
     pub failover: Failover,
@@ -196,9 +196,10 @@ impl From<Ack> for String {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Failover {
-    /// The followers, after a timeout.
+    /// The followers or the monitor (`detection`).
     Automatic,
-    /// Nobody: the first node leads whenever it is up.
+    /// Nobody: the node that led last, at first the first that holds all keys, leads whenever it
+    /// is up.
     Manual,
 }
 
@@ -346,7 +347,8 @@ pub enum Reads {
     Leader,
     /// Any replica, from its own state (single-leader only).
     Any,
-    /// Any replica but the leader, from its own state (single-leader only).
+    /// Any replica but the leader, from its own state (single-leader only). A leader that has heard
+    /// from no follower lately answers itself.
     Follower,
     /// The leader, without asking anybody as long as its lease lasts: a majority has promised not
     /// to elect another before (raft only).
@@ -380,7 +382,7 @@ pub struct ConfigError {
     pub message: String,
 }
 
-fn within<T: Copy + PartialOrd + fmt::Display>(
+pub(super) fn within<T: Copy + PartialOrd + fmt::Display>(
     field: &'static str,
     value: T,
     least: T,
@@ -418,12 +420,17 @@ impl Config {
     /// The first impossible value.
     pub fn validate(&self, nodes: usize) -> Result<(), ConfigError> {
         let error = |field, message: String| Err(ConfigError { field, message });
+        self.validate_partial(nodes)?;
+        let full = nodes - self.partial.len();
         if let Ack::SemiSync(k) = self.ack
-            && (k == 0 || usize::from(k) >= nodes)
+            && (k == 0 || usize::from(k) >= full)
         {
             return error(
                 "ack",
-                format!("semi-sync(k) needs 1 ≤ k < number of nodes, which is {nodes}; k is {k}"),
+                format!(
+                    "semi-sync(k) needs 1 ≤ k < number of nodes that hold all keys, which is \
+                     {full}; k is {k}"
+                ),
             );
         }
         match (self.mode, self.reads) {
@@ -439,14 +446,25 @@ impl Config {
                     "expected read-index, lease or local with mode raft".into(),
                 );
             }
-            (Mode::MultiLeader | Mode::Leaderless, _) | (_, Reads::Follower | Reads::Lease) => {
-                return error("mode", "is not built yet".into());
-            }
+            (Mode::MultiLeader, _) => self.multi_leader.validate(nodes)?,
+            (Mode::Leaderless, _) => self.leaderless.validate(nodes)?,
             _ => {}
         }
-        if self.auxiliaries() > 0 {
-            return error("gateways", "are not built yet".into());
+        if let Some(members) = self.initial_members
+            && (members == 0 || usize::from(members) > nodes)
+        {
+            return error(
+                "initial_members",
+                format!("expected 1 to {nodes}, the number of nodes, not {members}"),
+            );
         }
+        within("gateways", self.gateways, 0, 9)?;
+        within("gateway_staleness", self.gateway_staleness, 0, 1_000_000)?;
+        if let Some(timeout) = self.semi_sync_timeout_ms {
+            within("semi_sync_timeout_ms", timeout, 1, 600_000)?;
+        }
+        within("failed_writes", self.failed_writes, 1, 1_000)?;
+        within("storage_version", self.storage_version, 1, 1_000)?;
         within("fsync_interval_ms", self.fsync_interval_ms, 1, 60_000)?;
         within("heartbeat_ms", self.heartbeat_ms, 2, 60_000)?;
         within(
@@ -459,6 +477,37 @@ impl Config {
         within("max_key_bytes", self.max_key_bytes, 1, 65_536)?;
         within("max_value_bytes", self.max_value_bytes, 1, 67_108_864)?;
         within("max_body_bytes", self.max_body_bytes, 64, 134_217_728)
+    }
+
+    /// Partial replicas are replicas, and leave somebody to lead.
+    fn validate_partial(&self, nodes: usize) -> Result<(), ConfigError> {
+        let error = |message: String| {
+            let field = "partial";
+            Err(ConfigError { field, message })
+        };
+        for (node, prefix) in &self.partial {
+            if *node == 0 || usize::from(*node) > nodes {
+                return error(format!("expected nodes from 1 to {nodes}, not {node}"));
+            }
+            if prefix.is_empty() {
+                return error(format!("expected a prefix for node {node}, not nothing"));
+            }
+        }
+        if self.partial.is_empty() {
+            return Ok(());
+        }
+        if self.partial.len() >= nodes {
+            return error("expected some node to hold all keys".into());
+        }
+        if self.mode != Mode::SingleLeader {
+            return error("expected none but with mode single-leader".into());
+        }
+        if self.stream == Stream::Wal {
+            return error(
+                "expected stream logical or statement: the storage format is shipped whole".into(),
+            );
+        }
+        Ok(())
     }
 }
 
@@ -517,6 +566,17 @@ mod tests {
             }),
             Err("reads")
         );
+        let members = |count| {
+            field(Config {
+                mode: Mode::Raft,
+                reads: Reads::Lease,
+                initial_members: Some(count),
+                ..Config::default()
+            })
+        };
+        assert_eq!(members(0), Err("initial_members"));
+        assert_eq!((members(1), members(5)), (Ok(()), Ok(())));
+        assert_eq!(members(6), Err("initial_members"));
     }
 
     #[test]

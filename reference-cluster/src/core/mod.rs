@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod gateway;
+mod generate;
 pub mod leaderless;
 pub mod multi_leader;
 pub mod raft;
@@ -138,6 +139,9 @@ pub enum Op {
     Delete(Arc<str>),
     /// Append to a list what the replica itself comes up with; answered by what it was.
     Generate(Arc<str>, Function),
+    /// What a replica came up with, to be appended to a list: what a `Generate` becomes in a log.
+    /// Not for clients.
+    Generated(Arc<str>, Function, Scalar),
     /// A digest of what this replica holds. Always answered locally.
     Digest,
     /// Of an operator or the nemesis.
@@ -494,5 +498,5 @@ pub fn start(
     if config.auxiliaries() == 0 {
         return replica;
     }
-    Box::new(gateway::Served::new(replica))
+    Box::new(gateway::Served::new(replica, now))
 }

@@ -7,12 +7,45 @@ use std::sync::Arc;
 use rustc_hash::FxHasher;
 use serde::{Deserialize, Serialize};
 
-use super::{Answer, Datum, Op, Refusal, Scalar, StateDigest};
+use super::{Answer, Datum, Function, Op, Refusal, Scalar, StateDigest};
 
 /// What all keys hold. Deterministic: the same operations in the same order give equal states.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Store {
     keys: BTreeMap<Arc<str>, Datum>,
+    counters: Counters,
+}
+
+/// What the functions of [`Op::Generate`] count. Not part of what the digest covers: a counter
+/// that is ahead is a gap in numbers to come, not a difference in data.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Counters {
+    /// The last number given to [`Function::AutoIncrement`].
+    incremented: i64,
+    /// How many rows [`Function::Trigger`] has written.
+    pub triggered: u64,
+}
+
+impl Counters {
+    /// Takes the next number, used or not.
+    pub fn advance(&mut self) -> i64 {
+        self.incremented = self.incremented.saturating_add(1);
+        self.incremented
+    }
+
+    /// Brings the counters up to a value that somebody generated.
+    fn note(&mut self, function: Function, value: &Scalar) {
+        match (function, value) {
+            (Function::AutoIncrement, Scalar::Int(n)) => {
+                self.incremented = self.incremented.max(*n);
+            }
+            (Function::Trigger, Scalar::Text(text)) => {
+                let count = text.rsplit(':').next().and_then(|count| count.parse().ok());
+                self.triggered = self.triggered.max(count.unwrap_or(0));
+            }
+            _ => {}
+        }
+    }
 }
 
 impl Datum {
@@ -49,7 +82,8 @@ impl Op {
             | Self::Remove(key, _)
             | Self::Put(key, _, _)
             | Self::Delete(key)
-            | Self::Generate(key, _) => Some(key),
+            | Self::Generate(key, _)
+            | Self::Generated(key, _, _) => Some(key),
         }
     }
 }
@@ -83,11 +117,12 @@ impl Store {
                     });
                 }
             },
-            Op::Append(key, value) => match self.keys.get_mut(key) {
-                Some(Datum::List(list)) => list.push(value.clone()),
-                Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
-                None => self.insert(key, Datum::List(vec![value.clone()])),
-            },
+            Op::Append(key, value) => self.append(key, value)?,
+            Op::Generated(key, function, value) => {
+                self.counters.note(*function, value);
+                self.append(key, value)?;
+                return Ok(Answer::Generated(value.clone()));
+            }
             Op::Add(key, value) => match self.keys.get_mut(key) {
                 Some(Datum::Set(set)) => {
                     set.insert(value.clone());
@@ -140,6 +175,26 @@ impl Store {
         Ok(Answer::Done)
     }
 
+    /// What an operation makes of a key that holds this.
+    ///
+    /// # Errors
+    /// As [`Store::apply`].
+    pub(crate) fn apply_to(datum: Option<Datum>, op: &Op) -> Result<Option<Datum>, Refusal> {
+        let Some(key) = op.key() else {
+            return Ok(datum);
+        };
+        let keys = datum
+            .map(|datum| (key.clone(), datum))
+            .into_iter()
+            .collect();
+        let mut store = Self {
+            keys,
+            ..Self::default()
+        };
+        store.apply(op)?;
+        Ok(store.keys.remove(key))
+    }
+
     /// What a read sees; [`Answer::Done`] for an operation that is no read.
     pub fn read(&self, op: &Op) -> Answer {
         match op {
@@ -159,6 +214,15 @@ impl Store {
         }
     }
 
+    /// Forgets one key, chosen by a number; what a snapshot with a hole lacks
+    /// ([`SnapshotWithHole`](super::config::Bug::SnapshotWithHole)).
+    pub fn punch(&mut self, which: u64) {
+        let count = self.keys.len().max(1) as u64;
+        if let Some(key) = self.keys.keys().nth((which % count) as usize).cloned() {
+            self.keys.remove(&key);
+        }
+    }
+
     /// A number that differs, but for chance, where the state differs. Does not depend on the
     /// order in which keys or set elements came. O(state).
     pub fn digest(&self) -> u64 {
@@ -168,6 +232,34 @@ impl Store {
             datum.hash(&mut hasher);
         }
         hasher.finish()
+    }
+
+    /// What generating functions count at this replica.
+    pub(crate) fn counters_mut(&mut self) -> &mut Counters {
+        &mut self.counters
+    }
+
+    /// The part of the state whose keys begin so.
+    pub(crate) fn part(&self, prefix: &str) -> Self {
+        let within = self.keys.iter().filter(|(key, _)| key.starts_with(prefix));
+        Self {
+            keys: within.map(|(k, v)| (k.clone(), v.clone())).collect(),
+            counters: self.counters.clone(),
+        }
+    }
+
+    /// Forgets the last key, for [`super::config::Bug::SnapshotWithHole`].
+    pub(crate) fn punch_hole(&mut self) {
+        self.keys.pop_last();
+    }
+
+    fn append(&mut self, key: &Arc<str>, value: &Scalar) -> Result<(), Refusal> {
+        match self.keys.get_mut(key) {
+            Some(Datum::List(list)) => list.push(value.clone()),
+            Some(other) => return Err(Refusal::WrongKind(other.kind().into())),
+            None => self.insert(key, Datum::List(vec![value.clone()])),
+        }
+        Ok(())
     }
 
     fn insert(&mut self, key: &Arc<str>, datum: Datum) {

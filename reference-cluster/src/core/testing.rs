@@ -6,8 +6,8 @@ use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use super::timing::{MILLISECOND, mix};
 use super::{
-    Config, DiskOp, Effect, Event, Message, NodeId, Op, Position, Record, Replica, Reply, Request,
-    RequestId, Role, Scalar, Status, Time, Trace,
+    Answer, Config, DiskOp, Effect, Event, Message, NodeId, Op, Position, Record, Refusal, Replica,
+    Reply, Request, RequestId, Role, Scalar, Status, Time, Trace,
 };
 
 /// One machine.
@@ -29,6 +29,10 @@ pub(crate) struct World {
     pub seed: u64,
     pub now: Time,
     pub nodes: Vec<NodeId>,
+    /// How many of the nodes, from the first, are replicas.
+    replicas: usize,
+    /// Storage versions of nodes that were upgraded; takes effect when they start.
+    pub versions: BTreeMap<NodeId, u16>,
     machines: BTreeMap<NodeId, Machine>,
     queue: BinaryHeap<Reverse<(Time, u64, usize)>>,
     dues: BTreeMap<usize, Due>,
@@ -40,6 +44,8 @@ pub(crate) struct World {
     pub loss: u64,
     /// Longest delay of a message.
     pub delay_max: Time,
+    /// How fast a node's clock runs, in percent; 100 where nothing is said.
+    pub rates: BTreeMap<NodeId, u64>,
     pub replies: BTreeMap<RequestId, (NodeId, Reply)>,
     pub asked: BTreeMap<RequestId, Op>,
     pub traces: Vec<(NodeId, Trace)>,
@@ -51,8 +57,11 @@ pub(crate) struct World {
 impl World {
     pub fn new(config: Config, count: u16, seed: u64) -> Self {
         config.validate(count.into()).unwrap();
-        let nodes: Vec<NodeId> = (1..=count).map(NodeId).collect();
+        let all = count + config.auxiliaries() as u16;
+        let nodes: Vec<NodeId> = (1..=all).map(NodeId).collect();
         let mut world = Self {
+            replicas: count.into(),
+            versions: BTreeMap::new(),
             config,
             seed,
             now: 0,
@@ -68,6 +77,7 @@ impl World {
             cut: BTreeSet::new(),
             loss: 0,
             delay_max: 2 * MILLISECOND,
+            rates: BTreeMap::new(),
             replies: BTreeMap::new(),
             asked: BTreeMap::new(),
             traces: Vec::new(),
@@ -88,12 +98,16 @@ impl World {
     pub fn start(&mut self, node: NodeId) {
         let mut effects = Vec::new();
         let recovered = self.machines[&node].durable.clone();
+        let mut config = self.config.clone();
+        if let Some(version) = self.versions.get(&node) {
+            config.storage_version = *version;
+        }
         let replica = super::start(
-            &self.config,
+            &config,
             node,
             &self.nodes,
             mix(self.seed, node.0.into(), 0),
-            self.now,
+            self.local(node),
             recovered,
             &mut effects,
         );
@@ -120,6 +134,44 @@ impl World {
             .into_iter()
             .take(survives)
             .for_each(|op| settle(&mut machine.durable, op));
+    }
+
+    /// Ends a node and takes away all that it had not synced.
+    pub fn lose_power(&mut self, node: NodeId) {
+        let machine = self.machines.get_mut(&node).unwrap();
+        machine.written.clear();
+        self.crash(node);
+    }
+
+    /// Ends a node and takes away all that it has written.
+    pub fn wipe(&mut self, node: NodeId) {
+        self.crash(node);
+        let machine = self.machines.get_mut(&node).unwrap();
+        machine.durable.clear();
+        machine.written.clear();
+    }
+
+    /// How many records would survive a loss of power at this node.
+    pub fn records(&self, node: NodeId) -> usize {
+        self.machines[&node].durable.len()
+    }
+
+    /// What a node's clock shows.
+    fn local(&self, node: NodeId) -> Time {
+        self.now * self.rates.get(&node).unwrap_or(&100) / 100
+    }
+
+    /// The earliest time at which a node's clock shows this.
+    fn when(&self, node: NodeId, local: Time) -> Time {
+        match self.rates.get(&node) {
+            Some(rate) if local < Time::MAX => (local * 100).div_ceil(*rate),
+            _ => local,
+        }
+    }
+
+    /// How many records of a node are durable.
+    pub fn durable(&self, node: NodeId) -> usize {
+        self.machines[&node].durable.len()
     }
 
     pub fn is_up(&self, node: NodeId) -> bool {
@@ -175,11 +227,12 @@ impl World {
     }
 
     fn deliver(&mut self, node: NodeId, event: Event) {
+        let now = self.local(node);
         let Some(replica) = &mut self.machines.get_mut(&node).unwrap().replica else {
             return;
         };
         let mut effects = Vec::new();
-        replica.handle(self.now, event, &mut effects);
+        replica.handle(now, event, &mut effects);
         self.handled += 1;
         self.carry_out(node, effects);
     }
@@ -204,7 +257,10 @@ impl World {
             let wake = self
                 .machines
                 .iter()
-                .filter_map(|(node, m)| Some((m.replica.as_ref()?.deadline(), *node)))
+                .filter_map(|(node, m)| {
+                    let deadline = m.replica.as_ref()?.deadline();
+                    Some((self.when(*node, deadline), *node))
+                })
                 .min();
             let queued = self
                 .queue
@@ -242,19 +298,49 @@ impl World {
     }
 
     pub fn ask_with(&mut self, node: NodeId, op: Op, local: bool) -> RequestId {
+        let request = Request {
+            local,
+            ..Request::new(op)
+        };
+        self.request(node, request)
+    }
+
+    pub fn request(&mut self, node: NodeId, request: Request) -> RequestId {
         let id = RequestId(self.asked.len() as u64 + 1);
-        self.asked.insert(id, op.clone());
-        self.deliver(
-            node,
-            Event::Request(
-                id,
-                Request {
-                    local,
-                    ..Request::new(op)
-                },
-            ),
-        );
+        self.asked.insert(id, request.op.clone());
+        self.deliver(node, Event::Request(id, request));
         id
+    }
+
+    /// What came of a request that must have been answered.
+    pub fn result(&self, id: RequestId) -> &Result<Answer, Refusal> {
+        let reply = self.reply(id);
+        let op = &self.asked[&id];
+        &reply
+            .unwrap_or_else(|| panic!("{op:?} was not answered"))
+            .result
+    }
+
+    /// Asks, waits a little and returns what came of it.
+    pub fn done(&mut self, node: NodeId, op: Op) -> Result<Answer, Refusal> {
+        let id = self.ask(node, op);
+        self.run_ms(50);
+        self.result(id).clone()
+    }
+
+    /// How often a node, or any, remarked upon this.
+    pub fn remarks(&self, what: &str) -> usize {
+        self.count(|trace| matches!(trace, Trace::Remark(remark) if *remark == what))
+    }
+
+    /// Delivers a message of this node's own making.
+    pub fn forge(&mut self, to: NodeId, from: NodeId, message: Message) {
+        self.deliver(to, Event::Message(from, message));
+    }
+
+    /// The replicas, without auxiliary nodes.
+    pub fn replicas(&self) -> &[NodeId] {
+        &self.nodes[..self.replicas]
     }
 
     pub fn reply(&self, id: RequestId) -> Option<&Reply> {
@@ -265,7 +351,7 @@ impl World {
         self.machines[&node].replica.as_ref().unwrap().status()
     }
 
-    fn digest(&self, node: NodeId) -> u64 {
+    pub fn digest(&self, node: NodeId) -> u64 {
         self.machines[&node].replica.as_ref().unwrap().digest()
     }
 
@@ -313,7 +399,7 @@ impl World {
             .leader()
             .unwrap_or_else(|| panic!("seed {seed}: no leader"));
         let expected = self.status(leader);
-        for &node in &self.nodes {
+        for &node in self.replicas() {
             let status = self.status(node);
             assert_eq!(status.leader, Some(leader), "seed {seed}: {status:?}");
             assert_eq!(

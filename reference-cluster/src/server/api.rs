@@ -1,25 +1,26 @@
-//! The HTTP interface; see [`crate::server`] for its table.
+//! The HTTP interface, but for the operations on keys; see [`crate::server`] for its table.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
 use axum::body::Bytes;
-use axum::extract::rejection::{BytesRejection, PathRejection};
-use axum::extract::{DefaultBodyLimit, Path, RawQuery, State};
+use axum::extract::rejection::BytesRejection;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{any, get, post};
+use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::driver::Input;
-use super::json::{CasBody, ValueBody, answer, code, refuse, respond, unanswered};
+use super::json::{answer, code, refuse, respond, unanswered};
+use super::keys;
 use super::metrics::{Metrics, Operation};
 use crate::core::config::Mode;
-use crate::core::{Config, Message, NodeId, Op, Request, Scalar, Status};
+use crate::core::{Admin, Config, Message, NodeId, Op, Request, Role, Status};
 
 /// How long a client's request may wait for the replica.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -35,9 +36,8 @@ pub(super) struct App {
     pub metrics: Arc<Metrics>,
 }
 
-type Shared = State<Arc<App>>;
-type Key = Result<Path<String>, PathRejection>;
-type Body = Result<Bytes, BytesRejection>;
+pub(super) type Shared = State<Arc<App>>;
+pub(super) type Body = Result<Bytes, BytesRejection>;
 
 /// All routes.
 pub(super) fn router(app: App) -> Router {
@@ -46,12 +46,8 @@ pub(super) fn router(app: App) -> Router {
         .route("/internal/messages", post(messages))
         .layer(DefaultBodyLimit::max(MESSAGES_BYTES_MAX));
     Router::new()
-        .route("/v1/kv", get(read_all))
-        .route("/v1/kv/", any(no_key))
-        .route("/v1/kv/{key}", get(read).put(write))
-        .route("/v1/kv/{key}/cas", post(cas))
-        .route("/v1/kv/{key}/append", post(append))
-        .route("/v1/kv/{key}/add", post(add))
+        .merge(keys::router())
+        .route("/v1/admin", post(admin))
         .route("/v1/status", get(status))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
@@ -64,32 +60,15 @@ pub(super) fn router(app: App) -> Router {
 }
 
 impl App {
-    fn bad(&self, message: &str) -> Response {
+    pub fn bad(&self, message: &str) -> Response {
         refuse(self.id, StatusCode::BAD_REQUEST, "bad-input", message)
     }
 
-    fn too_large(&self, message: &str) -> Response {
+    pub fn too_large(&self, message: &str) -> Response {
         refuse(self.id, StatusCode::PAYLOAD_TOO_LARGE, "too-large", message)
     }
 
-    fn key(&self, key: Key) -> Result<Arc<str>, Box<Response>> {
-        let Path(key) = key.map_err(|error| {
-            self.bad(&format!(
-                "the key is not percent-encoded UTF-8: {}",
-                error.body_text()
-            ))
-        })?;
-        let most = self.config.max_key_bytes;
-        match key.len() {
-            0 => Err(self.bad("the key is empty").into()),
-            n if n > most => Err(self
-                .too_large(&format!("the key has {n} bytes, at most {most} go"))
-                .into()),
-            _ => Ok(key.into()),
-        }
-    }
-
-    fn body<T: DeserializeOwned>(&self, body: Body) -> Result<T, Box<Response>> {
+    pub fn body<T: DeserializeOwned>(&self, body: Body) -> Result<T, Box<Response>> {
         let bytes = body.map_err(|error| {
             if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
                 let most = self.config.max_body_bytes;
@@ -107,32 +86,8 @@ impl App {
         })
     }
 
-    fn bounded(&self, value: Scalar) -> Result<Scalar, Box<Response>> {
-        let most = self.config.max_value_bytes;
-        match &value {
-            Scalar::Text(text) if text.len() > most => Err(self
-                .too_large(&format!(
-                    "the value has {} bytes, at most {most} go",
-                    text.len()
-                ))
-                .into()),
-            _ => Ok(value),
-        }
-    }
-
-    /// Whether a read is to be local.
-    fn local(&self, query: Option<&str>) -> Result<bool, Box<Response>> {
-        match query {
-            None | Some("") => Ok(false),
-            Some("read=local") => Ok(true),
-            Some(other) => Err(self
-                .bad(&format!("expected no query or read=local, not {other:?}"))
-                .into()),
-        }
-    }
-
     /// Asks the replica.
-    async fn ask(&self, kind: &'static str, op: Op, local: bool) -> Response {
+    pub async fn ask(&self, kind: &'static str, request: Request) -> Response {
         let count = |outcome| {
             self.metrics
                 .operations
@@ -142,13 +97,7 @@ impl App {
         let (sender, reply) = oneshot::channel();
         if self
             .inputs
-            .try_send(Input::Request(
-                Request {
-                    local,
-                    ..Request::new(op)
-                },
-                sender,
-            ))
+            .try_send(Input::Request(request, sender))
             .is_err()
         {
             count("unavailable");
@@ -162,7 +111,7 @@ impl App {
         }
         if let Ok(Ok(reply)) = timeout(PATIENCE, reply).await {
             count(code(&reply));
-            return answer(self.id, &reply);
+            return answer(&reply);
         }
         count("indeterminate");
         unanswered(self.id, "the replica did not answer in time")
@@ -176,71 +125,21 @@ impl App {
 
     /// Whether clients are served well here: see the module of the server.
     fn ready(&self, status: &Status) -> bool {
-        let caught_up = status.last.epoch == status.epoch;
-        status.leader.is_some() && (self.config.mode != Mode::Raft || caught_up)
+        let holds_nothing = matches!(status.role, Role::Gateway | Role::Monitor);
+        let caught_up = holds_nothing || status.last.epoch == status.epoch;
+        match self.config.mode {
+            Mode::SingleLeader => status.leader.is_some(),
+            Mode::Raft => status.leader.is_some() && caught_up,
+            Mode::MultiLeader | Mode::Leaderless => true,
+        }
     }
 }
 
-/// Either way a response.
-async fn either(response: impl Future<Output = Result<Response, Box<Response>>>) -> Response {
-    response.await.unwrap_or_else(|refusal| *refusal)
-}
-
-async fn read(State(app): Shared, key: Key, RawQuery(query): RawQuery) -> Response {
-    either(async {
-        let (key, local) = (app.key(key)?, app.local(query.as_deref())?);
-        Ok(app.ask("read", Op::Read(key), local).await)
-    })
-    .await
-}
-
-async fn read_all(State(app): Shared, RawQuery(query): RawQuery) -> Response {
-    either(async {
-        let local = app.local(query.as_deref())?;
-        Ok(app.ask("read-all", Op::ReadAll, local).await)
-    })
-    .await
-}
-
-async fn change(
-    app: &App,
-    kind: &'static str,
-    key: Key,
-    body: Body,
-    op: fn(Arc<str>, Scalar) -> Op,
-) -> Response {
-    either(async {
-        let key = app.key(key)?;
-        let value = app.bounded(app.body::<ValueBody>(body)?.value.0)?;
-        Ok(app.ask(kind, op(key, value), false).await)
-    })
-    .await
-}
-
-async fn write(State(app): Shared, key: Key, body: Body) -> Response {
-    change(&app, "write", key, body, Op::Write).await
-}
-
-async fn append(State(app): Shared, key: Key, body: Body) -> Response {
-    change(&app, "append", key, body, Op::Append).await
-}
-
-async fn add(State(app): Shared, key: Key, body: Body) -> Response {
-    change(&app, "add", key, body, Op::Add).await
-}
-
-async fn cas(State(app): Shared, key: Key, body: Body) -> Response {
-    either(async {
-        let key = app.key(key)?;
-        let CasBody { old, new } = app.body(body)?;
-        let (old, new) = (app.bounded(old.0)?, app.bounded(new.0)?);
-        Ok(app.ask("cas", Op::Cas(key, old, new), false).await)
-    })
-    .await
-}
-
-async fn no_key(State(app): Shared) -> Response {
-    app.bad("the key is empty")
+async fn admin(State(app): Shared, body: Body) -> Response {
+    match app.body::<Admin>(body) {
+        Ok(request) => app.ask("admin", Request::new(Op::Admin(request))).await,
+        Err(refusal) => *refusal,
+    }
 }
 
 async fn not_found(State(app): Shared, uri: Uri) -> Response {

@@ -10,7 +10,7 @@ use serde::de::{self, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value, json};
 
-use crate::core::{Answer, Datum, NodeId, Refusal, Reply, Scalar};
+use crate::core::{Answer, Datum, Function, NodeId, Refusal, Reply, Scalar};
 
 /// A scalar as clients write it.
 #[derive(Debug, PartialEq, Eq)]
@@ -48,7 +48,7 @@ impl<'de> Deserialize<'de> for JsonScalar {
     }
 }
 
-/// Body of a write, an append or an add.
+/// Body of a write, an append, an add or a remove.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct ValueBody {
@@ -61,6 +61,36 @@ pub(super) struct ValueBody {
 pub(super) struct CasBody {
     pub old: JsonScalar,
     pub new: JsonScalar,
+}
+
+/// Body of an increment.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct IncrementBody {
+    pub value: i64,
+}
+
+/// Body of an insert into a text. `after` may be `null`: the beginning.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct InsertBody {
+    pub after: JsonScalar,
+    pub value: JsonScalar,
+}
+
+/// Body of a put into a map.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PutBody {
+    pub field: JsonScalar,
+    pub value: JsonScalar,
+}
+
+/// Body of a generate.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct FunctionBody {
+    pub function: Function,
 }
 
 fn scalar(value: &Scalar) -> Value {
@@ -121,14 +151,20 @@ pub(super) fn code(reply: &Reply) -> &'static str {
     }
 }
 
-/// A replica's reply.
-pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
+/// A replica's reply. The node is the one that answers, which behind a gateway is not the one asked.
+pub(super) fn answer(reply: &Reply) -> Response {
     let mut body = Map::new();
     let mut put = |name: &str, value: Value| drop(body.insert(name.to_owned(), value));
-    put("node", format!("n{}", node.0).into());
+    put("node", format!("n{}", reply.node.0).into());
     put("role", reply.role.name().into());
     put("epoch", reply.epoch.into());
     put("position", reply.position.index.into());
+    if let Some(session) = &reply.session {
+        put("session", session.to_string().into());
+    }
+    if let Some(context) = &reply.context {
+        put("context", context.to_string().into());
+    }
     let status = match &reply.result {
         Ok(Answer::Done) => StatusCode::OK,
         Ok(Answer::Value(value)) => {
@@ -146,7 +182,12 @@ pub(super) fn answer(node: NodeId, reply: &Reply) -> Response {
             StatusCode::OK
         }
         Ok(Answer::Digest(digest)) => {
-            put("digest", json!(digest));
+            // As text: not every reader of JSON keeps 64 bits.
+            put("digest", format!("{:016x}", digest.digest).into());
+            put("scope", digest.scope.to_string().into());
+            if let Some(why) = &digest.stopped {
+                put("stopped", why.to_string().into());
+            }
             StatusCode::OK
         }
         Err(refusal) => {

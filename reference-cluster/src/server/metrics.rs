@@ -14,7 +14,7 @@ use crate::core::{Role, Status};
 /// A kind of operation and how it ended.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub(super) struct Operation {
-    /// `read`, `write`, `cas`, `append`, `add` or `read-all`.
+    /// `read`, `read-all`, `write`, … as the routes are called.
     pub kind: &'static str,
     /// `ok`, or the code of the error.
     pub outcome: &'static str,
@@ -110,7 +110,14 @@ impl Default for Metrics {
 impl Metrics {
     /// All of it as text, gauges after this status.
     pub fn render(&self, status: &Status) -> Result<String, fmt::Error> {
-        for role in [Role::Leader, Role::Follower, Role::Candidate] {
+        for role in [
+            Role::Leader,
+            Role::Follower,
+            Role::Candidate,
+            Role::Peer,
+            Role::Gateway,
+            Role::Monitor,
+        ] {
             let label = RoleLabel { role: role.name() };
             self.role
                 .get_or_create(&label)

@@ -6,29 +6,50 @@
 //!   together (group commit).
 //! * `peers`: one task a peer sends batches of messages; what a peer does not take in time is lost,
 //!   as on any network.
-//! * `api`, `json`: the HTTP interface, for clients, peers and operators.
+//! * `api`, `keys`, `query`, `json`: the HTTP interface, for clients, peers and operators.
 //! * `metrics`: what is counted.
 //! * `owner`: the end of the process with that of its owner.
 //!
 //! # HTTP
 //! | request | answer |
 //! | --- | --- |
-//! | `GET /v1/kv/{key}[?read=local]` | `{"value": …}`, `null` if never written |
-//! | `GET /v1/kv[?read=local]` | `{"entries": {key: value, …}}` |
+//! | `GET /v1/kv/{key}` | `{"value": …}`, `null` if never written |
+//! | `GET /v1/kv` | `{"entries": {key: value, …}}` |
 //! | `PUT /v1/kv/{key}` `{"value": v}` | |
+//! | `DELETE /v1/kv/{key}` | forgets the key |
 //! | `POST /v1/kv/{key}/cas` `{"old": a, "new": b}` | |
-//! | `POST /v1/kv/{key}/append` and `/add` `{"value": v}` | |
+//! | `POST /v1/kv/{key}/append` `{"value": v}` | at the end of a list |
+//! | `POST /v1/kv/{key}/add` `{"value": v}` | to a set |
+//! | `POST /v1/kv/{key}/increment` `{"value": n}` | a counter, by `n`, which may be negative |
+//! | `POST /v1/kv/{key}/insert` `{"after": a, "value": v}` | into a text (a list) after the element `a`; `null`: at the beginning |
+//! | `POST /v1/kv/{key}/remove` `{"value": v}` | an element out of a set or list, a field out of a map |
+//! | `POST /v1/kv/{key}/put` `{"field": f, "value": v}` | a field of a map |
+//! | `POST /v1/kv/{key}/generate` `{"function": f}` | `{"value": …}`, which was generated and appended; `f` is `now`, `random`, `auto-increment` or `trigger` |
+//! | `GET /v1/digest` | `{"digest": hex, "scope": prefix[, "stopped": why]}` of what this node itself holds |
+//! | `POST /v1/admin` | asks for an [`Admin`](crate::core::Admin), e.g. `{"add-member": 3}` |
 //! | `GET /v1/status` | [`Status`](crate::core::Status) |
 //! | `GET /healthz` | 200: the process answers |
-//! | `GET /readyz` | 200: it knows a leader, and in Raft mode its log has an entry of that leader's term; else 503 |
+//! | `GET /readyz` | 200: it knows a leader, if there is one in its mode, and in Raft mode its log has an entry of that leader's term; else 503 |
 //! | `GET /metrics` | Prometheus text |
 //! | `POST /internal/messages` | 204; for peers |
 //!
-//! Values are numbers (64-bit signed), strings or `null`; lists and sets come back as arrays.
-//! Every answer about keys has the witnesses `node`, `role`, `epoch`, `position`. An error is
+//! A request about keys may say more in its query:
+//!
+//! | parameter | meaning |
+//! | --- | --- |
+//! | `read=local` | answer from this node's own state, stale or not (reads) |
+//! | `session=n0:5` | what the client's operations have shown it so far; a replica that has seen less waits or refuses |
+//! | `context=n1:3,n2:4` | the versions that this write replaces, as a read gave them |
+//! | `n=`, `r=`, `w=` | how many replicas hold the key, must answer a read, must hold a write (leaderless) |
+//!
+//! Values are numbers (64-bit signed), strings or `null`; lists, sets and siblings come back as
+//! arrays, maps as arrays of `[field, value]`, counters as numbers. Every answer about keys has the
+//! witnesses `node` (the replica that answered, which is another than the one asked behind a
+//! gateway), `role`, `epoch`, `position`, and in modes that have them `session` and `context`, to be
+//! handed back as they are. An error is
 //! `{"error": code, "message": …, "outcome": "fail" | "info"}` with the witnesses where a replica
 //! was asked: 421 `not-leader` (with `leader` where known), 409 `cas-mismatch` (with `actual`) and
-//! `wrong-kind`, 503 `unavailable`, 504 `indeterminate`, 400 `bad-input`, 413 `too-large`, 404
+//! `wrong-kind`, 501 `unsupported` in this mode, 503 `unavailable`, 504 `indeterminate`, 400 `bad-input`, 413 `too-large`, 404
 //! `not-found`, 405 `method-not-allowed`. Only `indeterminate` is `info`: all else was certainly
 //! not done.
 
@@ -37,9 +58,11 @@ mod disk;
 mod driver;
 mod journal;
 mod json;
+mod keys;
 mod metrics;
 mod owner;
 mod peers;
+mod query;
 #[cfg(test)]
 mod tests;
 
@@ -139,7 +162,8 @@ pub(crate) async fn bind(options: &NodeOptions) -> Result<TcpListener, NodeError
     if id.0 == 0 || options.peers.contains_key(id) {
         return Err(NodeError::Identity(id.0));
     }
-    config.validate(options.peers.len() + 1)?;
+    let nodes = options.peers.len() + 1;
+    config.validate(nodes.saturating_sub(config.auxiliaries()))?;
     TcpListener::bind(listen)
         .await
         .map_err(|source| NodeError::Listen {

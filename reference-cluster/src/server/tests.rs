@@ -234,6 +234,58 @@ async fn serves_everything(config: Config) {
     let all = json!({ "a": "zwei", "l": [3, 1, 3], "s": [1, 3], "/?kä %": null });
     assert_eq!(answer["entries"], all);
 
+    for n in [5, -2] {
+        assert_eq!(
+            post("/v1/kv/c/increment", json!({ "value": n })).await.0,
+            200
+        );
+    }
+    for (after, n) in [
+        (json!(null), 1),
+        (json!(1), 3),
+        (json!(1), 2),
+        (json!(3), 4),
+    ] {
+        let body = json!({ "after": after, "value": n });
+        assert_eq!(post("/v1/kv/t/insert", body).await.0, 200);
+    }
+    assert_eq!(post("/v1/kv/t/remove", json!({ "value": 3 })).await.0, 200);
+    for (field, n) in [("b", 1), ("a", 2)] {
+        let body = json!({ "field": field, "value": n });
+        assert_eq!(post("/v1/kv/m/put", body).await.0, 200);
+    }
+    for (key, value) in [
+        ("c", json!(3)),
+        ("t", json!([1, 2, 4])),
+        ("m", json!([["a", 2], ["b", 1]])),
+    ] {
+        let (_, answer) = cluster.get(leader, &format!("/v1/kv/{key}")).await;
+        assert_eq!(answer["value"], value, "{key}");
+    }
+    let delete = |key: &str| {
+        let path = format!("/v1/kv/{key}");
+        let cluster = &cluster;
+        async move {
+            cluster
+                .json(leader, Method::DELETE, &path, Value::Null)
+                .await
+        }
+    };
+    assert_eq!(delete("m").await.0, 200);
+    assert_eq!(
+        cluster.get(leader, "/v1/kv/m").await.1["value"],
+        Value::Null
+    );
+
+    let (status, answer) = cluster.get(leader, "/v1/digest").await;
+    assert_eq!((status, &answer["scope"]), (200, &json!("")));
+    let digest = answer["digest"].as_str().unwrap().to_owned();
+    assert_eq!(digest.len(), 16);
+    // A follower tells its own, and comes to hold the same.
+    while cluster.get(follower, "/v1/digest").await.1["digest"] != json!(digest) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+
     let (status, answer) = cluster.get(follower, "/v1/kv/a").await;
     assert_eq!((status, &answer["error"]), (421, &json!("not-leader")));
     assert_eq!(answer["leader"], format!("n{}", leader.0));
@@ -273,6 +325,36 @@ async fn semi_sync_serves_everything() {
 #[tokio::test]
 async fn raft_serves_everything() {
     serves_everything(raft()).await;
+}
+
+#[tokio::test]
+async fn operators_are_answered_like_clients() {
+    let cluster = Cluster::new(Config::default(), 3).await;
+    let leader = cluster.leader().await;
+    let join = json!({"add-member": 2});
+    let (status, answer) = cluster.json(leader, Method::POST, "/v1/admin", join).await;
+    assert_eq!((status, &answer["error"]), (501, &json!("unsupported")));
+    let (status, answer) = cluster
+        .json(leader, Method::POST, "/v1/admin", json!({"dance": 2}))
+        .await;
+    assert_eq!((status, &answer["error"]), (400, &json!("bad-input")));
+    assert!(answer["message"].as_str().unwrap().contains("add-member"));
+}
+
+#[tokio::test]
+async fn a_raft_member_leaves_and_comes_back() {
+    let cluster = Cluster::new(raft(), 3).await;
+    let leader = cluster.leader().await;
+    let other = NodeId(leader.0 % 3 + 1);
+    let ask = async |node, body| cluster.json(node, Method::POST, "/v1/admin", body).await;
+    let (status, answer) = ask(other, json!({"remove-member": other.0})).await;
+    assert_eq!((status, &answer["error"]), (421, &json!("not-leader")));
+    for (request, stopped) in [("remove-member", true), ("add-member", false)] {
+        assert_eq!(ask(leader, json!({ request: other.0 })).await.0, 200);
+        while cluster.get(other, "/v1/status").await.1["stopped"].is_string() != stopped {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
 }
 
 #[tokio::test]
@@ -382,13 +464,47 @@ async fn bad_input_is_told_what_was_wrong() {
             "read=local",
         ),
         (
-            "DELETE",
-            "/v1/kv/k",
+            "GET",
+            "/v1/kv/k?session=5",
             "",
-            405,
-            "method-not-allowed",
-            "DELETE",
+            400,
+            "bad-input",
+            "version vector",
         ),
+        ("GET", "/v1/kv/k?w=many", "", 400, "bad-input", "w="),
+        (
+            "GET",
+            "/v1/digest?colour=red",
+            "",
+            400,
+            "bad-input",
+            "colour",
+        ),
+        (
+            "POST",
+            "/v1/kv/k/increment",
+            r#"{"value":"1"}"#,
+            400,
+            "bad-input",
+            "i64",
+        ),
+        (
+            "POST",
+            "/v1/kv/k/insert",
+            r#"{"value":1}"#,
+            400,
+            "bad-input",
+            "missing field `after`",
+        ),
+        (
+            "POST",
+            "/v1/kv/k/generate",
+            r#"{"function":"guess"}"#,
+            400,
+            "bad-input",
+            "auto-increment",
+        ),
+        ("PATCH", "/v1/kv/k", "", 405, "method-not-allowed", "PATCH"),
         ("POST", "/v1/kv/k/pop", "", 404, "not-found", "/pop"),
         ("GET", "/", "", 404, "not-found", "nothing"),
         (
@@ -411,6 +527,52 @@ async fn bad_input_is_told_what_was_wrong() {
     }
     let (_, answer) = cluster.get(node, "/v1/kv").await;
     assert_eq!(answer["entries"], json!({}), "something was half-applied");
+}
+
+/// What the query asks for reaches the replica, and what it answers reaches the client.
+#[test]
+fn sessions_contexts_and_quorums_pass_through() {
+    use super::json::answer;
+    use super::query::Query;
+    use crate::core::{Answer, Op, Position, Quorum, Reply, Request, Role};
+    use axum::body::to_bytes;
+
+    let uri = "/v1/kv/k?read=local&session=n0:5&context=n1%3A3,n2:4&n=3&r=2&w=1";
+    let query = axum::extract::Query::<Query>::try_from_uri(&uri.parse().unwrap()).unwrap();
+    let request = query.0.request(Op::Read("k".into()));
+    assert_eq!(
+        request,
+        Request {
+            op: Op::Read("k".into()),
+            local: true,
+            session: Some("n0:5".parse().unwrap()),
+            context: Some("n1:3,n2:4".parse().unwrap()),
+            quorum: Quorum {
+                n: Some(3),
+                r: Some(2),
+                w: Some(1),
+            },
+        }
+    );
+    let reply = Reply {
+        result: Ok(Answer::Done),
+        node: NodeId(4),
+        role: Role::Peer,
+        epoch: 0,
+        position: Position::default(),
+        session: Some("n1:1".parse().unwrap()),
+        context: Some("n2:2".parse().unwrap()),
+    };
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .build()
+        .unwrap();
+    let body = runtime
+        .block_on(to_bytes(answer(&reply).into_body(), 1_000))
+        .unwrap();
+    let body: Value = serde_json::from_slice(&body).unwrap();
+    let expected = json!({ "node": "n4", "role": "peer", "epoch": 0, "position": 0,
+        "session": "n1:1", "context": "n2:2" });
+    assert_eq!(body, expected);
 }
 
 async fn survives_its_leader(config: Config) {

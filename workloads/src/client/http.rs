@@ -2,11 +2,20 @@
 //!
 //! | operation | request | answer |
 //! | --- | --- | --- |
-//! | read | `GET /v1/kv/{key}[?read=local]` | `{"value": …}` |
-//! | read all | `GET /v1/kv[?read=local]` | `{"entries": {…}}` |
+//! | read | `GET /v1/kv/{key}` | `{"value": …}` |
+//! | read all | `GET /v1/kv` | `{"entries": {…}}` |
 //! | write | `PUT /v1/kv/{key}` `{"value": v}` | |
-//! | cas | `POST /v1/kv/{key}/cas` `{"old": a, "new": b}` | |
-//! | append, add | `POST /v1/kv/{key}/append`, `…/add` `{"value": v}` | |
+//! | cas, acquire, release | `POST /v1/kv/{key}/cas` `{"old": a, "new": b}` | |
+//! | append, add, increment, remove | `POST /v1/kv/{key}/append`, … `{"value": v}` | |
+//! | remove the key | `DELETE /v1/kv/{key}` | |
+//! | insert | `POST /v1/kv/{key}/insert` `{"after": a, "value": v}` | |
+//! | put | `POST /v1/kv/{key}/put` `{"field": f, "value": v}` | |
+//! | generate | `POST /v1/kv/{key}/generate` `{"function": f}` | `{"value": …}` |
+//! | inspect | `GET /v1/digest` | `{"digest": hex, "scope": prefix[, "stopped": why]}` |
+//! | inspect a key | `GET /v1/kv/{key}?read=local` | `{"value": …}` |
+//!
+//! The query carries what else the operation asks for: `read=local`, `session=…`, `context=…`, `n=`,
+//! `r=`, `w=`. An answer may bring a `session` and a `context` to be handed back.
 //!
 //! Every answer names its witness: `{"node": "n1", "role": "leader", "epoch": 3}`. An error is
 //! `{"error": code, "message": …, "outcome": "fail" | "info", "leader": "n3"}` and the witness.
@@ -23,20 +32,21 @@
 //! | any other status without the store's word | info | `http-500`, … |
 //! | 2xx with a body that is not the store's | info | `bad-response` |
 
+mod answer;
+mod request;
+
 use std::error::Error;
 use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use checkers::{F, Outcome, Value};
-use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
-use reqwest::{Method, RequestBuilder, StatusCode};
-use serde::{Deserialize, Deserializer};
-use serde_json::json;
+use checkers::Outcome;
+use percent_encoding::utf8_percent_encode;
+use reqwest::RequestBuilder;
 
 use super::Client;
-use crate::operation::{Completion, Invocation, Witness};
-use crate::route::parse_node;
+use crate::operation::{Completion, Invocation};
+use answer::answered;
+use request::{Asked, IN_QUERY, asked, parameters};
 
 /// Speaks to the reference store. Cloning is cheap and shares the connections.
 #[derive(Clone, Debug)]
@@ -78,37 +88,15 @@ impl HttpClient {
         base_url: &str,
         invocation: &Invocation,
     ) -> Result<RequestBuilder, &'static str> {
+        let Asked { method, path, body } = asked(invocation)?;
         let base = base_url.trim_end_matches('/');
-        let mut url = format!("{base}/v1/kv");
-        if let Some(key) = &invocation.key {
-            url.push('/');
-            url.extend(utf8_percent_encode(&key.to_string(), NON_ALPHANUMERIC));
+        let mut url = format!("{base}{path}");
+        let mut separator = '?';
+        for (name, value) in parameters(invocation) {
+            let value = utf8_percent_encode(&value, IN_QUERY);
+            url.push_str(&format!("{separator}{name}={value}"));
+            separator = '&';
         }
-        let value = || json!({ "value": invocation.value });
-        let (method, suffix, body) = match &invocation.f {
-            F::Read => {
-                let suffix = if invocation.local { "?read=local" } else { "" };
-                (Method::GET, suffix, None)
-            }
-            F::Write => (Method::PUT, "", Some(value())),
-            F::Append => (Method::POST, "/append", Some(value())),
-            F::Add => (Method::POST, "/add", Some(value())),
-            F::Cas => {
-                let Some([old, new]) = invocation.value.items() else {
-                    return Err("bad-argument");
-                };
-                (
-                    Method::POST,
-                    "/cas",
-                    Some(json!({ "old": old, "new": new })),
-                )
-            }
-            _ => return Err("unknown-function"),
-        };
-        if invocation.key.is_none() && body.is_some() {
-            return Err("no-key");
-        }
-        url.push_str(suffix);
         let mut request = self.inner.request(method, url);
         if let Some(body) = body {
             request = request
@@ -134,98 +122,6 @@ impl Client for HttpClient {
             Ok(body) => answered(invocation, status, &body),
             Err(error) => broken(invocation, &error),
         }
-    }
-}
-
-/// Any answer of the store.
-#[derive(Deserialize)]
-struct Answer {
-    /// `null` is a value: that of a key never written.
-    #[serde(default, deserialize_with = "present")]
-    value: Option<Value>,
-    #[serde(default)]
-    entries: Option<Value>,
-    #[serde(default)]
-    error: Option<Arc<str>>,
-    #[serde(default)]
-    outcome: Option<String>,
-    #[serde(default)]
-    leader: Option<String>,
-    #[serde(default)]
-    node: Option<Arc<str>>,
-    #[serde(default)]
-    role: Option<Arc<str>>,
-    #[serde(default)]
-    epoch: Option<u64>,
-}
-
-/// A field that is there, whatever it holds; an `Option` alone would read `null` as absent.
-fn present<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Value>, D::Error> {
-    Value::deserialize(deserializer).map(Some)
-}
-
-/// The completion that an answer stands for.
-fn answered(invocation: &Invocation, status: StatusCode, body: &[u8]) -> Completion {
-    let answer: Option<Answer> = serde_json::from_slice(body).ok();
-    if status.is_success() {
-        let Some(answer) = answer else {
-            return unanswered(invocation, Outcome::Info, "bad-response");
-        };
-        let value = match (&invocation.f, &invocation.key) {
-            (F::Read, Some(_)) => answer.value.clone(),
-            (F::Read, None) => answer.entries.clone(),
-            _ => Some(invocation.value.clone()),
-        };
-        let witness = answer.witness();
-        // Without a witness it is not an answer of the store.
-        let (Some(value), Some(witness)) = (value, witness) else {
-            return unanswered(invocation, Outcome::Info, "bad-response");
-        };
-        return Completion {
-            outcome: Outcome::Ok,
-            value,
-            witness: Some(witness),
-            error: None,
-            leader_hint: None,
-            session: None,
-            context: None,
-        };
-    }
-    let said = answer.as_ref().and_then(|answer| {
-        let outcome = match answer.outcome.as_deref()? {
-            "fail" => Outcome::Fail,
-            "info" => Outcome::Info,
-            _ => return None,
-        };
-        Some((outcome, answer.error.clone()?))
-    });
-    let (outcome, code) = said.unwrap_or_else(|| {
-        let refused = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
-        let outcome = if refused {
-            Outcome::Fail
-        } else {
-            Outcome::Info
-        };
-        (outcome, format!("http-{}", status.as_u16()).into())
-    });
-    Completion {
-        outcome,
-        value: invocation.value.clone(),
-        witness: answer.as_ref().and_then(Answer::witness),
-        error: Some(code),
-        leader_hint: answer.and_then(|answer| parse_node(&answer.leader?)),
-        session: None,
-        context: None,
-    }
-}
-
-impl Answer {
-    fn witness(&self) -> Option<Witness> {
-        Some(Witness {
-            node: self.node.clone()?,
-            role: self.role.clone()?,
-            epoch: self.epoch?,
-        })
     }
 }
 

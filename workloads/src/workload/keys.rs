@@ -16,6 +16,8 @@ pub(super) struct Pool {
     pub slots: Vec<Slot>,
     /// Where each key in use is among `slots`.
     places: BTreeMap<Value, usize>,
+    /// How the key of a number is called.
+    name: fn(u64) -> Value,
     next: u64,
     writes_per_key: u32,
 }
@@ -34,7 +36,7 @@ pub(super) struct Slot {
 }
 
 impl Slot {
-    fn new(number: u64) -> Self {
+    fn new(number: u64, name: fn(u64) -> Value) -> Self {
         Self {
             number,
             key: name(number),
@@ -50,13 +52,20 @@ fn name(number: u64) -> Value {
 }
 
 impl Keys {
-    /// So many at a time, each for so many writes.
+    /// So many at a time, each for so many writes: `k0`, `k1`, …
     pub fn new(count: u32, writes_per_key: u32) -> Self {
-        let slots: Vec<Slot> = (0..u64::from(count)).map(Slot::new).collect();
+        Self::named(count, writes_per_key, name)
+    }
+
+    /// The same with names of their own, each number another.
+    pub fn named(count: u32, writes_per_key: u32, name: fn(u64) -> Value) -> Self {
+        let numbers = 0..u64::from(count);
+        let slots: Vec<Slot> = numbers.map(|number| Slot::new(number, name)).collect();
         let places = slots.iter().map(|slot| slot.key.clone()).zip(0..);
         Self(Arc::new(Mutex::new(Pool {
             places: places.collect(),
             slots,
+            name,
             next: u64::from(count),
             writes_per_key,
         })))
@@ -72,7 +81,7 @@ impl Keys {
             .map(|slot| slot.number)
             .collect();
         let used = (0..pool.next).filter(|number| !idle.contains(number));
-        used.map(name).collect()
+        used.map(pool.name).collect()
     }
 
     pub(super) fn lock(&self) -> MutexGuard<'_, Pool> {
@@ -88,7 +97,7 @@ impl Pool {
         slot.touched = true;
         slot.writes += 1;
         if slot.writes >= self.writes_per_key {
-            *slot = Slot::new(self.next);
+            *slot = Slot::new(self.next, self.name);
             self.places.remove(&key);
             self.places.insert(slot.key.clone(), place);
             self.next += 1;

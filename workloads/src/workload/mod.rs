@@ -1,105 +1,41 @@
 //! What the clients of a run do, and what is judged by it.
+//!
+//! * [`kind`], [`parameters`]: the workloads by name, and what can be set of each.
+//! * `traffic` (registers, sets, lists), `conflict`, `counter`, `nondeterministic`, `text`,
+//!   `calendar`: the main generators. `draw`: what they have in common. [`keys`]: the keys in use.
+//! * [`final_reads`], then [`inspections`]: what is asked when the main phase is over.
 
+mod calendar;
+mod conflict;
+mod counter;
+mod draw;
 pub mod final_reads;
+pub mod inspections;
 pub mod keys;
+pub mod kind;
+mod nondeterministic;
 pub mod parameters;
+mod text;
 mod traffic;
 
 use std::fmt;
-use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 
 pub use final_reads::FinalReads;
-pub use parameters::{ParameterError, Parameters};
+pub use inspections::Inspections;
+pub use kind::{Kind, KindError};
+pub use parameters::{Data, Editing, ParameterError, Parameters};
 
 use crate::generator::Generator;
 use crate::seed::substream;
+use calendar::Calendar;
+use conflict::Conflict;
+use counter::Counter;
 use keys::Keys;
-use traffic::Traffic;
-
-/// The workloads by name.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum Kind {
-    /// Read, write and compare-and-set registers.
-    #[default]
-    Register,
-    /// Add elements to sets.
-    Set,
-    /// Append elements to lists.
-    Append,
-}
-
-impl Kind {
-    /// All of them, in the order of help and docs.
-    pub const ALL: [Self; 3] = [Self::Register, Self::Set, Self::Append];
-
-    /// The name used on the command line and in experiments.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Register => "register",
-            Self::Set => "set",
-            Self::Append => "append",
-        }
-    }
-
-    /// One line for help and docs.
-    pub fn description(self) -> &'static str {
-        match self {
-            Self::Register => {
-                "read, write and compare-and-set registers under many keys; every value written \
-                 is unique"
-            }
-            Self::Set => "add unique elements to sets, and read them all at the end",
-            Self::Append => {
-                "append unique elements to lists under many keys and read them: a read shows the \
-                 whole order of the writes"
-            }
-        }
-    }
-
-    /// The checkers that judge it, unless the experiment says otherwise.
-    pub fn checkers(self) -> &'static [&'static str] {
-        match self {
-            Self::Register | Self::Append => &[
-                "linearizable",
-                "lost-writes",
-                "stale-reads",
-                "split-brain",
-                "availability",
-            ],
-            Self::Set => &["lost-writes", "stale-reads", "split-brain", "availability"],
-        }
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.name())
-    }
-}
-
-/// A name that is no workload.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("`{name}` is no workload; expected register, set or append")]
-pub struct KindError {
-    /// What was written.
-    pub name: String,
-}
-
-impl FromStr for Kind {
-    type Err = KindError;
-
-    fn from_str(name: &str) -> Result<Self, KindError> {
-        let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
-        known.ok_or_else(|| KindError {
-            name: name.to_owned(),
-        })
-    }
-}
+use nondeterministic::Nondeterministic;
+use text::{Locked, Merged};
+use traffic::{Object, Traffic};
 
 /// A workload in words, for help and docs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -149,12 +85,19 @@ impl Workload {
     pub fn new(kind: Kind, parameters: &Parameters, seed: u64) -> Result<Self, ParameterError> {
         parameters.validate(kind)?;
         let parameters = parameters.resolved(kind);
-        let keys = Keys::new(parameters.keys(), parameters.writes_per_key());
-        let traffic = Traffic::new(kind, &parameters, keys.clone(), substream(seed, "workload"));
+        let keys = match kind {
+            Kind::Calendar => Keys::named(
+                parameters.keys(),
+                parameters.writes_per_key(),
+                calendar::slot,
+            ),
+            _ => Keys::new(parameters.keys(), parameters.writes_per_key()),
+        };
+        let main = main(kind, &parameters, keys.clone(), substream(seed, "workload"));
         Ok(Self {
             kind,
             parameters,
-            main: Box::new(traffic),
+            main,
             keys,
         })
     }
@@ -163,6 +106,34 @@ impl Workload {
     /// succeeds or was tried often enough. To be made after the main phase has ended.
     pub fn final_reads(&self) -> FinalReads {
         FinalReads::new(self.keys.touched())
+    }
+
+    /// What replicas 1 to `nodes` hold of every key that any operation was generated for so far.
+    /// To be asked after the final reads.
+    pub fn inspections(&self, nodes: u16) -> Inspections {
+        Inspections::new(nodes, self.keys.touched())
+    }
+}
+
+/// The main generator of a workload, given all its parameters.
+fn main(kind: Kind, parameters: &Parameters, keys: Keys, seed: u64) -> Box<dyn Generator> {
+    let traffic = |object| Traffic::new(object, parameters, keys.clone(), seed);
+    match kind {
+        Kind::Register => Box::new(traffic(Object::Register)),
+        Kind::Set => Box::new(traffic(Object::Set)),
+        Kind::Append | Kind::Bootstrap | Kind::Upgrade => Box::new(traffic(Object::List)),
+        Kind::Session => Box::new(traffic(match parameters.data.unwrap_or_default() {
+            Data::List => Object::List,
+            Data::Register => Object::Register,
+        })),
+        Kind::Conflict => Box::new(Conflict::new(parameters, keys, seed)),
+        Kind::Counter => Box::new(Counter::new(parameters, keys, seed)),
+        Kind::Nondeterministic => Box::new(Nondeterministic::new(parameters, keys, seed)),
+        Kind::Text => match parameters.editing.unwrap_or_default() {
+            Editing::Crdt => Box::new(Merged::new(parameters, keys, seed)),
+            Editing::Lock => Box::new(Locked::new(parameters, keys, seed)),
+        },
+        Kind::Calendar => Box::new(Calendar::new(parameters, keys, seed)),
     }
 }
 

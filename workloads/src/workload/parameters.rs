@@ -4,27 +4,71 @@ use serde::{Deserialize, Serialize};
 
 use super::Kind;
 
-/// What an experiment may set; what is absent takes the workload's default.
+/// What an experiment may set; what is absent takes the workload's default. Each workload has some
+/// of them, and refuses the others.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Parameters {
     /// How many keys are in use at a time, from 1.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub keys: Option<u32>,
-    /// Share of reads among all operations, 0 to 1.
+    /// Share of reads among all operations, 0 to 1; of reads for their own sake, where a client
+    /// reads before it writes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub read_fraction: Option<f64>,
-    /// Share of compare-and-sets among all operations, 0 to 1; `register` only.
+    /// Share of compare-and-sets among all operations, 0 to 1 (`register`), or among those that
+    /// are no reads (`nondeterministic`, where all of them fail).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cas_fraction: Option<f64>,
-    /// How many writes, appends or adds a key takes before a fresh key replaces it, from 1. It
-    /// keeps lists and sets, and the search of the linearizability checker, short.
+    /// How many writes a key takes before a fresh key replaces it, from 1. It keeps lists and
+    /// sets, and the search of the linearizability checker, short.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub writes_per_key: Option<u32>,
     /// Ask every read of the main phase of the node's own state, stale or not. The final reads
     /// never are.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub local_reads: Option<bool>,
+    /// What a key holds (`session`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub data: Option<Data>,
+    /// Whether clients read before they write, and replace all that they saw (`conflict`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resolve: Option<bool>,
+    /// Share of decrements among all changes, 0 to 1 (`counter`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decrement_fraction: Option<f64>,
+    /// How authors keep out of each other's way (`text`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub editing: Option<Editing>,
+    /// Share of removals among all edits, 0 to 1 (`text` with `editing: crdt`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub remove_fraction: Option<f64>,
+    /// Share of those clients who give up a slot instead of booking one, half of them for
+    /// another, 0 to 1 (`calendar`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cancel_fraction: Option<f64>,
+}
+
+/// What the keys of a session hold.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Data {
+    /// Lists, appended to: a read shows everything that came before.
+    #[default]
+    List,
+    /// Registers, overwritten: for modes without lists.
+    Register,
+}
+
+/// How the authors of a document keep out of each other's way.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Editing {
+    /// Not at all: the store merges their edits.
+    Crdt,
+    /// Only who has the document's lock edits it.
+    #[default]
+    Lock,
 }
 
 /// A parameter that cannot be.
@@ -38,20 +82,75 @@ pub struct ParameterError {
 }
 
 impl Parameters {
-    /// All parameters set: those given, and the workload's defaults for the others.
+    /// What a workload has, all of it set.
+    pub fn defaults(kind: Kind) -> Self {
+        let common = |keys, read_fraction, writes_per_key| Self {
+            keys: Some(keys),
+            read_fraction: Some(read_fraction),
+            writes_per_key: Some(writes_per_key),
+            local_reads: Some(false),
+            ..Self::default()
+        };
+        match kind {
+            Kind::Register => Self {
+                cas_fraction: Some(0.1),
+                ..common(20, 0.5, 50)
+            },
+            Kind::Set => common(10, 0.05, 500),
+            Kind::Append | Kind::Upgrade => common(20, 0.5, 60),
+            Kind::Session => Self {
+                data: Some(Data::default()),
+                ..common(5, 0.6, 60)
+            },
+            Kind::Conflict => Self {
+                resolve: Some(true),
+                ..common(3, 0.3, 100)
+            },
+            Kind::Counter => Self {
+                decrement_fraction: Some(0.3),
+                ..common(5, 0.4, 500)
+            },
+            // Long lists and few reads: most of what a replica is given came before it joined.
+            Kind::Bootstrap => common(5, 0.2, 200),
+            Kind::Nondeterministic => Self {
+                cas_fraction: Some(0.1),
+                ..common(10, 0.3, 60)
+            },
+            Kind::Text => Self {
+                editing: Some(Editing::default()),
+                remove_fraction: Some(0.1),
+                ..common(3, 0.3, 100)
+            },
+            Kind::Calendar => Self {
+                cancel_fraction: Some(0.3),
+                ..common(40, 0.2, 100)
+            },
+        }
+    }
+
+    /// All parameters set that the workload has: those given, and its defaults for the others.
     #[must_use]
     pub fn resolved(&self, kind: Kind) -> Self {
-        let (keys, read, cas, writes) = match kind {
-            Kind::Register => (20, 0.5, 0.1, 50),
-            Kind::Set => (10, 0.05, 0.0, 500),
-            Kind::Append => (20, 0.5, 0.0, 60),
-        };
+        let mut defaults = Self::defaults(kind);
+        if self.editing == Some(Editing::Crdt) {
+            defaults.editing = self.editing;
+        }
+        if kind == Kind::Text && defaults.editing == Some(Editing::Lock) {
+            // Who edits under a lock only ever inserts.
+            defaults.remove_fraction = None;
+        }
         Self {
-            keys: self.keys.or(Some(keys)),
-            read_fraction: self.read_fraction.or(Some(read)),
-            cas_fraction: self.cas_fraction.or(Some(cas)),
-            writes_per_key: self.writes_per_key.or(Some(writes)),
-            local_reads: self.local_reads.or(Some(false)),
+            keys: self.keys.or(defaults.keys),
+            read_fraction: self.read_fraction.or(defaults.read_fraction),
+            cas_fraction: self.cas_fraction.or(defaults.cas_fraction),
+            writes_per_key: self.writes_per_key.or(defaults.writes_per_key),
+            local_reads: self.local_reads.or(defaults.local_reads),
+            data: self.data.or(defaults.data),
+            resolve: self.resolve.or(defaults.resolve),
+            decrement_fraction: self.decrement_fraction.or(defaults.decrement_fraction),
+            editing: self.editing.or(defaults.editing),
+            remove_fraction: self.remove_fraction.or(defaults.remove_fraction),
+            cancel_fraction: self.cancel_fraction.or(defaults.cancel_fraction),
         }
     }
 
@@ -60,13 +159,8 @@ impl Parameters {
     /// # Errors
     /// The first parameter that cannot be.
     pub fn validate(&self, kind: Kind) -> Result<(), ParameterError> {
+        self.validate_presence(kind)?;
         let fail = |field, message: String| Err(ParameterError { field, message });
-        let fraction = |field, value: f64| {
-            if (0.0..=1.0).contains(&value) {
-                return Ok(());
-            }
-            fail(field, format!("{value}; expected a share from 0 to 1"))
-        };
         let all = self.resolved(kind);
         if all.keys() == 0 {
             return fail("keys", "0; expected at least 1".to_owned());
@@ -80,17 +174,63 @@ impl Parameters {
         if all.writes_per_key() == 0 {
             return fail("writes_per_key", "0; expected at least 1".to_owned());
         }
-        fraction("read_fraction", all.read_fraction())?;
-        fraction("cas_fraction", all.cas_fraction())?;
-        if kind != Kind::Register && all.cas_fraction() > 0.0 {
-            let message = format!("{kind} has no compare-and-set; expected 0 or nothing");
-            return fail("cas_fraction", message);
+        for (field, share) in [
+            ("read_fraction", all.read_fraction),
+            ("cas_fraction", all.cas_fraction),
+            ("decrement_fraction", all.decrement_fraction),
+            ("remove_fraction", all.remove_fraction),
+            ("cancel_fraction", all.cancel_fraction),
+        ] {
+            if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
+                return fail(field, format!("{share}; expected a share from 0 to 1"));
+            }
         }
-        if all.read_fraction() + all.cas_fraction() > 1.0 {
+        if kind == Kind::Register && all.read_fraction() + all.cas_fraction() > 1.0 {
             let message = "with read_fraction it makes more than 1; expected at most 1 in all";
             return fail("cas_fraction", message.to_owned());
         }
         Ok(())
+    }
+
+    /// Refuses what the workload does not have.
+    fn validate_presence(&self, kind: Kind) -> Result<(), ParameterError> {
+        let had = Self::defaults(kind).given();
+        let given = self.given();
+        let strange = given.iter().find(|field| !had.contains(field));
+        if let Some(&field) = strange {
+            let message = format!(
+                "{kind} has no such parameter; expected one of {}",
+                had.join(", ")
+            );
+            return Err(ParameterError { field, message });
+        }
+        let locked = self.resolved(kind).editing == Some(Editing::Lock);
+        if locked && self.remove_fraction.is_some() {
+            return Err(ParameterError {
+                field: "remove_fraction",
+                message: "expected nothing: authors remove only with editing: crdt".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// The names of those that are set.
+    pub fn given(&self) -> Vec<&'static str> {
+        let all = [
+            ("keys", self.keys.is_some()),
+            ("read_fraction", self.read_fraction.is_some()),
+            ("cas_fraction", self.cas_fraction.is_some()),
+            ("writes_per_key", self.writes_per_key.is_some()),
+            ("local_reads", self.local_reads.is_some()),
+            ("data", self.data.is_some()),
+            ("resolve", self.resolve.is_some()),
+            ("decrement_fraction", self.decrement_fraction.is_some()),
+            ("editing", self.editing.is_some()),
+            ("remove_fraction", self.remove_fraction.is_some()),
+            ("cancel_fraction", self.cancel_fraction.is_some()),
+        ];
+        let set = all.into_iter().filter(|(_, set)| *set);
+        set.map(|(name, _)| name).collect()
     }
 
     /// The value, or 1 if not [resolved](Self::resolved).
@@ -98,12 +238,12 @@ impl Parameters {
         self.keys.unwrap_or(1)
     }
 
-    /// The value, or 0 if not [resolved](Self::resolved).
+    /// The value, or 0 if the workload has none.
     pub fn read_fraction(&self) -> f64 {
         self.read_fraction.unwrap_or(0.0)
     }
 
-    /// The value, or 0 if not [resolved](Self::resolved).
+    /// The value, or 0 if the workload has none.
     pub fn cas_fraction(&self) -> f64 {
         self.cas_fraction.unwrap_or(0.0)
     }
@@ -116,6 +256,26 @@ impl Parameters {
     /// The value, or false if not [resolved](Self::resolved).
     pub fn local_reads(&self) -> bool {
         self.local_reads.unwrap_or(false)
+    }
+
+    /// The value, or false if the workload has none.
+    pub fn resolve(&self) -> bool {
+        self.resolve.unwrap_or(false)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn decrement_fraction(&self) -> f64 {
+        self.decrement_fraction.unwrap_or(0.0)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn remove_fraction(&self) -> f64 {
+        self.remove_fraction.unwrap_or(0.0)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn cancel_fraction(&self) -> f64 {
+        self.cancel_fraction.unwrap_or(0.0)
     }
 }
 

@@ -7,6 +7,11 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::generator::{Context, Next};
+
+mod kinds;
+
+/// Those whose operations are drawn one by one.
+const PLAIN: [Kind; 3] = [Kind::Register, Kind::Set, Kind::Append];
 use crate::operation::{Completion, Invocation};
 
 fn completion(outcome: Outcome, value: Value) -> Completion {
@@ -27,6 +32,9 @@ struct Store(BTreeMap<Value, Vec<Value>>);
 
 impl Store {
     fn apply(&mut self, kind: Kind, invocation: &Invocation) -> Completion {
+        if let Some(completion) = kinds::apply(self, kind, invocation) {
+            return completion;
+        }
         let held = self
             .0
             .entry(invocation.key.clone().expect("a key"))
@@ -90,7 +98,7 @@ fn workload(kind: Kind, parameters: &Parameters) -> Workload {
 
 #[test]
 fn every_written_value_is_unique_and_every_key_takes_its_share() {
-    for kind in Kind::ALL {
+    for kind in PLAIN {
         let parameters = Parameters {
             keys: Some(5),
             writes_per_key: Some(20),
@@ -188,7 +196,12 @@ fn a_seed_gives_one_run() {
 
 #[test]
 fn final_reads_cover_every_key_touched_and_only_those() {
-    for kind in Kind::ALL {
+    for kind in [
+        PLAIN.as_slice(),
+        &[Kind::Conflict, Kind::Counter, Kind::Calendar],
+    ]
+    .concat()
+    {
         let parameters = Parameters {
             keys: Some(50),
             writes_per_key: Some(2),
@@ -302,7 +315,27 @@ fn impossible_parameters_are_refused() {
         (
             Kind::Append,
             r#"{"cas_fraction": 0.1}"#,
-            "no compare-and-set",
+            "cas_fraction: append has no such parameter; expected one of keys, read_fraction",
+        ),
+        (
+            Kind::Register,
+            r#"{"resolve": true}"#,
+            "resolve: register has no",
+        ),
+        (
+            Kind::Conflict,
+            r#"{"data": "list"}"#,
+            "data: conflict has no",
+        ),
+        (
+            Kind::Counter,
+            r#"{"decrement_fraction": 2}"#,
+            "decrement_fraction: 2",
+        ),
+        (
+            Kind::Text,
+            r#"{"remove_fraction": 0.1}"#,
+            "only with editing: crdt",
         ),
         (
             Kind::Register,
@@ -344,13 +377,13 @@ proptest! {
         writes in 1_u32..80,
         seed in any::<u64>(),
     ) {
-        let kind = Kind::ALL[kind];
+        let kind = PLAIN[kind];
         let parameters = Parameters {
             keys: Some(keys),
             read_fraction: Some(read),
             cas_fraction: (kind == Kind::Register).then_some((1.0 - read) / 2.0),
             writes_per_key: Some(writes),
-            local_reads: None,
+            ..Parameters::default()
         };
         let mut workload = Workload::new(kind, &parameters, seed).expect("possible");
         let done = run(&mut workload, 300);
@@ -358,5 +391,14 @@ proptest! {
         let unique: BTreeSet<i64> = values.iter().copied().collect();
         prop_assert_eq!(values.len(), unique.len());
         prop_assert!(done.iter().all(|(thread, _, _)| *thread < 4));
+    }
+}
+
+#[test]
+fn every_workload_is_judged_by_checkers_that_there_are() {
+    for kind in Kind::ALL {
+        let known = |name: &&str| checkers::by_name(name).is_some();
+        assert!(kind.checkers().iter().all(|name| known(name)), "{kind}");
+        assert!(kind.checkers().contains(&"convergence"), "{kind}");
     }
 }

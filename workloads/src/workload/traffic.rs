@@ -1,4 +1,4 @@
-//! The main generator of every workload: reads and writes of random keys by random free threads.
+//! Reads and writes of registers, sets and lists under random keys by random free threads.
 
 use std::collections::BTreeMap;
 
@@ -6,20 +6,31 @@ use checkers::{F, Outcome, Value};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64Mcg;
 
+use super::Parameters;
 use super::keys::Keys;
-use super::{Kind, Parameters};
 use crate::generator::{Context, Generator, Next};
 use crate::operation::{Completion, Invocation};
 
+/// What the keys hold.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Object {
+    /// Written, and compared and set where `cas_fraction` says so.
+    Register,
+    /// Added to.
+    Set,
+    /// Appended to.
+    List,
+}
+
 /// Never exhausted, never waits for the time.
 pub(super) struct Traffic {
-    kind: Kind,
+    object: Object,
     read_fraction: f64,
     cas_fraction: f64,
     local_reads: bool,
     keys: Keys,
     random: Pcg64Mcg,
-    /// The key under which each thread saw a value last; `register` only.
+    /// The key under which each thread saw a value last; registers only.
     last_seen: BTreeMap<u32, Value>,
     /// The next value to be written: unique in the run.
     next_value: i64,
@@ -27,9 +38,9 @@ pub(super) struct Traffic {
 
 impl Traffic {
     /// The seed is used as it is.
-    pub fn new(kind: Kind, parameters: &Parameters, keys: Keys, seed: u64) -> Self {
+    pub fn new(object: Object, parameters: &Parameters, keys: Keys, seed: u64) -> Self {
         Self {
-            kind,
+            object,
             read_fraction: parameters.read_fraction(),
             cas_fraction: parameters.cas_fraction(),
             local_reads: parameters.local_reads(),
@@ -80,13 +91,13 @@ impl Generator for Traffic {
             return Next::Op { thread, invocation };
         }
         let fresh = self.fresh();
-        let (f, value) = match (self.kind, expected) {
-            (Kind::Register, Some(old)) if cas => {
+        let (f, value) = match (self.object, expected) {
+            (Object::Register, Some(old)) if cas => {
                 (F::Cas, [Value::Int(old), fresh].into_iter().collect())
             }
-            (Kind::Register, _) => (F::Write, fresh),
-            (Kind::Set, _) => (F::Add, fresh),
-            (Kind::Append, _) => (F::Append, fresh),
+            (Object::Register, _) => (F::Write, fresh),
+            (Object::Set, _) => (F::Add, fresh),
+            (Object::List, _) => (F::Append, fresh),
         };
         let invocation = Invocation::new(f, Some(pool.write(place)), value);
         Next::Op { thread, invocation }
@@ -99,7 +110,7 @@ impl Generator for Traffic {
         invocation: &Invocation,
         completion: &Completion,
     ) {
-        if self.kind != Kind::Register {
+        if self.object != Object::Register {
             return;
         }
         let Some(key) = &invocation.key else {

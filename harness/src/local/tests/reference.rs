@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::Path;
+use std::time::Duration;
 
 use checkers::{F, Outcome, Value};
 use nemesis::{Action, Endpoint, Link, Node, Proof, View};
@@ -13,6 +14,7 @@ use workloads::{Completion, Invocation};
 use super::stand_in::{Scratch, asked_for, helper, start_program};
 use crate::local::LocalSubstrate;
 use crate::local::program::{NodeSetup, Program};
+use crate::sim::{Conditions, SimOptions, SimSubstrate};
 use crate::substrate::{Happening, Substrate};
 
 const AS_NODE: &str = "as-reference-node";
@@ -40,6 +42,7 @@ fn node() {
     };
     let peers: BTreeMap<_, _> = peers
         .split(',')
+        .filter(|peer| !peer.is_empty())
         .map(|peer| {
             let (node, address) = peer.split_once('=').unwrap();
             (NodeId(node.parse().unwrap()), address.to_owned())
@@ -66,6 +69,14 @@ fn node() {
     std::process::exit(0);
 }
 
+fn program() -> Program {
+    Program {
+        path: std::env::current_exe().unwrap(),
+        arguments: Box::new(arguments),
+        version_flag: "as-storage-version",
+    }
+}
+
 struct Run {
     substrate: LocalSubstrate,
     written: i64,
@@ -74,12 +85,8 @@ struct Run {
 
 impl Run {
     fn start(run_dir: &Path) -> Self {
-        let program = Program {
-            path: std::env::current_exe().unwrap(),
-            arguments: Box::new(arguments),
-        };
         Self {
-            substrate: start_program(NODES, run_dir, &program).unwrap(),
+            substrate: start_program(NODES, run_dir, &program()).unwrap(),
             written: 0,
             next_fault: 0,
         }
@@ -209,4 +216,93 @@ fn faults_do_to_a_real_cluster_what_they_should() {
     let last = run.leader_other_than(None);
     assert_eq!(run.write(last), Outcome::Ok);
     (1..=NODES).for_each(|node| run.arrives_at(node));
+}
+
+/// One operation of each kind, and some that fail.
+fn script() -> Vec<Invocation> {
+    let pair = |a: Value, b: Value| -> Value { [a, b].into_iter().collect() };
+    let int = Value::Int;
+    [
+        ("r", F::Write, int(1)),
+        ("r", F::Cas, pair(int(1), int(2))),
+        ("r", F::Cas, pair(int(1), int(3))),
+        ("l", F::Append, Value::str("a b")),
+        ("s", F::Add, int(2)),
+        ("s", F::Add, int(1)),
+        ("c", F::Increment, int(-3)),
+        ("t", F::Insert, pair(Value::Nil, int(1))),
+        ("t", F::Insert, pair(int(1), int(2))),
+        ("t", F::Remove, int(1)),
+        ("m", F::Put, pair(Value::str("f"), int(1))),
+        ("m", F::Put, pair(int(7), Value::Nil)),
+        ("s", F::Write, int(1)),
+        ("k/lock", F::Acquire, Value::str("me")),
+        ("k/lock", F::Acquire, Value::str("you")),
+        ("k/lock", F::Release, Value::str("me")),
+        ("gone", F::Write, int(1)),
+        ("gone", F::Remove, Value::Nil),
+    ]
+    .into_iter()
+    .map(|(key, f, value)| Invocation::new(f, Some(Value::str(key)), value))
+    .chain(
+        ["r", "l", "s", "c", "t", "m", "gone", "k/lock"]
+            .into_iter()
+            .flat_map(|key| {
+                [F::Read, F::Inspect].map(|f| Invocation::new(f, Some(Value::str(key)), Value::Nil))
+            }),
+    )
+    .chain([F::Read, F::Inspect].map(|f| Invocation::new(f, None, Value::Nil)))
+    .collect()
+}
+
+/// What comes of the script, asked of the leader.
+fn carry_out(substrate: &mut dyn Substrate) -> Vec<(Outcome, Value, Option<String>)> {
+    let leader = loop {
+        substrate.poll_view();
+        let later = substrate.now() + 50_000_000;
+        if let Happening::View(view) = substrate.next(later)
+            && let Some(leader) = view.leader()
+        {
+            break leader;
+        }
+        substrate.next(later);
+    };
+    let mut ask = |invocation: &Invocation| {
+        substrate.call(0, leader, invocation);
+        loop {
+            if let Happening::Completed { completion, .. } = substrate.next(u64::MAX) {
+                let error = completion.error.as_deref().map(str::to_owned);
+                return (completion.outcome, completion.value, error);
+            }
+        }
+    };
+    script().iter().map(&mut ask).collect()
+}
+
+#[test]
+fn simulation_and_processes_answer_alike() {
+    let scratch = Scratch::new("alike");
+    // One node, which has nobody to lose its leadership to, and all the time it needs.
+    let patience = Duration::from_secs(60);
+    let mut nodes = LocalSubstrate::start_program(1, &scratch.0, patience, &program()).unwrap();
+    let mut simulation = SimSubstrate::new(SimOptions {
+        nodes: 1,
+        config: Config::default(),
+        seed: 1,
+        conditions: Conditions::default(),
+        call_timeout: 60_000_000_000,
+    });
+    let processes = carry_out(&mut nodes);
+    let simulated = carry_out(&mut simulation);
+    for (invocation, (real, simulated)) in script().iter().zip(processes.iter().zip(&simulated)) {
+        assert_eq!(real, simulated, "{invocation:?}");
+    }
+    let failed = processes
+        .iter()
+        .filter(|(outcome, ..)| *outcome == Outcome::Fail);
+    assert_eq!(failed.count(), 3);
+    let unknown = processes
+        .iter()
+        .any(|(outcome, ..)| *outcome == Outcome::Info);
+    assert!(!unknown, "{processes:?}");
 }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use axum::Json;
-use axum::routing::get;
+use axum::http::StatusCode;
+use axum::routing::{get, post};
 use checkers::{F, Value};
 use nemesis::Action;
 use reference_cluster::core::{NodeId, Position, Role, Status};
@@ -80,6 +81,7 @@ pub(super) fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(node_arguments),
+        version_flag: "as-storage-version",
     }
 }
 
@@ -125,7 +127,7 @@ fn node() {
         applied: 42,
         discarded: 0,
         pending: 0,
-        storage_version: 1,
+        storage_version: storage_version(),
         stopped: None,
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -140,10 +142,36 @@ fn node() {
         let router = axum::Router::new()
             .route("/healthz", get(|| async { "ok" }))
             .route("/v1/kv", get(|| async { ENTRIES }))
+            .route(
+                "/v1/admin",
+                post(move |body: String| async move { admin(id.0, &body) }),
+            )
             .route("/v1/status", get(|| async move { Json(status) }))
             .route("/exit", get(|| async { std::process::exit(3) as String }));
         axum::serve(listener, router).await.unwrap();
     });
+}
+
+fn storage_version() -> u16 {
+    asked_for("as-storage-version").map_or(1, |version| version.parse().unwrap())
+}
+
+/// Node 1 says that node 2 leads, which lets n4 join and n3 leave, and nothing else.
+fn admin(node: u16, body: &str) -> (StatusCode, String) {
+    match (node, body) {
+        (1, _) => (
+            StatusCode::MISDIRECTED_REQUEST,
+            r#"{"error": "not-leader", "leader": "n2", "message": "not the leader"}"#.to_owned(),
+        ),
+        (2, r#"{"add-member":4}"# | r#"{"remove-member":3}"#) => (StatusCode::OK, "{}".to_owned()),
+        _ => (
+            StatusCode::NOT_IMPLEMENTED,
+            format!(
+                r#"{{"error": "unsupported", "message": "no {}"}}"#,
+                body.len()
+            ),
+        ),
+    }
 }
 
 /// A harness with three nodes, one of them paused; says so and goes on until it is killed.

@@ -1,7 +1,7 @@
 //! The whole substrate: faults, proofs, calls, views.
 
 use checkers::Outcome;
-use nemesis::{Action, Endpoint, Link, Node, Proof};
+use nemesis::{Action, Command, Endpoint, Link, Node, Proof};
 
 use super::stand_in::{Scratch, ping, program, start, start_program};
 use crate::local::manifest::Manifest;
@@ -139,6 +139,63 @@ fn a_killed_node_is_refused_and_a_restarted_one_answers_at_the_same_url() {
     let Run { substrate, scratch } = run;
     drop(substrate);
     assert_eq!(Manifest::read(&scratch.0).unwrap().unwrap().processes, []);
+}
+
+#[test]
+fn a_wiped_node_has_no_data_until_it_is_started_again() {
+    let mut run = Run::start("wipe", 2);
+    let data = run.scratch.0.join("data/n2");
+    std::fs::write(data.join("journal"), "x").unwrap();
+    std::fs::write(run.scratch.0.join("data/n1/journal"), "x").unwrap();
+    let proof = run.inject(1, &Action::Wipe(vec![2]));
+    seen(&proof, "n2 ended");
+    seen(&proof, "n2 has no data");
+    assert!(!data.join("journal").exists());
+    assert!(run.scratch.0.join("data/n1/journal").exists());
+    assert_eq!(run.call(2), Outcome::Fail);
+    seen(&run.heal(1), "n2 was restarted and answers");
+
+    // Somebody put another directory in its place.
+    std::fs::rename(&data, run.scratch.0.join("elsewhere")).unwrap();
+    std::fs::create_dir(&data).unwrap();
+    std::fs::write(data.join("journal"), "x").unwrap();
+    not_seen(&run.inject(2, &Action::Wipe(vec![2])), "n2 keeps its data");
+    assert!(data.join("journal").exists());
+    seen(&run.heal(2), "n2 was restarted and answers");
+}
+
+#[test]
+fn an_upgraded_node_says_so_and_stays_so() {
+    let mut run = Run::start("upgrade", 2);
+    let two = Action::Upgrade(vec![2]);
+    seen(&run.inject(1, &two), "n2 writes storage format 2");
+    assert_eq!(run.call(2), Outcome::Ok);
+    seen(&run.heal(1), "n2 writes storage format 2");
+    seen(&run.inject(2, &two), "n2 writes storage format 3");
+    seen(&run.heal(2), "n2 writes storage format 3");
+    seen(&run.inject(3, &Action::Kill(vec![2])), "n2 ended");
+    not_seen(&run.inject(4, &two), "n2 is not running");
+    seen(&run.heal(3), "n2 was restarted");
+    seen(
+        &run.inject(5, &Action::Upgrade(vec![1, 2])),
+        "n1 writes storage format 2; n2 writes storage format 4",
+    );
+}
+
+#[test]
+fn commands_go_to_whoever_is_said_to_lead() {
+    let mut run = Run::start("operator", 3);
+    let replace = Action::Admin(1, Command::ReplaceMember(3, 4));
+    seen(&run.inject(1, &replace), "n4 joined; n3 left");
+    // Not what the stand-in can do.
+    not_seen(&run.heal(1), "n2 says: no ");
+    let home = Action::Admin(3, Command::TakeHome(1));
+    not_seen(&run.inject(2, &home), "n3 says: no ");
+    seen(&run.heal(2), "stays as it is");
+    // n1 leads, it says.
+    let transfer = Action::Admin(2, Command::TransferLeadership(1));
+    seen(&run.inject(3, &transfer), "n1 leads");
+    seen(&run.heal(3), "stays as it is");
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use checkers::{Event, F, Kind, Process, Verdict};
+use checkers::{Event, Kind, Process, Verdict};
 use maud::{Markup, html};
 
 use super::buckets::Buckets;
@@ -41,7 +41,7 @@ pub(super) struct Roles {
 
 impl Roles {
     pub(super) fn record(&mut self, event: &Event) {
-        if event.process == Process::Nemesis || event.f == F::Read {
+        if event.process == Process::Nemesis || !event.f.is_write() {
             return;
         }
         if event.kind == Kind::Invoke {

@@ -23,12 +23,25 @@ impl Reads {
 
     /// Starts a round if one is wanted and none is under way; returns its number.
     pub fn begin(&mut self) -> Option<u64> {
-        if self.waiting.is_empty() || self.confirming.is_some() {
+        if self.waiting.is_empty() {
+            return None;
+        }
+        self.begin_anyway()
+    }
+
+    /// Starts a round that no read waits for, if none is under way; returns its number.
+    pub fn begin_anyway(&mut self) -> Option<u64> {
+        if self.confirming.is_some() {
             return None;
         }
         self.rounds += 1;
         self.confirming = Some((self.rounds, std::mem::take(&mut self.waiting)));
         Some(self.rounds)
+    }
+
+    /// A read that needs no confirmation, from any state that includes this index.
+    pub fn add_confirmed(&mut self, id: RequestId, op: Op, index: u64) {
+        self.confirmed.push_back((index, vec![(id, op)]));
     }
 
     /// The round is confirmed: its reads may be answered from any state that includes this index.

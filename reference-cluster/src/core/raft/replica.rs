@@ -1,20 +1,25 @@
 //! One replica around the engine.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use raft::eraftpb::{Entry, Message as Wire, MessageType};
 use raft::{RawNode, SnapshotStatus, StateRole};
 
+use super::generate::Generator;
+use super::lease::Lease;
+use super::members::change;
 use super::reads::Reads;
 use super::storage::{Log, operation, record};
-use super::{Message, Record};
-use crate::core::config::{Config, Fsync, Reads as ReadPolicy};
+use super::{Message, Record, Wire as Carried};
+use crate::core::config::{Bug, Config, Fsync, Reads as ReadPolicy};
 use crate::core::store::Store;
 use crate::core::timing::{MILLISECOND, mix};
 use crate::core::{
-    Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
-    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, Status, Time, Trace,
+    Admin, Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
+    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, Scalar, StateDigest,
+    Status, Time, Trace,
 };
 
 /// The engine's ticks in one heartbeat interval.
@@ -25,27 +30,41 @@ const MESSAGE_BYTES_MAX: u64 = 1 << 14;
 
 /// A replica in Raft mode; see the [module](super).
 pub struct Raft {
-    id: NodeId,
-    config: Config,
+    pub(super) id: NodeId,
+    /// All nodes, members or not.
+    pub(super) nodes: Vec<NodeId>,
+    pub(super) config: Config,
     seed: u64,
-    engine: RawNode<Log>,
-    store: Store,
-    applied: u64,
+    pub(super) engine: RawNode<Log>,
+    pub(super) store: Store,
+    pub(super) applied: u64,
     tick: Time,
     tick_at: Time,
+    /// How many ticks there were since the process started.
+    ticks: u64,
     election_ticks: u64,
+    /// Whether the process had a life before this one.
+    returned: bool,
     /// The election timeout of a term, in ticks.
     pinned: (u64, usize),
     /// What the engine handed out to be made durable, oldest first.
-    unsynced: VecDeque<Unsynced>,
+    pub(super) unsynced: VecDeque<Unsynced>,
     tokens: u64,
     /// The sync under way, and the newest of `unsynced` that it covers.
-    syncing: Option<(u64, u64)>,
+    pub(super) syncing: Option<(u64, u64)>,
     /// When to sync next, with `fsync: interval`.
     sync_at: Time,
     /// Writes proposed in `led` and not yet applied, by index.
-    writes: VecDeque<(u64, RequestId)>,
+    writes: VecDeque<(u64, Proposed)>,
     reads: Reads,
+    pub(super) lease: Lease,
+    generator: Generator,
+    /// Whether this node has left the cluster, as far as it was told.
+    pub(super) expelled: bool,
+    /// The index of the newest change of members applied.
+    pub(super) members_at: u64,
+    /// Where the log should begin, for the sake of a newcomer.
+    pub(super) base_wanted: u64,
     /// The term in which this node leads, as far as clients were told.
     led: Option<u64>,
     traced: (Role, u64),
@@ -55,8 +74,35 @@ pub struct Raft {
     halted: bool,
 }
 
+/// A write that was proposed.
+pub(super) struct Proposed {
+    pub id: RequestId,
+    /// What the leader came up with for it.
+    pub generated: Option<Scalar>,
+}
+
+/// The engine on a log.
+pub(super) fn engine(id: NodeId, config: &Config, election_ticks: u64, log: Log) -> RawNode<Log> {
+    let settings = raft::Config {
+        id: id.0.into(),
+        election_tick: election_ticks as usize,
+        heartbeat_tick: TICKS_A_HEARTBEAT as usize,
+        applied: log.base(),
+        max_size_per_msg: MESSAGE_BYTES_MAX,
+        max_inflight_msgs: 256,
+        check_quorum: true,
+        pre_vote: config.pre_vote,
+        // Followers learn of a commit with the next entry or heartbeat. Telling them at once
+        // would double the messages, and nothing that is promised depends on it.
+        skip_bcast_commit: true,
+        ..raft::Config::default()
+    };
+    let logger = slog::Logger::root(slog::Discard, slog::o!());
+    RawNode::new(&settings, log, &logger).expect("the settings are sound")
+}
+
 /// Messages that may be sent once a batch of the engine's is durable.
-struct Unsynced {
+pub(super) struct Unsynced {
     number: u64,
     messages: Vec<Wire>,
 }
@@ -75,35 +121,31 @@ impl Raft {
         recovered: Vec<AnyRecord>,
         effects: &mut Vec<Effect>,
     ) -> Self {
-        let mut log = Log::new(nodes.iter().map(|node| u64::from(node.0)));
+        let members = config.initial_members.map_or(nodes.len(), usize::from);
+        let members = &nodes[..members.min(nodes.len())];
+        let mut log = Log::new(members.iter().map(|node| u64::from(node.0)));
         for record in recovered {
             if let AnyRecord::Raft(record) = record {
                 log.recover(*record);
             }
         }
         let fresh = log.last() == 0 && log.hard.term == 0;
+        log.spoil(config);
         let tick = config.heartbeat_ms * MILLISECOND / TICKS_A_HEARTBEAT;
         let election_ticks = (config.failover_timeout_ms * MILLISECOND).div_ceil(tick);
-        let settings = raft::Config {
-            id: id.0.into(),
-            election_tick: election_ticks as usize,
-            heartbeat_tick: TICKS_A_HEARTBEAT as usize,
-            applied: log.base(),
-            max_size_per_msg: MESSAGE_BYTES_MAX,
-            max_inflight_msgs: 256,
-            check_quorum: true,
-            pre_vote: true,
-            // Followers learn of a commit with the next entry or heartbeat. Telling them at once
-            // would double the messages, and nothing that is promised depends on it.
-            skip_bcast_commit: true,
-            ..raft::Config::default()
-        };
         let (store, applied) = (log.base_store().clone(), log.base());
-        let logger = slog::Logger::root(slog::Discard, slog::o!());
-        let engine = RawNode::new(&settings, log, &logger).expect("the settings are sound");
+        let engine = engine(id, config, election_ticks, log);
         let phase = mix(seed, id.0.into(), u64::MAX) % tick;
         let mut replica = Self {
             id,
+            nodes: nodes.to_vec(),
+            ticks: 0,
+            returned: !fresh,
+            lease: Lease::default(),
+            generator: Generator::new(id, seed),
+            expelled: false,
+            members_at: applied,
+            base_wanted: 0,
             config: config.clone(),
             seed,
             engine,
@@ -132,7 +174,7 @@ impl Raft {
             replica.hold(0, Vec::new());
         }
         // The first node of a new cluster need not wait for a timeout.
-        if fresh && nodes.iter().min() == Some(&id) {
+        if fresh && members.iter().min() == Some(&id) {
             let _ = replica.engine.campaign();
             replica.pin();
         }
@@ -141,7 +183,7 @@ impl Raft {
     }
 
     /// Overwrites what the engine drew from the thread's random generator: see the module.
-    fn pin(&mut self) {
+    pub(super) fn pin(&mut self) {
         let term = self.engine.raft.term;
         if self.pinned.0 != term {
             let extra = mix(self.seed, self.id.0.into(), term) % self.election_ticks;
@@ -152,6 +194,10 @@ impl Raft {
             .set_randomized_election_timeout(self.pinned.1);
     }
 
+    pub(super) fn election_ticks(&self) -> u64 {
+        self.election_ticks
+    }
+
     fn role(&self) -> Role {
         match self.engine.raft.state {
             StateRole::Leader => Role::Leader,
@@ -160,18 +206,19 @@ impl Raft {
         }
     }
 
-    fn leads(&self) -> bool {
+    pub(super) fn leads(&self) -> bool {
         self.engine.raft.state == StateRole::Leader
     }
 
     fn leader(&self) -> Option<NodeId> {
         match self.engine.raft.leader_id {
+            _ if self.expelled => None,
             0 => None,
             id => Some(NodeId(id as u16)),
         }
     }
 
-    fn reply(
+    pub(super) fn reply(
         &self,
         id: RequestId,
         result: Result<Answer, Refusal>,
@@ -193,25 +240,66 @@ impl Raft {
         ));
     }
 
-    fn on_request(&mut self, id: RequestId, request: Request, effects: &mut Vec<Effect>) {
+    fn on_request(
+        &mut self,
+        now: Time,
+        id: RequestId,
+        request: Request,
+        effects: &mut Vec<Effect>,
+    ) {
         let here = self.engine.store().position(self.applied);
         let reads = request.op.is_read();
-        if self.halted {
+        let local = request.local || self.config.reads == ReadPolicy::Local;
+        if request.op == Op::Digest && self.absent().is_none() {
+            let digest = StateDigest {
+                digest: self.store.digest(),
+                scope: "".into(),
+                stopped: self.stopped(),
+            };
+            self.reply(id, Ok(Answer::Digest(digest)), here, effects);
+        } else if self.halted {
             let refusal = Refusal::Unavailable("the log contradicts the leader's: halted".into());
             self.reply(id, Err(refusal), here, effects);
-        } else if reads && (request.local || self.config.reads == ReadPolicy::Local) {
-            self.reply(id, Ok(self.store.read(&request.op)), here, effects);
+        } else if (reads && local) || request.op == Op::Digest {
+            let answer = match self.absent() {
+                None => Ok(self.store.read(&request.op)),
+                Some(why) => Err(Refusal::Unavailable(why.into())),
+            };
+            self.reply(id, answer, here, effects);
+        } else if let Op::Admin(Admin::TakeHome(_)) = request.op {
+            let refusal = Refusal::Unsupported("keys have no home in this mode".into());
+            self.reply(id, Err(refusal), here, effects);
         } else if !self.leads() {
             let leader = self.leader().filter(|leader| *leader != self.id);
             self.reply(id, Err(Refusal::NotLeader { leader }), here, effects);
+        } else if let Op::Admin(admin) = &request.op {
+            self.on_admin(id, admin, here, effects);
+        } else if reads && self.has_lease() {
+            let index = self.engine.raft.raft_log.committed;
+            self.reads.add_confirmed(id, request.op, index);
         } else if reads {
             self.reads.add(id, request.op);
+        } else if let Op::Generate(key, function) = request.op {
+            let value = self.generator.evaluate(function, now);
+            let op = Op::Append(key, value.clone());
+            self.propose(id, &op, Some(value), here, effects);
         } else {
-            self.propose(id, &request.op, here, effects);
+            self.propose(id, &request.op, None, here, effects);
         }
     }
 
-    fn propose(&mut self, id: RequestId, op: &Op, here: Position, effects: &mut Vec<Effect>) {
+    fn has_lease(&self) -> bool {
+        self.config.reads == ReadPolicy::Lease && self.lease.holds(self.ticks)
+    }
+
+    fn propose(
+        &mut self,
+        id: RequestId,
+        op: &Op,
+        generated: Option<Scalar>,
+        here: Position,
+        effects: &mut Vec<Effect>,
+    ) {
         let context = postcard::to_stdvec(&(self.id, id)).unwrap_or_default();
         let proposed = postcard::to_stdvec(op)
             .map_err(|_| ())
@@ -220,38 +308,43 @@ impl Raft {
             let refusal = Refusal::Unavailable("the leader takes no more writes for now".into());
             return self.reply(id, Err(refusal), here, effects);
         }
+        self.proposed(Proposed { id, generated });
+    }
+
+    /// The newest entry of the log is a write of this node's.
+    pub(super) fn proposed(&mut self, write: Proposed) {
         self.led = Some(self.engine.raft.term);
-        self.writes
-            .push_back((self.engine.raft.raft_log.last_index(), id));
+        let index = self.engine.raft.raft_log.last_index();
+        self.writes.push_back((index, write));
     }
 
-    /// Whether a message can only come of a loss of what some node had acknowledged; the engine
-    /// would panic on it.
-    fn contradicts(&self, message: &Wire) -> bool {
-        let log = &self.engine.raft.raft_log;
-        message.msg_type == MessageType::MsgAppend
-            // What a deposed leader still sends contradicts nothing: it is of an older term, and
-            // the engine ignores it.
-            && message.term >= self.engine.raft.term
-            && message.index < log.committed
-            && message
-                .entries
-                .iter()
-                .filter(|entry| entry.index <= log.committed)
-                .any(|entry| log.term(entry.index).is_ok_and(|term| term != entry.term))
-            && log
-                .term(message.index)
-                .is_ok_and(|term| term == message.log_term)
-    }
-
-    fn on_message(&mut self, from: NodeId, Message(mut message): Message) {
+    fn on_message(&mut self, from: NodeId, message: Message, effects: &mut Vec<Effect>) {
+        let mut message = match message {
+            Message::Engine(Carried(message)) => message,
+            Message::NotAMember { since } => return self.on_absent(since, effects),
+        };
         if message.from != u64::from(from.0) || message.to != u64::from(self.id.0) {
             return;
         }
-        if self.contradicts(&message) {
-            self.halted = true;
+        if let Some(index) = self.contradiction(&message) {
+            if !self.goes_on() {
+                self.halted = true;
+                return;
+            }
+            self.start_over(index, effects);
+        }
+        let of_leader = matches!(
+            message.msg_type,
+            MessageType::MsgAppend | MessageType::MsgHeartbeat | MessageType::MsgSnapshot
+        );
+        if of_leader && message.term >= self.engine.raft.term {
+            self.expelled = false;
+        }
+        if self.promised(&message) {
             return;
         }
+        self.tell_absent(from, &message, effects);
+        self.notice_loss(&message);
         if message.msg_type == MessageType::MsgHeartbeat {
             // A leader thinks that this node has what it lost with the power.
             message.commit = message.commit.min(self.engine.raft.raft_log.last_index());
@@ -269,7 +362,18 @@ impl Raft {
         if now >= self.tick_at {
             // After a pause one tick does for all that were missed.
             self.tick_at = (self.tick_at + self.tick).max(now + self.tick / 2);
-            self.engine.tick();
+            self.ticks += 1;
+            if !self.expelled {
+                self.engine.tick();
+            }
+            if self.config.reads == ReadPolicy::Lease
+                && self.ticks.is_multiple_of(TICKS_A_HEARTBEAT)
+                && self.leads()
+                && self.engine.raft.commit_to_current_term()
+            {
+                let round = self.reads.begin_anyway();
+                self.ask_to_confirm(round);
+            }
             let overdue = self.election_ticks;
             let mut failed = Vec::new();
             for (peer, age) in &mut self.snapshots {
@@ -321,7 +425,7 @@ impl Raft {
         let to = NodeId(message.to as u16);
         effects.push(Effect::Send(
             to,
-            AnyMessage::Raft(Message(Box::new(message))),
+            AnyMessage::Raft(Message::Engine(Carried(Box::new(message)))),
         ));
     }
 
@@ -360,7 +464,9 @@ impl Raft {
             }
             for state in ready.take_read_states() {
                 if let Ok(round) = <[u8; 8]>::try_from(&state.request_ctx[..]) {
-                    self.reads.confirm(u64::from_be_bytes(round), state.index);
+                    let round = u64::from_be_bytes(round);
+                    self.reads.confirm(round, state.index);
+                    self.lease.confirmed(round, self.election_ticks);
                 }
             }
             let messages = ready.take_persisted_messages();
@@ -395,7 +501,12 @@ impl Raft {
                 .min(now + self.config.fsync_interval_ms * MILLISECOND);
         }
         let waits = wrote && self.config.fsync == Fsync::Always;
-        if waits || !self.unsynced.is_empty() {
+        if self.config.has(Bug::AcknowledgeBeforeFsync) {
+            self.release(Unsynced { number, messages }, effects);
+            if waits {
+                self.hold(0, Vec::new());
+            }
+        } else if waits || !self.unsynced.is_empty() {
             self.hold(number, messages);
         } else {
             self.release(Unsynced { number, messages }, effects);
@@ -434,7 +545,12 @@ impl Raft {
         self.report_discarded(previous, &thrown, effects);
     }
 
-    fn report_discarded(&mut self, keep: Position, thrown: &[Entry], effects: &mut Vec<Effect>) {
+    pub(super) fn report_discarded(
+        &mut self,
+        keep: Position,
+        thrown: &[Entry],
+        effects: &mut Vec<Effect>,
+    ) {
         if thrown.is_empty() {
             return;
         }
@@ -458,6 +574,7 @@ impl Raft {
         };
         self.store = log.base_store().clone();
         self.applied = log.base();
+        self.members_at = self.applied;
         let position = log.position(self.applied);
         self.replace(effects);
         self.report_discarded(position, &thrown, effects);
@@ -465,7 +582,7 @@ impl Raft {
         true
     }
 
-    fn replace(&mut self, effects: &mut Vec<Effect>) {
+    pub(super) fn replace(&mut self, effects: &mut Vec<Effect>) {
         let records = self
             .engine
             .store()
@@ -479,10 +596,15 @@ impl Raft {
 
     fn compact(&mut self, effects: &mut Vec<Effect>) {
         let keep = self.config.log_keep;
-        if self.engine.store().len() < 2 * keep {
-            return;
+        // The engine still looks at what it does not know to be applied.
+        let applied = self.applied.min(self.engine.raft.raft_log.applied);
+        let mut base = 0;
+        if self.engine.store().len() >= 2 * keep {
+            base = applied.saturating_sub(keep);
         }
-        let base = self.applied.saturating_sub(keep);
+        if self.base_wanted <= applied {
+            base = base.max(std::mem::take(&mut self.base_wanted));
+        }
         if base > self.engine.store().base() {
             self.engine.mut_store().compact(base);
             self.replace(effects);
@@ -490,22 +612,34 @@ impl Raft {
     }
 
     fn apply(&mut self, entry: &Entry, effects: &mut Vec<Effect>) {
-        let result = match operation(entry) {
+        let change = change(entry);
+        let mut result = match operation(entry) {
             Some(op) => self.store.apply(&op),
             None => Ok(Answer::Done),
         };
         self.applied = entry.index;
+        if let Some(change) = &change {
+            self.change_members(entry.index, change);
+        }
         if self.led == Some(entry.term)
-            && let Some(&(index, id)) = self.writes.front()
-            && index == entry.index
+            && self
+                .writes
+                .front()
+                .is_some_and(|(index, _)| *index == entry.index)
+            && let Some((index, write)) = self.writes.pop_front()
         {
-            self.writes.pop_front();
+            if let (Ok(answer), Some(value)) = (&mut result, write.generated) {
+                *answer = Answer::Generated(value);
+            }
             let position = Position {
                 epoch: entry.term,
                 leader: 0,
                 index,
             };
-            self.reply(id, result, position, effects);
+            self.reply(write.id, result, position, effects);
+        }
+        if change.is_some() && !self.is_member(self.id) {
+            self.leave(effects);
         }
     }
 
@@ -524,10 +658,12 @@ impl Raft {
             && self.engine.raft.commit_to_current_term()
             && let Some(round) = self.reads.begin()
         {
-            self.led = Some(self.engine.raft.term);
-            self.engine
-                .read_index(Bytes::copy_from_slice(&round.to_be_bytes()).into());
-            self.pin();
+            if self.config.has(Bug::ReadIndexWithoutQuorum) {
+                self.reads
+                    .confirm(round, self.engine.raft.raft_log.committed);
+            } else {
+                self.ask_to_confirm(Some(round));
+            }
         }
         let position = self.engine.store().position(self.applied);
         while let Some(reads) = self.reads.ready(self.applied) {
@@ -535,6 +671,16 @@ impl Raft {
                 self.reply(id, Ok(self.store.read(&op)), position, effects);
             }
         }
+    }
+
+    /// Sends the heartbeats of a round.
+    fn ask_to_confirm(&mut self, round: Option<u64>) {
+        let Some(round) = round else { return };
+        self.led = Some(self.engine.raft.term);
+        self.lease.sent(round, self.ticks);
+        self.engine
+            .read_index(Bytes::copy_from_slice(&round.to_be_bytes()).into());
+        self.pin();
     }
 
     /// Tells observers of a change of role or term, and clients that their leader is gone.
@@ -550,8 +696,9 @@ impl Raft {
             return;
         }
         self.led = leads;
+        self.lease = Lease::default();
         let here = self.engine.store().position(self.applied);
-        for (_, id) in std::mem::take(&mut self.writes) {
+        for (_, Proposed { id, .. }) in std::mem::take(&mut self.writes) {
             let refusal =
                 Refusal::Indeterminate("leadership was lost before it was committed".into());
             self.reply(id, Err(refusal), here, effects);
@@ -564,12 +711,35 @@ impl Raft {
     }
 }
 
+impl Raft {
+    /// Why this node does not replicate, if so.
+    fn stopped(&self) -> Option<Arc<str>> {
+        let halted = self.halted.then_some("its log contradicts the leader's");
+        halted.or(self.absent()).map(Into::into)
+    }
+
+    /// Whether this node may have promised, in a life that it does not remember, not to vote yet:
+    /// a leader's lease rests on that. One who was asked to take over need not wait.
+    fn promised(&self, message: &Wire) -> bool {
+        self.config.reads == ReadPolicy::Lease
+            && self.returned
+            && self.ticks < self.election_ticks
+            && matches!(
+                message.msg_type,
+                MessageType::MsgRequestVote | MessageType::MsgRequestPreVote
+            )
+            && message.context != b"CampaignTransfer"[..]
+    }
+}
+
 impl Replica for Raft {
     fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
-            Event::Request(id, request) => self.on_request(id, request, effects),
+            Event::Request(id, request) => self.on_request(now, id, request, effects),
             _ if self.halted => return,
-            Event::Message(from, AnyMessage::Raft(message)) => self.on_message(from, message),
+            Event::Message(from, AnyMessage::Raft(message)) => {
+                self.on_message(from, message, effects);
+            }
             Event::Message(..) => {}
             Event::Synced(token) => self.on_synced(token, effects),
             Event::Wake => self.on_wake(now, effects),
@@ -598,7 +768,7 @@ impl Replica for Raft {
             discarded: self.discarded,
             pending: 0,
             storage_version: self.config.storage_version,
-            stopped: None,
+            stopped: self.stopped(),
         }
     }
 

@@ -4,11 +4,12 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use raft::eraftpb::{ConfState, Entry, HardState, Snapshot};
+use raft::eraftpb::{ConfState, Entry, EntryType, HardState, Snapshot};
 use raft::{Error, GetEntriesContext, RaftState, Result, StorageError};
 use serde::{Deserialize, Serialize};
 
 use super::Record;
+use super::members::{change, changed};
 use crate::core::store::Store;
 use crate::core::{Op, Position};
 
@@ -17,7 +18,12 @@ use crate::core::{Op, Position};
 #[derive(Debug)]
 pub(super) struct Log {
     pub hard: HardState,
+    /// Whether snapshots lack a key (a planted mistake).
+    pub hole: bool,
+    /// The members at the base.
     conf: ConfState,
+    /// The members that the cluster began with.
+    initial: ConfState,
     base: u64,
     base_term: u64,
     base_store: Store,
@@ -39,6 +45,8 @@ impl Log {
         conf.set_voters(nodes.collect());
         Self {
             hard: HardState::default(),
+            hole: false,
+            initial: conf.clone(),
             conf,
             base: 0,
             base_term: 0,
@@ -54,18 +62,22 @@ impl Log {
             Record::Entry {
                 index,
                 term,
+                members,
                 data,
                 context,
             } => {
                 let known = index > self.base && index <= self.last() + 1;
                 if known {
-                    let entry = Entry {
+                    let mut entry = Entry {
                         index,
                         term,
                         data,
                         context,
                         ..Entry::default()
                     };
+                    if members {
+                        entry.set_entry_type(EntryType::EntryConfChange);
+                    }
                     self.append(entry);
                 }
             }
@@ -74,9 +86,11 @@ impl Log {
                 index,
                 term,
                 beginnings,
+                members,
                 store,
             } => {
                 self.entries.clear();
+                self.conf.set_voters(members.to_vec());
                 (self.base, self.base_term) = (index, term);
                 self.beginnings = beginnings.to_vec();
                 self.base_store = Arc::unwrap_or_clone(store);
@@ -135,6 +149,25 @@ impl Log {
         thrown
     }
 
+    /// Throws away all entries after an index; after one before the base, everything. Returns
+    /// what was thrown away.
+    pub fn truncate(&mut self, last: u64) -> Vec<Entry> {
+        let thrown = match last.checked_sub(self.base) {
+            Some(keep) => self.entries.drain(self.entries.len().min(keep as usize)..),
+            None => self.entries.drain(..),
+        };
+        let thrown = thrown.collect();
+        if last < self.base {
+            (self.base, self.base_term) = (0, 0);
+            self.base_store = Store::default();
+            self.conf.clone_from(&self.initial);
+        }
+        let last = self.last();
+        self.beginnings.retain(|(first, _)| *first <= last);
+        self.hard.commit = self.base;
+        thrown
+    }
+
     /// Moves the base on to an index that is applied.
     pub fn compact(&mut self, index: u64) {
         while self.base < index
@@ -143,6 +176,9 @@ impl Log {
             if let Some(op) = operation(&entry) {
                 // A compare-and-set that fails here failed everywhere.
                 let _ = self.base_store.apply(&op);
+            }
+            if let Some(change) = change(&entry) {
+                changed(&mut self.conf, &change);
             }
             (self.base, self.base_term) = (entry.index, entry.term);
         }
@@ -165,6 +201,7 @@ impl Log {
             .collect();
         (self.base, self.base_term) = (metadata.index, metadata.term);
         self.base_store = state.store;
+        self.conf = metadata.get_conf_state().clone();
         self.beginnings = state.beginnings;
         self.hard.commit = self.hard.commit.max(metadata.index);
         Ok(thrown)
@@ -181,6 +218,7 @@ impl Log {
                 index: self.base,
                 term: self.base_term,
                 beginnings: self.beginnings_to_base().into(),
+                members: self.conf.get_voters().into(),
                 store: Arc::new(self.base_store.clone()),
             },
         ];
@@ -203,6 +241,7 @@ pub(super) fn record(entry: &Entry) -> Record {
     Record::Entry {
         index: entry.index,
         term: entry.term,
+        members: entry.get_entry_type() == EntryType::EntryConfChange,
         data: entry.data.clone(),
         context: entry.context.clone(),
     }
@@ -210,7 +249,7 @@ pub(super) fn record(entry: &Entry) -> Record {
 
 /// The operation in an entry; none in the engine's own.
 pub(super) fn operation(entry: &Entry) -> Option<Op> {
-    if entry.data.is_empty() {
+    if entry.data.is_empty() || entry.get_entry_type() != EntryType::EntryNormal {
         return None;
     }
     postcard::from_bytes(&entry.data).ok()
@@ -270,14 +309,18 @@ impl raft::Storage for Log {
         Ok(self.last())
     }
 
-    fn snapshot(&self, request_index: u64, _to: u64) -> Result<Snapshot> {
-        if request_index > self.base {
+    fn snapshot(&self, request_index: u64, to: u64) -> Result<Snapshot> {
+        // Who is not a member in it would refuse it.
+        if request_index > self.base || !self.conf.get_voters().contains(&to) {
             return Err(Error::Store(StorageError::SnapshotTemporarilyUnavailable));
         }
-        let state = State {
+        let mut state = State {
             beginnings: self.beginnings_to_base(),
             store: self.base_store.clone(),
         };
+        if self.hole {
+            state.store.punch(self.base);
+        }
         let data = postcard::to_stdvec(&state)
             .map_err(|_| Error::Store(StorageError::SnapshotTemporarilyUnavailable))?;
         let mut snapshot = Snapshot {

@@ -1,5 +1,9 @@
 //! The mode in the small deterministic world of [`crate::core::testing`].
 
+mod members;
+mod mistakes;
+mod reads;
+
 use std::collections::BTreeSet;
 
 use crate::core::config::{Fsync, Mode, Reads};

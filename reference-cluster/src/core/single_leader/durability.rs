@@ -8,9 +8,12 @@ use crate::core::{DiskOp, Effect, Record, Time};
 /// Hands out sync tokens and learns from them. One sync is under way at a time, so that what is
 /// appended meanwhile shares the next one (group commit).
 #[derive(Debug)]
-pub(super) struct Durability {
+pub(crate) struct Durability {
     policy: Fsync,
     interval: Time,
+    /// Whether what is merely written counts as durable all the same: a planted mistake,
+    /// [`Bug::AcknowledgeBeforeFsync`](crate::core::config::Bug::AcknowledgeBeforeFsync).
+    early: bool,
     /// Index up to which the log counts as durable.
     durable: u64,
     /// Index up to which the log was written.
@@ -22,10 +25,11 @@ pub(super) struct Durability {
 }
 
 impl Durability {
-    pub fn new(policy: Fsync, interval: Time) -> Self {
+    pub fn new(policy: Fsync, interval: Time, early: bool) -> Self {
         Self {
             policy,
             interval,
+            early,
             durable: 0,
             written: 0,
             tokens: 0,
@@ -37,7 +41,11 @@ impl Durability {
     /// Index up to which the log counts as durable: synced, or merely written if the policy does
     /// not wait for syncs.
     pub fn durable(&self) -> u64 {
-        self.durable
+        if self.early {
+            self.written
+        } else {
+            self.durable
+        }
     }
 
     /// The log was written up to this index. Call [`Durability::flush`] after a batch of these.

@@ -2,8 +2,34 @@
 
 use super::replica::{Following, Part, entry};
 use super::{Leadership, Message, SingleLeader};
+use crate::core::config::{Bug, Candidate, Config};
 use crate::core::timing::MILLISECOND;
 use crate::core::{Effect, NodeId, Position, Time, Trace};
+
+/// Whom to promote of those who answered, by where their logs end. Never a partial replica.
+pub(crate) fn choose(
+    config: &Config,
+    standings: impl Iterator<Item = (NodeId, Position)>,
+) -> Option<NodeId> {
+    let full = standings.filter(|(node, _)| !config.partial.contains_key(&node.0));
+    // The smallest number among equals, so that several who ask agree.
+    let best = match config.candidate {
+        Candidate::MostUpToDate => {
+            full.max_by_key(|(node, last)| (*last, std::cmp::Reverse(*node)))
+        }
+        Candidate::First => full.min_by_key(|(node, _)| *node),
+    };
+    best.map(|(node, _)| node)
+}
+
+/// How many of so many replicas are more than half.
+pub(crate) fn majority(config: &Config, replicas: usize) -> usize {
+    if config.has(Bug::MajorityOffByOne) {
+        (replicas / 2).max(1)
+    } else {
+        replicas / 2 + 1
+    }
+}
 
 /// A round of questions to all peers.
 #[derive(Debug)]
@@ -28,6 +54,7 @@ impl SingleLeader {
     pub(super) fn inquire(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.draws += 1;
         let number = self.draws;
+        self.refuse_waiting(effects);
         let until = now + self.config.heartbeat_ms * MILLISECOND;
         self.part = Part::Inquiring(Inquiry {
             number,
@@ -113,24 +140,25 @@ impl SingleLeader {
         if !enough {
             return self.stand_back(now, effects);
         }
-        let highest = answers
+        let theirs = answers
             .iter()
-            .map(|(_, s)| s.leadership.epoch)
-            .max()
-            .unwrap_or(0);
-        let highest = highest.max(known.epoch).max(self.led);
-        // The smallest number among equals, so that several who ask agree.
-        let best = answers
+            .map(|(_, standing)| standing.leadership.epoch);
+        let theirs = theirs.max().unwrap_or(0);
+        let mut highest = known.epoch.max(self.led);
+        if !self.config.has(Bug::EpochNotCompared) {
+            highest = highest.max(theirs);
+        }
+        let standings = answers
             .iter()
-            .map(|(node, standing)| (standing.last, *node))
-            .chain([(self.log.last(), self.id)])
-            .max_by_key(|(last, node)| (*last, std::cmp::Reverse(*node)));
-        match best {
-            Some((_, node)) if node != self.id => {
+            .map(|(node, standing)| (*node, standing.last))
+            .chain([(self.id, self.log.last())]);
+        match choose(&self.config, standings) {
+            Some(node) if node == self.id => self.rise(now, highest, effects),
+            Some(node) => {
                 Self::send(node, Message::Promote { epoch: highest }, effects);
                 self.stand_back(now, effects);
             }
-            _ => self.rise(now, highest, effects),
+            None => self.stand_back(now, effects),
         }
     }
 
@@ -145,6 +173,14 @@ impl SingleLeader {
         let timeout = self.draw_timeout();
         self.suspect_at(now + timeout);
         self.trace_role(effects);
+    }
+
+    /// The monitor's order to lead, whatever this node hears from its leader.
+    pub(super) fn on_ordered(&mut self, now: Time, epoch: u64, effects: &mut Vec<Effect>) {
+        let leads = matches!(self.part, Part::Leader(_) | Part::Rising(_));
+        if !leads && self.leadership.epoch <= epoch {
+            self.rise(now, epoch.max(self.led), effects);
+        }
     }
 
     pub(super) fn on_promote(&mut self, now: Time, epoch: u64, effects: &mut Vec<Effect>) {
@@ -162,6 +198,8 @@ impl SingleLeader {
             leader: self.id.0,
         };
         self.led = self.leadership.epoch;
+        self.refuse_waiting(effects);
+        self.stopped = None;
         let previous = self.log.last();
         let position = self.leadership.at(previous.index + 1);
         effects.push(Effect::Trace(Trace::Created {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::replica::{Following, Part};
 use super::{Entry, Leadership, Message, SingleLeader, Snapshot};
+use crate::core::config::Bug;
 use crate::core::{Effect, NodeId, Position, Refusal, Time, Trace};
 
 impl SingleLeader {
@@ -16,14 +17,20 @@ impl SingleLeader {
         leadership: Leadership,
         effects: &mut Vec<Effect>,
     ) -> bool {
-        if leadership < self.leadership {
+        let compared = !self.config.has(Bug::EpochNotCompared);
+        let older = if compared {
+            leadership < self.leadership
+        } else {
+            leadership.epoch < self.leadership.epoch
+        };
+        if older {
             Self::send(from, Message::Superseded(self.leadership), effects);
             return false;
         }
         if leadership.leader == self.id.0 {
             return false;
         }
-        if leadership > self.leadership || !matches!(self.part, Part::Follower(_)) {
+        if leadership != self.leadership || !matches!(self.part, Part::Follower(_)) {
             self.follow(now, leadership, Some(now), effects);
         } else {
             let timeout = self.draw_timeout();
@@ -44,6 +51,7 @@ impl SingleLeader {
         effects: &mut Vec<Effect>,
     ) {
         self.leadership = leadership;
+        self.refuse_waiting(effects);
         let following = Following {
             heard,
             suspect_at: Time::MAX,
@@ -56,10 +64,13 @@ impl SingleLeader {
         self.trace_role(effects);
         if let Part::Leader(leading) = before {
             let position = self.log.last();
-            for (_, request) in leading.pending {
+            for pending in leading.pending {
                 let refusal =
                     Refusal::Indeterminate("leadership was lost before it was acknowledged".into());
-                self.reply(request, Err(refusal), position, effects);
+                self.reply(pending.asked, Err(refusal), position, effects);
+            }
+            if let Some(handover) = leading.handover {
+                self.handed_over(handover, leadership, position, effects);
             }
         }
         self.apply_all();
@@ -107,23 +118,29 @@ impl SingleLeader {
             );
             return;
         }
-        for entry in entries
-            .iter()
-            .filter(|entry| entry.position.index > verified)
-        {
+        for entry in entries {
+            if entry.position.index <= verified {
+                self.apply_duplicate(entry);
+                continue;
+            }
             let Position { index, .. } = entry.position;
             match self.log.position(index) {
-                Some(here) if here == entry.position => continue,
+                Some(here) if here == entry.position => {
+                    self.apply_duplicate(entry);
+                    continue;
+                }
                 Some(_) => self.discard(index - 1, effects),
                 None => {}
             }
+            let entry = self.received(now, entry);
             if let Some(op) = &entry.op {
                 // A compare-and-set that fails here failed at the leader.
                 let _ = self.store.apply(op);
             }
-            self.push(now, entry.clone(), effects);
+            self.push(now, entry, effects);
             self.applied = index;
         }
+        self.serve_waiting(effects);
         let upto = prev.index + entries.len() as u64;
         self.owe_answer(from, seq, verified.max(upto), effects);
         self.compact(effects);
@@ -150,8 +167,18 @@ impl SingleLeader {
             self.rewrite_journal(effects);
             self.report_discarded(thrown, effects);
             effects.push(Effect::Trace(Trace::SnapshotInstalled(snapshot.position)));
+            self.serve_waiting(effects);
         }
         self.owe_answer(from, seq, verified.max(index), effects);
+    }
+
+    /// An entry came that is in the log already: nothing is to be done.
+    fn apply_duplicate(&mut self, entry: &Entry) {
+        if self.config.has(Bug::DuplicateAppliedTwice)
+            && let Some(op) = &entry.op
+        {
+            let _ = self.store.apply(op);
+        }
     }
 
     fn verified(&self) -> u64 {

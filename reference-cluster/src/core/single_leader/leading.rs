@@ -3,19 +3,28 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::failover::majority;
+use super::pending::{Asked, Pending};
 use super::replica::{Part, entry};
+use super::switchover::Handover;
 use super::{Entry, Message, SingleLeader};
 use crate::core::config::{Ack, Fencing};
 use crate::core::timing::MILLISECOND;
-use crate::core::{Answer, Effect, NodeId, Op, Position, RequestId, Time, Trace};
+use crate::core::{Effect, NodeId, Op, Position, Time, Trace};
 
 /// What a leader keeps in mind.
 #[derive(Debug)]
 pub(super) struct Leading {
     /// One a peer, in their order.
     pub followers: Vec<Follower>,
-    /// Requests not yet acknowledged, with the index of their entry.
-    pub pending: VecDeque<(u64, RequestId)>,
+    /// Writes not yet acknowledged, in the order of their entries.
+    pub pending: VecDeque<Pending>,
+    /// Index up to which as many followers as `ack` demands hold the log.
+    pub held: u64,
+    /// Whether semi-synchronous replication has fallen back to asynchronous.
+    pub fallen: bool,
+    /// A planned switchover under way.
+    pub handover: Option<Handover>,
     /// When the next heartbeat is due.
     pub beat_at: Time,
     /// The number of the last message sent.
@@ -34,8 +43,10 @@ pub(super) struct Follower {
     pub probing: bool,
     /// Answers to messages sent before this one say nothing of `next`.
     pub reset_seq: u64,
-    /// When it was last heard of.
+    /// When it was last heard of; when the leadership began, if never.
     pub heard: Time,
+    /// Whether it ever answered this leadership.
+    pub answered: bool,
     /// Whether its log cannot be completed from this log, but by a snapshot.
     pub needs_state: bool,
     /// When a snapshot was last sent.
@@ -53,16 +64,21 @@ impl SingleLeader {
             probing: false,
             reset_seq: 0,
             heard: now,
+            answered: false,
             needs_state: false,
             installed: None,
         });
         self.part = Part::Leader(Leading {
             followers: followers.collect(),
             pending: VecDeque::new(),
+            held: 0,
+            fallen: false,
+            handover: None,
             beat_at: now,
             seq: 0,
         });
         self.trace_role(effects);
+        self.note_held(effects);
         for follower in 0..self.peers.len() {
             self.ship(now, follower, effects);
         }
@@ -84,21 +100,21 @@ impl SingleLeader {
     }
 
     pub(super) fn majority(&self) -> usize {
-        self.peers.len().div_ceil(2) + 1
+        majority(&self.config, self.peers.len() + 1)
     }
 
     /// Appends a write and ships it.
     pub(super) fn lead_write(
         &mut self,
         now: Time,
-        request: RequestId,
+        asked: Asked,
         op: Op,
         effects: &mut Vec<Effect>,
     ) {
         let previous = self.log.last();
         let position = self.leadership.at(previous.index + 1);
         let entry = entry(position, Some(op));
-        let request = Some(request);
+        let request = Some(asked.id);
         effects.push(Effect::Trace(Trace::Created {
             position,
             previous,
@@ -106,59 +122,78 @@ impl SingleLeader {
         }));
         let shipment: Arc<[Arc<Entry>]> = Arc::new([Arc::clone(&entry)]);
         self.push(now, entry, effects);
+        if let Part::Leader(leading) = &mut self.part {
+            leading.pending.push_back(Pending {
+                index: position.index,
+                asked,
+                since: now,
+                result: None,
+            });
+            leading.seq += 1;
+        }
+        self.ship_newest(previous, &shipment, effects);
+        self.advance(now, effects);
+        self.compact(effects);
+    }
 
-        let leadership = self.leadership;
+    /// Ships the newest entry to the followers that have all before it.
+    fn ship_newest(
+        &mut self,
+        previous: Position,
+        shipment: &Arc<[Arc<Entry>]>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let (leadership, index) = (self.leadership, previous.index + 1);
+        let version = self.config.storage_version;
         let Part::Leader(leading) = &mut self.part else {
             return;
         };
-        leading
-            .pending
-            .extend(request.map(|request| (position.index, request)));
-        leading.seq += 1;
         let seq = leading.seq;
+        let mut ready = Vec::with_capacity(leading.followers.len());
         for follower in &mut leading.followers {
-            if !follower.probing && follower.next == position.index {
+            if !follower.probing && follower.next == index {
                 follower.next += 1;
-                let entries = shipment.clone();
-                let message = Message::Append {
-                    leadership,
-                    seq,
-                    prev: previous,
-                    entries,
-                };
-                effects.push(Effect::Send(
-                    follower.id,
-                    crate::core::Message::SingleLeader(message),
-                ));
+                ready.push(follower.id);
             }
         }
-        self.advance(now, effects);
-        self.compact(effects);
+        for to in ready {
+            let message = Message::Append {
+                leadership,
+                seq,
+                prev: previous,
+                entries: self.shipped(to, shipment.clone()),
+                version,
+            };
+            Self::send(to, message, effects);
+        }
     }
 
     /// Sends a follower what it lacks, as much as goes in one message; a heartbeat if nothing.
     fn ship(&mut self, now: Time, which: usize, effects: &mut Vec<Effect>) {
         let timeout = self.config.failover_timeout_ms * MILLISECOND;
+        let (leadership, version) = (self.leadership, self.config.storage_version);
+        let base = self.log.base().index;
         let Part::Leader(leading) = &mut self.part else {
             return;
         };
         leading.seq += 1;
-        let (leadership, seq) = (self.leadership, leading.seq);
+        let seq = leading.seq;
         let follower = &mut leading.followers[which];
         let to = follower.id;
-        let message = if follower.needs_state || follower.next <= self.log.base().index {
+        let message = if follower.needs_state || follower.next <= base {
             if follower.installed.is_some_and(|sent| sent + timeout > now) {
                 return;
             }
             follower.installed = Some(now);
             follower.needs_state = false;
-            follower.next = self.log.base().index + 1;
+            follower.next = base + 1;
             follower.probing = true;
             follower.reset_seq = seq;
             Message::Install {
                 leadership,
                 seq,
-                snapshot: self.log.snapshot().into(),
+                snapshot: self.shipped_snapshot(to).into(),
+                version,
             }
         } else {
             let Some(prev) = self.log.position(follower.next - 1) else {
@@ -170,7 +205,8 @@ impl SingleLeader {
                 leadership,
                 seq,
                 prev,
-                entries,
+                entries: self.shipped(to, entries),
+                version,
             }
         };
         Self::send(to, message, effects);
@@ -179,7 +215,7 @@ impl SingleLeader {
     /// Sends every follower a heartbeat, by which it also notices whether it has missed anything.
     pub(super) fn beat(&mut self, now: Time, effects: &mut Vec<Effect>) {
         let silence = self.config.failover_timeout_ms * MILLISECOND;
-        let leadership = self.leadership;
+        let (leadership, version) = (self.leadership, self.config.storage_version);
         let Part::Leader(leading) = &mut self.part else {
             return;
         };
@@ -199,6 +235,7 @@ impl SingleLeader {
                 seq,
                 prev,
                 entries: nothing.clone(),
+                version,
             };
             effects.push(Effect::Send(
                 follower.id,
@@ -206,6 +243,7 @@ impl SingleLeader {
             ));
         }
         self.beat_later(now);
+        self.repeat_handover(effects);
         // Fencing may have ended by the mere passing of messages that moved nothing.
         self.advance(now, effects);
     }
@@ -233,7 +271,7 @@ impl SingleLeader {
             return;
         };
         let follower = &mut leading.followers[which];
-        follower.heard = now;
+        (follower.heard, follower.answered) = (now, true);
         if seq >= follower.reset_seq {
             follower.probing = false;
         }
@@ -243,8 +281,24 @@ impl SingleLeader {
         if !follower.probing && follower.next <= last {
             self.ship(now, which, effects);
         }
-        if moved && self.config.ack != Ack::Async {
-            self.advance(now, effects);
+        if moved {
+            self.note_held(effects);
+            if self.config.ack == Ack::Async {
+                self.hand_over(effects);
+            } else {
+                self.advance(now, effects);
+            }
+        }
+    }
+
+    /// A follower is there that cannot read what is shipped: it is only knocked at.
+    pub(super) fn on_unreadable(&mut self, now: Time, from: NodeId) {
+        if let Part::Leader(leading) = &mut self.part {
+            let reset_seq = leading.seq + 1;
+            for follower in leading.followers.iter_mut().filter(|f| f.id == from) {
+                (follower.heard, follower.answered) = (now, true);
+                (follower.probing, follower.reset_seq) = (true, reset_seq);
+            }
         }
     }
 
@@ -264,7 +318,7 @@ impl SingleLeader {
             return;
         };
         let follower = &mut leading.followers[which];
-        follower.heard = now;
+        (follower.heard, follower.answered) = (now, true);
         if seq < follower.reset_seq {
             return;
         }
@@ -275,49 +329,5 @@ impl SingleLeader {
         follower.probing = true;
         follower.reset_seq = leading.seq + 1;
         self.ship(now, which, effects);
-    }
-
-    /// Applies and acknowledges what is now held by those who have to hold it.
-    pub(super) fn advance(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        let Part::Leader(leading) = &self.part else {
-            return;
-        };
-        let commit = self.held(leading).min(self.durability.durable());
-        if commit <= self.applied || self.fenced(leading, now) {
-            return;
-        }
-        while self.applied < commit {
-            self.applied += 1;
-            let Some(entry) = self.log.entry(self.applied) else {
-                break;
-            };
-            let position = entry.position;
-            let result = entry
-                .op
-                .as_ref()
-                .map_or(Ok(Answer::Done), |op| self.store.apply(op));
-            if let Part::Leader(leading) = &mut self.part
-                && let Some(&(index, request)) = leading.pending.front()
-                && index == self.applied
-            {
-                leading.pending.pop_front();
-                self.reply(request, result, position, effects);
-            }
-        }
-    }
-
-    /// Index up to which as many followers as `ack` demands hold the log.
-    fn held(&self, leading: &Leading) -> u64 {
-        let count = match self.config.ack {
-            Ack::Async => return u64::MAX,
-            Ack::Sync => leading.followers.len(),
-            Ack::SemiSync(k) => usize::from(k),
-        };
-        if count == 0 {
-            return u64::MAX;
-        }
-        let mut matched: Vec<u64> = leading.followers.iter().map(|f| f.matched).collect();
-        matched.sort_unstable_by(|a, b| b.cmp(a));
-        matched.get(count - 1).copied().unwrap_or(0)
     }
 }

@@ -193,7 +193,8 @@ fn size(op: &Op) -> usize {
             Op::Write(_, value)
             | Op::Append(_, value)
             | Op::Add(_, value)
-            | Op::Remove(_, value) => scalar(value),
+            | Op::Remove(_, value)
+            | Op::Generated(_, _, value) => scalar(value),
             Op::Cas(_, a, b) | Op::Insert(_, a, b) | Op::Put(_, a, b) => scalar(a) + scalar(b),
             _ => 0,
         }

@@ -4,21 +4,41 @@
 //! The leader appends each write to its log, makes it durable by the fsync policy, applies and
 //! acknowledges it (`ack: async`), or first waits until followers hold it durably (`sync`: all of
 //! them; `semi-sync(k)`: any k). It ships its log to the followers, which apply what they receive.
-//! A follower that has not heard from the leader for its timeout asks all peers for their standing
-//! and, a heartbeat later, promotes the most up-to-date replica *it can reach*.
+//!
+//! **Failover.** With `detection: heartbeat` a follower that has not heard from the leader for its
+//! timeout asks all peers for their standing and, a heartbeat later, promotes one of those *it can
+//! reach*: the most up-to-date, or the first by number (`candidate`). With `detection: monitor`
+//! followers suspect nobody, and the [monitor](crate::core::gateway) promotes. With `failover:
+//! manual` nobody does: who led last leads whenever it is up. A planned switchover loses nothing
+//! (`switchover`).
 //!
 //! **Promises.** While no failover happens, writes are applied in one order everywhere, and what
 //! is acknowledged stays. After every fault is healed all replicas converge on one log: that of
-//! the highest leadership. With `semi-sync(k)` a write that was acknowledged survives any
-//! failover that can reach one of the k followers that hold it.
+//! the highest leadership. With `semi-sync(k)` without a timeout a write that was acknowledged
+//! survives any failover that can reach one of the k followers that hold it and promotes the most
+//! up-to-date. With session tokens a client reads its own writes, and never an older state than
+//! one it has seen, at whichever replica, as long as no failover discards what it has seen.
 //!
 //! **Does not promise.** With `async`, acknowledged writes that were not shipped when the leader
-//! died or was cut off are lost. Without `fencing`, a cut-off leader goes on acknowledging writes,
-//! all of which it discards when it meets its successor. Even with fencing it does so until its
-//! timeout has passed. Reads at a deposed leader that does not know it yet are stale, and so are
-//! local reads at followers. `semi-sync` does not help when the failover cannot reach those that
-//! hold the write, nor when the cut-off leader keeps k followers on its side. `sync` refuses
-//! nobody but acknowledges nothing while one follower is away.
+//! died or was cut off are lost; so are those that a semi-synchronous leader acknowledged after
+//! its fallback (`semi_sync`), and with `candidate: first` those that the first lacks. Without
+//! `fencing`, a cut-off leader goes on acknowledging writes, all of which it discards when it meets
+//! its successor. Even with fencing it does so until its timeout has passed. Reads at a deposed
+//! leader that does not know it yet are stale, and so are reads at followers. With `visibility:
+//! before-ack` (`MySQL`'s `AFTER_COMMIT`) the leader shows what no follower may hold, so that a
+//! failover takes back what was read; with `after-ack` (`AFTER_SYNC`) it does not. `semi-sync`
+//! does not help when the failover cannot reach those that hold the write, nor when the cut-off
+//! leader keeps k followers on its side. `sync` refuses nobody but acknowledges nothing while one
+//! follower is away. What is not deterministic differs from replica to replica with `stream:
+//! statement` (`stream`).
+//!
+//! **Partial replicas** (`partial`) get the log with everything but their part left out: their
+//! positions are those of all others. They answer reads of their part, say how they stand and
+//! count for majorities, which are about who leads; they are never promoted and do not count
+//! towards `semi-sync(k)` or `sync`, which are about who holds what.
+//!
+//! **Upgrades.** A journal carries the version of the storage format. A node reads those up to its
+//! own version and refuses a newer one: then it does nothing but say why.
 //!
 //! **How logs agree.** The identity of a leadership is the pair of its epoch and its leader,
 //! ordered in that way, so that two simultaneous promotions differ and one of them wins. An entry
@@ -32,12 +52,19 @@
 //! A leadership becomes durable, whatever the fsync policy, before anybody hears of it: a node
 //! that restarts never uses the same one twice.
 
-mod durability;
+mod commit;
+pub(crate) mod durability;
 mod failover;
 mod following;
 mod leading;
 mod log;
+mod pending;
 mod replica;
+mod requests;
+mod semi_sync;
+mod starting;
+mod stream;
+mod switchover;
 #[cfg(test)]
 mod tests;
 
@@ -48,6 +75,7 @@ use serde::{Deserialize, Serialize};
 use super::store::Store;
 use super::{Op, Position};
 
+pub(crate) use failover::{choose, majority};
 pub use replica::SingleLeader;
 
 /// The identity of one leadership. Ordered by epoch, then by leader.
@@ -111,6 +139,10 @@ pub enum Message {
         prev: Position,
         /// Consecutive entries.
         entries: Arc<[Arc<Entry>]>,
+        /// The storage format of the sender, which matters to [`Stream::Wal`].
+        ///
+        /// [`Stream::Wal`]: crate::core::config::Stream::Wal
+        version: u16,
     },
     /// To the leader: the log is the same as the leader's up to `matched`, durably by the fsync
     /// policy.
@@ -141,6 +173,21 @@ pub enum Message {
         seq: u64,
         /// The state.
         snapshot: Arc<Snapshot>,
+        /// The storage format of the sender.
+        version: u16,
+    },
+    /// To the leader: here, but unable to read what it ships.
+    Unreadable {
+        /// The leadership answered.
+        leadership: Leadership,
+    },
+    /// From the leader, which takes no more writes: take the leadership over, having all of my
+    /// log.
+    TakeOver {
+        /// The leadership handed over.
+        leadership: Leadership,
+        /// Its last entry.
+        last: Position,
     },
     /// To one who acts on a lower leadership than the sender knows of.
     Superseded(Leadership),
@@ -180,4 +227,8 @@ pub enum Record {
     Snapshot(Arc<Snapshot>),
     /// The highest epoch that this node has led, where the log may no longer tell.
     Led(u64),
+    /// This node handed its leadership of this epoch over.
+    Handed(u64),
+    /// What follows is in this version of the storage format.
+    Version(u16),
 }

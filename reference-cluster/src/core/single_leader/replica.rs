@@ -6,13 +6,15 @@ use super::durability::Durability;
 use super::failover::Inquiry;
 use super::leading::Leading;
 use super::log::Log;
+use super::pending::WaitingReads;
 use super::{Entry, Leadership, Message, Record};
-use crate::core::config::{Config, Failover, Fsync, Reads};
+use crate::core::config::{Config, Detection, Failover, Fsync};
+use crate::core::gateway::{Message as FromAuxiliary, Probe};
 use crate::core::store::Store;
 use crate::core::timing::{MILLISECOND, mix};
 use crate::core::{
-    Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
-    Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, Status, Time, Trace,
+    DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Record as AnyRecord,
+    Replica, Role, Status, Time, Trace,
 };
 
 /// A replica in single-leader mode; see the [module](super).
@@ -33,8 +35,17 @@ pub struct SingleLeader {
     pub(super) leadership: Leadership,
     /// The highest epoch that this node has led or begun to.
     pub(super) led: u64,
+    /// The highest epoch whose leadership this node has handed over.
+    pub(super) handed: u64,
     pub(super) part: Part,
     pub(super) discarded: u64,
+    pub(super) waiting: WaitingReads,
+    /// The monitor's probes that wait for the disk, with the sync that they wait for.
+    pub(super) probes: Vec<(u64, NodeId, Probe)>,
+    /// Why this replica does not replicate, if so.
+    pub(super) stopped: Option<Arc<str>>,
+    /// Whether it cannot even read its own journal: then it does nothing at all.
+    pub(super) halted: bool,
 }
 
 /// What the replica is at the moment.
@@ -62,95 +73,6 @@ pub(super) struct Following {
 }
 
 impl SingleLeader {
-    /// See [`crate::core::start`].
-    pub fn start(
-        config: &Config,
-        id: NodeId,
-        nodes: &[NodeId],
-        seed: u64,
-        now: Time,
-        recovered: Vec<AnyRecord>,
-        effects: &mut Vec<Effect>,
-    ) -> Self {
-        let interval = config.fsync_interval_ms * MILLISECOND;
-        let mut replica = Self {
-            id,
-            peers: nodes.iter().copied().filter(|node| *node != id).collect(),
-            config: config.clone(),
-            seed,
-            draws: 0,
-            log: Log::default(),
-            store: Store::default(),
-            applied: 0,
-            durability: Durability::new(config.fsync, interval),
-            leadership: Leadership::default(),
-            led: 0,
-            part: Part::Follower(Following {
-                heard: None,
-                suspect_at: Time::MAX,
-                verified: 0,
-                owed: None,
-            }),
-            discarded: 0,
-        };
-        replica.recover(recovered);
-        let last = replica.log.last();
-        replica.leadership = Leadership::of(last);
-        replica.store = replica.log.rebuild();
-        replica.applied = last.index;
-        // What a crash of the process left may still be lost with the power.
-        replica.durability.wrote(last.index, now);
-        replica.durability.flush(effects);
-
-        let first = nodes.iter().min() == Some(&id);
-        match config.failover {
-            Failover::Manual if first => {
-                let highest = replica.leadership.epoch.max(replica.led);
-                replica.rise(now, highest, effects);
-            }
-            Failover::Manual => replica.trace_role(effects),
-            Failover::Automatic => {
-                let wait = if first && last.index == 0 {
-                    0
-                } else {
-                    replica.draw_timeout()
-                };
-                replica.suspect_at(now + wait);
-                replica.trace_role(effects);
-            }
-        }
-        replica
-    }
-
-    fn recover(&mut self, records: Vec<AnyRecord>) {
-        for record in records {
-            let AnyRecord::SingleLeader(record) = record else {
-                continue;
-            };
-            match record {
-                Record::Entry(entry) => {
-                    let index = entry.position.index;
-                    if entry.op.is_none() && entry.position.leader == self.id.0 {
-                        self.led = self.led.max(entry.position.epoch);
-                    }
-                    if index <= self.log.last().index && index > self.log.base().index {
-                        self.log.truncate(index - 1);
-                    }
-                    if index == self.log.last().index + 1 {
-                        self.log.push(entry);
-                    }
-                }
-                Record::Truncate(keep) => {
-                    self.log.truncate(keep);
-                }
-                Record::Snapshot(snapshot) => {
-                    self.log.install(&snapshot);
-                }
-                Record::Led(epoch) => self.led = self.led.max(epoch),
-            }
-        }
-    }
-
     pub(super) fn role(&self) -> Role {
         match self.part {
             Part::Follower(_) => Role::Follower,
@@ -223,7 +145,9 @@ impl SingleLeader {
     /// Replaces the journal by one that holds the log as it is now.
     pub(super) fn rewrite_journal(&mut self, effects: &mut Vec<Effect>) {
         let head = [
+            Record::Version(self.config.storage_version),
             Record::Led(self.led),
+            Record::Handed(self.handed),
             Record::Snapshot(self.log.snapshot().into()),
         ];
         let tail = self.log.entries().cloned().map(Record::Entry);
@@ -244,74 +168,10 @@ impl SingleLeader {
 
     pub(super) fn suspect_at(&mut self, time: Time) {
         if let Part::Follower(following) = &mut self.part {
-            following.suspect_at = match self.config.failover {
-                Failover::Automatic => time,
-                Failover::Manual => Time::MAX,
-            };
-        }
-    }
-
-    pub(super) fn reply(
-        &self,
-        id: RequestId,
-        result: Result<Answer, Refusal>,
-        position: Position,
-        effects: &mut Vec<Effect>,
-    ) {
-        let (role, epoch) = (self.role(), self.leadership.epoch);
-        effects.push(Effect::Reply(
-            id,
-            Reply {
-                result,
-                node: self.id,
-                role,
-                epoch,
-                position,
-                session: None,
-                context: None,
-            },
-        ));
-    }
-
-    fn applied_position(&self) -> Position {
-        self.log.position(self.applied).unwrap_or_default()
-    }
-
-    /// Who this node believes leads.
-    fn believed_leader(&self) -> Option<NodeId> {
-        match &self.part {
-            Part::Leader(_) => Some(self.id),
-            Part::Follower(_) if self.leadership.leader != 0 => {
-                Some(NodeId(self.leadership.leader)).filter(|leader| *leader != self.id)
-            }
-            _ => None,
-        }
-    }
-
-    fn on_request(
-        &mut self,
-        now: Time,
-        id: RequestId,
-        request: Request,
-        effects: &mut Vec<Effect>,
-    ) {
-        let reads = request.op.is_read();
-        let here = reads && (request.local || self.config.reads == Reads::Any);
-        let refusal = match &self.part {
-            _ if here => None,
-            Part::Leader(leading) if self.fenced(leading, now) => Some(Refusal::Unavailable(
-                "the leader has lost contact with the majority".into(),
-            )),
-            Part::Leader(_) => None,
-            _ => Some(Refusal::NotLeader {
-                leader: self.believed_leader(),
-            }),
-        };
-        let position = self.applied_position();
-        match refusal {
-            Some(refusal) => self.reply(id, Err(refusal), position, effects),
-            None if reads => self.reply(id, Ok(self.store.read(&request.op)), position, effects),
-            None => self.lead_write(now, id, request.op, effects),
+            let suspects = self.config.failover == Failover::Automatic
+                && self.config.detection == Detection::Heartbeat
+                && !self.config.partial.contains_key(&self.id.0);
+            following.suspect_at = if suspects { time } else { Time::MAX };
         }
     }
 
@@ -322,19 +182,37 @@ impl SingleLeader {
                 seq,
                 prev,
                 entries,
+                version,
             } => {
                 if self.accept(now, from, leadership, effects) {
-                    self.on_append(now, from, seq, prev, &entries, effects);
+                    if self.can_read(version, effects) {
+                        self.on_append(now, from, seq, prev, &entries, effects);
+                    } else {
+                        self.refuse_stream(from, effects);
+                    }
                 }
             }
             Message::Install {
                 leadership,
                 seq,
                 snapshot,
+                version,
             } => {
                 if self.accept(now, from, leadership, effects) {
-                    self.on_install(from, seq, &snapshot, effects);
+                    if self.can_read(version, effects) {
+                        self.on_install(from, seq, &snapshot, effects);
+                    } else {
+                        self.refuse_stream(from, effects);
+                    }
                 }
+            }
+            Message::Unreadable { leadership } => {
+                if leadership == self.leadership {
+                    self.on_unreadable(now, from);
+                }
+            }
+            Message::TakeOver { leadership, last } => {
+                self.on_take_over(now, leadership, last, effects);
             }
             Message::Matched {
                 leadership,
@@ -380,8 +258,40 @@ impl SingleLeader {
         }
     }
 
+    /// From the monitor: whether this node leads and could acknowledge a write, answered once its
+    /// disk has made everything so far durable. Whether followers could acknowledge one is not
+    /// asked: another leader would not cure that.
+    fn on_probe(&mut self, now: Time, from: NodeId, probe: Probe, effects: &mut Vec<Effect>) {
+        let Part::Leader(leading) = &self.part else {
+            return;
+        };
+        if self.fenced(leading, now) {
+            return;
+        }
+        if self.config.fsync == Fsync::Always {
+            let token = self.durability.force(effects);
+            self.probes.retain(|(_, asker, _)| *asker != from);
+            self.probes.push((token, from, probe));
+        } else {
+            Self::answer_probe(from, probe, effects);
+        }
+    }
+
+    fn answer_probe(to: NodeId, probe: Probe, effects: &mut Vec<Effect>) {
+        let answer = AnyMessage::Gateway(FromAuxiliary::Probed(probe));
+        effects.push(Effect::Send(to, answer));
+    }
+
     fn on_synced(&mut self, now: Time, token: u64, effects: &mut Vec<Effect>) {
         self.durability.synced(token);
+        let probes = std::mem::take(&mut self.probes);
+        for (awaited, from, probe) in probes {
+            if awaited > token {
+                self.probes.push((awaited, from, probe));
+            } else if matches!(self.part, Part::Leader(_)) {
+                Self::answer_probe(from, probe, effects);
+            }
+        }
         match &self.part {
             Part::Rising(awaited) if *awaited <= token => self.lead(now, effects),
             Part::Leader(_) => self.advance(now, effects),
@@ -392,6 +302,9 @@ impl SingleLeader {
 
     fn on_wake(&mut self, now: Time, effects: &mut Vec<Effect>) {
         self.durability.tick(now, effects);
+        self.give_up_waiting(now, effects);
+        self.fall_back(now, effects);
+        self.end_handover(now, effects);
         match &self.part {
             Part::Follower(following) if now >= following.suspect_at => self.inquire(now, effects),
             Part::Inquiring(inquiry) if now >= inquiry.until => self.conclude(now, effects),
@@ -404,24 +317,41 @@ impl SingleLeader {
 impl Replica for SingleLeader {
     fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>) {
         match event {
+            Event::Request(id, request) => self.on_request(now, id, request, effects),
+            _ if self.halted => {}
             Event::Message(from, AnyMessage::SingleLeader(message)) => {
                 self.on_message(now, from, message, effects);
             }
+            Event::Message(from, AnyMessage::Gateway(FromAuxiliary::Probe(probe))) => {
+                self.on_probe(now, from, probe, effects);
+            }
+            Event::Message(_, AnyMessage::Gateway(FromAuxiliary::Promote { epoch })) => {
+                self.on_ordered(now, epoch, effects);
+            }
             Event::Message(..) => {}
-            Event::Request(id, request) => self.on_request(now, id, request, effects),
             Event::Synced(token) => self.on_synced(now, token, effects),
             Event::Wake => self.on_wake(now, effects),
         }
-        self.durability.flush(effects);
+        if !self.halted {
+            self.durability.flush(effects);
+        }
     }
 
     fn deadline(&self) -> Time {
+        if self.halted {
+            return Time::MAX;
+        }
         let own = match &self.part {
             Part::Follower(following) => following.suspect_at,
             Part::Inquiring(inquiry) => inquiry.until,
             Part::Rising(_) => Time::MAX,
-            Part::Leader(leading) => leading.beat_at,
+            Part::Leader(leading) => leading.beat_at.min(self.fallback_at(leading)).min(
+                leading
+                    .handover
+                    .map_or(Time::MAX, |handover| handover.until),
+            ),
         };
+        let own = own.min(self.waiting.deadline());
         match self.config.fsync {
             Fsync::Interval => own.min(self.durability.deadline()),
             Fsync::Always | Fsync::Never => own,
@@ -439,7 +369,7 @@ impl Replica for SingleLeader {
             discarded: self.discarded,
             pending: 0,
             storage_version: self.config.storage_version,
-            stopped: None,
+            stopped: self.stopped.clone(),
         }
     }
 

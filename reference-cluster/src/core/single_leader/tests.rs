@@ -1,6 +1,13 @@
 //! The mode in the small deterministic world of [`crate::core::testing`].
 
-use crate::core::config::{Ack, Failover, Fencing, Fsync, Reads};
+mod acknowledgement;
+mod bugs;
+mod failing_over;
+mod joining;
+mod reading;
+mod streaming;
+
+use crate::core::config::{Ack, Detection, Failover, Fencing, Fsync, Reads, Stream, Visibility};
 use crate::core::testing::World;
 use crate::core::{Answer, Config, Datum, NodeId, Op, Refusal, Role, Scalar, Trace};
 
@@ -61,15 +68,23 @@ fn replicas_converge_after_every_torment() {
 
 #[test]
 fn the_same_seed_gives_the_same_effects() {
-    let script = |seed| {
-        let mut world = World::new(
-            Config {
-                log_keep: 16,
-                ..config()
-            },
-            5,
-            seed,
-        );
+    let plain = Config {
+        log_keep: 16,
+        ..config()
+    };
+    let rich = Config {
+        ack: Ack::SemiSync(1),
+        semi_sync_timeout_ms: Some(50),
+        visibility: Visibility::BeforeAck,
+        stream: Stream::Statement,
+        detection: Detection::Monitor,
+        gateways: 1,
+        partial: [(2, "k1".to_owned())].into(),
+        ..plain.clone()
+    };
+    let script = |seed: u64| {
+        let config = if seed % 2 == 0 { &plain } else { &rich };
+        let mut world = World::new(config.clone(), 5, seed);
         world.script = Some(Vec::new());
         world.torment(100);
         world.heal();

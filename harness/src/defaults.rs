@@ -1,0 +1,318 @@
+//! What fits a replication mode: which workloads can run on it, and what an experiment gets that
+//! does not say.
+//!
+//! | mode | workload | clients | faults | checks left out |
+//! | --- | --- | --- | --- | --- |
+//! | single leader, raft | `append` | the leader | of the leader | `siblings` |
+//! | multi-leader `lww`, `procedure`, leaderless `lww` | `register` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `siblings` |
+//! | multi-leader `siblings`, leaderless | `conflict` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `lost-writes` |
+//! | multi-leader `crdt` | `counter` | `spread` | of any node | as with `lww` |
+//! | multi-leader `synchronous`, `home` | `append` | `spread` | of any node | as with `lww` |
+//!
+//! What is left out is not promised by the mode, or has nothing to judge in it; all of it can be
+//! asked for by name. `mutual-exclusion` judges `text` with `editing: lock` alone.
+
+use reference_cluster::core::Config;
+use reference_cluster::core::config::{Mode, Reads};
+use reference_cluster::core::leaderless::Versions;
+use reference_cluster::core::multi_leader::Conflicts;
+use workloads::{Data, Editing, Kind, Policy};
+
+use crate::experiment::{Experiment, Impossible};
+use crate::mode;
+
+/// What keys can hold in a mode, as its module in the reference cluster's core says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// Everything: one log, or as good as one, decides the order of all operations.
+    Everything,
+    /// Registers of which the last write stands.
+    Registers,
+    /// Registers whose concurrent values are all kept.
+    Siblings,
+    /// Data types whose changes commute.
+    Crdts,
+}
+
+fn holds(config: &Config) -> Holds {
+    match (config.mode, config.multi_leader.conflicts) {
+        (Mode::SingleLeader | Mode::Raft, _)
+        | (Mode::MultiLeader, Conflicts::Synchronous | Conflicts::Home) => Holds::Everything,
+        (Mode::MultiLeader, Conflicts::Lww | Conflicts::Procedure) => Holds::Registers,
+        (Mode::MultiLeader, Conflicts::Siblings) => Holds::Siblings,
+        (Mode::MultiLeader, Conflicts::Crdt) => Holds::Crdts,
+        (Mode::Leaderless, _) => match config.leaderless.versions {
+            Versions::Lww => Holds::Registers,
+            Versions::Dotted => Holds::Siblings,
+        },
+    }
+}
+
+/// What the experiment file or the flags say themselves.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    /// The workload.
+    pub workload: bool,
+    /// The policy of the clients.
+    pub policy: bool,
+    /// The faults.
+    pub faults: bool,
+}
+
+/// Chooses for an experiment what was not given, by its mode.
+pub fn choose(experiment: &mut Experiment, given: Given) {
+    let holds = holds(&experiment.target);
+    if !given.workload {
+        experiment.workload = match holds {
+            Holds::Everything => Kind::Append,
+            Holds::Registers => Kind::Register,
+            Holds::Siblings => Kind::Conflict,
+            Holds::Crdts => Kind::Counter,
+        };
+    }
+    let parameters = &mut experiment.parameters;
+    if !experiment.target.one_log() {
+        match experiment.workload {
+            // There is nothing to compare with before all have agreed.
+            Kind::Register => parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0)),
+            Kind::Text => parameters.editing = parameters.editing.or(Some(Editing::Crdt)),
+            _ => {}
+        }
+    }
+    if experiment.workload == Kind::Session && holds == Holds::Registers {
+        parameters.data = parameters.data.or(Some(Data::Register));
+    }
+    if !given.policy {
+        experiment.clients.policy = policy(experiment);
+    }
+    if !given.faults && !experiment.target.one_log() {
+        // There is no leader to strike.
+        experiment.faults.packages = ["partition-halves", "kill"].map(str::to_owned).into();
+    }
+}
+
+/// Whom clients ask, unless they are told.
+fn policy(experiment: &Experiment) -> Policy {
+    match (experiment.target.one_log(), experiment.workload) {
+        // A device is its client's own.
+        (_, Kind::Calendar) if !experiment.target.one_log() => Policy::Spread,
+        // Somebody who is sent to another replica each time sees what the replicas do not share.
+        (true, Kind::Session) if any_replica_reads(&experiment.target) => Policy::Split,
+        (true, _) => Policy::Leader,
+        (false, Kind::Session) => Policy::Any,
+        (false, _) => Policy::Spread,
+    }
+}
+
+fn any_replica_reads(config: &Config) -> bool {
+    matches!(config.reads, Reads::Any | Reads::Follower | Reads::Local)
+}
+
+/// The checkers that judge an experiment which names none.
+pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
+    let one_log = experiment.target.one_log();
+    let siblings = holds(&experiment.target) == Holds::Siblings;
+    let locked = experiment.parameters.resolved(experiment.workload).editing == Some(Editing::Lock);
+    let fits = |name: &str| match name {
+        "linearizable" | "stale-reads" | "split-brain" => one_log,
+        "siblings" => siblings,
+        // Where concurrent values are kept, nothing but `siblings` knows what is lost.
+        "lost-writes" => !siblings,
+        "mutual-exclusion" => locked,
+        _ => true,
+    };
+    let all = experiment.workload.checkers().iter().copied();
+    all.filter(|name| fits(name)).collect()
+}
+
+/// Refuses a workload whose operations the mode does not have.
+///
+/// # Errors
+/// The field, and which workloads there are in this mode.
+pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
+    let config = &experiment.target;
+    let holds = holds(config);
+    if !runs(experiment.workload, config) {
+        let possible = Kind::ALL.into_iter().filter(|kind| runs(*kind, config));
+        let names: Vec<&str> = possible.map(Kind::name).collect();
+        let mode = mode::name(config);
+        return Err(Impossible {
+            field: "workload".to_owned(),
+            message: format!(
+                "expected one of {} with mode {mode}, which lacks operations of {}",
+                names.join(", "),
+                experiment.workload
+            ),
+        });
+    }
+    let parameters = experiment.parameters.resolved(experiment.workload);
+    if parameters.data == Some(Data::List) && holds == Holds::Registers {
+        return Err(Impossible {
+            field: "parameters.data".to_owned(),
+            message: format!("expected register with mode {}", mode::name(config)),
+        });
+    }
+    if parameters.editing == Some(Editing::Lock) && holds != Holds::Everything {
+        return Err(Impossible {
+            field: "parameters.editing".to_owned(),
+            message: format!(
+                "expected crdt with mode {}, which has no locks",
+                mode::name(config)
+            ),
+        });
+    }
+    Ok(())
+}
+
+/// Whether a mode has the operations of a workload.
+fn runs(kind: Kind, config: &Config) -> bool {
+    match (holds(config), kind) {
+        (_, Kind::Nondeterministic | Kind::Bootstrap | Kind::Upgrade) => config.one_log(),
+        (Holds::Everything, _) => true,
+        (Holds::Registers, _) => matches!(
+            kind,
+            Kind::Register | Kind::Session | Kind::Conflict | Kind::Calendar
+        ),
+        (Holds::Siblings, _) => matches!(kind, Kind::Conflict | Kind::Calendar),
+        (Holds::Crdts, _) => matches!(
+            kind,
+            Kind::Counter | Kind::Set | Kind::Append | Kind::Session | Kind::Text
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(mode: &str, given: Given, change: impl FnOnce(&mut Experiment)) -> Experiment {
+        let mut experiment = Experiment::default();
+        mode::set(&mut experiment.target, mode).unwrap();
+        change(&mut experiment);
+        choose(&mut experiment, given);
+        experiment
+    }
+
+    #[test]
+    fn every_mode_gets_a_workload_that_it_can_run_and_something_to_judge() {
+        for word in &mode::WORDS {
+            let mode = word.word.replace("(k)", "(1)");
+            let experiment = of(&mode, Given::default(), |_| {});
+            assert_eq!(validate(&experiment), Ok(()), "{mode}");
+            let one_log = experiment.target.one_log();
+            let checks = checks(&experiment);
+            assert!(checks.contains(&"convergence"), "{mode}: {checks:?}");
+            assert_eq!(checks.contains(&"linearizable"), one_log, "{mode}");
+            let policy = if one_log {
+                Policy::Leader
+            } else {
+                Policy::Spread
+            };
+            assert_eq!(experiment.clients.policy, policy, "{mode}");
+            let leader = experiment
+                .faults
+                .packages
+                .iter()
+                .any(|p| p.contains("leader"));
+            assert_eq!(leader, one_log, "{mode}: {:?}", experiment.faults.packages);
+        }
+        let workload = |mode| of(mode, Given::default(), |_| {}).workload;
+        assert_eq!(workload("raft"), Kind::Append);
+        assert_eq!(workload("leaderless"), Kind::Conflict);
+        assert_eq!(workload("multi-leader-siblings"), Kind::Conflict);
+        assert_eq!(workload("leaderless-lww"), Kind::Register);
+        assert_eq!(workload("multi-leader-crdt"), Kind::Counter);
+        let register = of("leaderless-lww", Given::default(), |_| {});
+        assert_eq!(register.parameters.cas_fraction, Some(0.0));
+    }
+
+    #[test]
+    fn what_was_given_stays() {
+        let given = Given {
+            workload: true,
+            policy: true,
+            faults: true,
+        };
+        let experiment = of("leaderless", given, |experiment| {
+            experiment.workload = Kind::Calendar;
+            experiment.clients.policy = Policy::Fixed(2);
+        });
+        assert_eq!(experiment.workload, Kind::Calendar);
+        assert_eq!(experiment.clients.policy, Policy::Fixed(2));
+    }
+
+    #[test]
+    fn sessions_are_sent_to_replicas_that_answer() {
+        let given = Given {
+            workload: true,
+            policy: false,
+            faults: false,
+        };
+        let session = |mode: &str, reads| {
+            of(mode, given, |experiment| {
+                experiment.workload = Kind::Session;
+                experiment.target.reads = reads;
+            })
+        };
+        let policy = |mode, reads| session(mode, reads).clients.policy;
+        assert_eq!(policy("async", Reads::Leader), Policy::Leader);
+        assert_eq!(policy("async", Reads::Any), Policy::Split);
+        assert_eq!(policy("multi-leader-lww", Reads::Leader), Policy::Any);
+        let lww = session("multi-leader-lww", Reads::Leader);
+        assert_eq!(lww.parameters.data, Some(Data::Register));
+        assert_eq!(validate(&lww), Ok(()));
+    }
+
+    #[test]
+    fn what_a_mode_lacks_is_refused_with_what_it_has() {
+        let given = Given {
+            workload: true,
+            policy: true,
+            faults: true,
+        };
+        for (mode, kind, field, has) in [
+            ("leaderless", Kind::Append, "workload", "conflict, calendar"),
+            ("leaderless-lww", Kind::Counter, "workload", "register, "),
+            (
+                "multi-leader-siblings",
+                Kind::Register,
+                "workload",
+                "conflict",
+            ),
+            ("multi-leader-crdt", Kind::Conflict, "workload", "counter"),
+            (
+                "multi-leader-lww",
+                Kind::Nondeterministic,
+                "workload",
+                "register",
+            ),
+        ] {
+            let experiment = of(mode, given, |experiment| experiment.workload = kind);
+            let refused = validate(&experiment).unwrap_err();
+            assert_eq!(refused.field, field, "{mode} {kind}");
+            assert!(refused.message.contains(has), "{}", refused.message);
+        }
+        let locked = of("multi-leader-crdt", given, |experiment| {
+            experiment.workload = Kind::Text;
+            experiment.parameters.editing = Some(Editing::Lock);
+        });
+        assert_eq!(validate(&locked).unwrap_err().field, "parameters.editing");
+        let lists = of("leaderless-lww", given, |experiment| {
+            experiment.workload = Kind::Session;
+            experiment.parameters.data = Some(Data::List);
+        });
+        assert_eq!(validate(&lists).unwrap_err().field, "parameters.data");
+    }
+
+    #[test]
+    fn a_lock_is_judged_where_there_is_one() {
+        for (editing, judged) in [(Editing::Lock, true), (Editing::Crdt, false)] {
+            let mut experiment = Experiment {
+                workload: Kind::Text,
+                ..Experiment::default()
+            };
+            experiment.parameters.editing = Some(editing);
+            assert_eq!(checks(&experiment).contains(&"mutual-exclusion"), judged);
+        }
+    }
+}

@@ -1,0 +1,216 @@
+//! Faults of the simulation that change what a node is: carried out, proven, healed.
+
+use std::time::Duration;
+
+use nemesis::{Action, Command, Proof};
+use reference_cluster::core::config::{Config, Mode, Reads};
+use workloads::{Invocation, Policy};
+
+use super::{Conditions, SimOptions, SimSubstrate};
+use crate::commands::sim::seeds;
+use crate::experiment::{Experiment, On};
+use crate::substrate::{Happening, Substrate};
+
+const SECOND: u64 = 1_000_000_000;
+
+fn start(config: Config, nodes: u16) -> SimSubstrate {
+    config.validate(nodes.into()).unwrap();
+    let mut sim = SimSubstrate::new(SimOptions {
+        nodes,
+        config,
+        seed: 7,
+        conditions: Conditions::default(),
+        call_timeout: SECOND,
+    });
+    pass(&mut sim, 2 * SECOND);
+    sim
+}
+
+fn raft() -> Config {
+    Config {
+        mode: Mode::Raft,
+        ..Config::default()
+    }
+}
+
+fn pass(sim: &mut SimSubstrate, span: u64) {
+    let until = sim.now() + span;
+    while !matches!(sim.next(until), Happening::Deadline) {}
+}
+
+fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof {
+    sim.inject(id, action);
+    match sim.next(sim.now() + 60 * SECOND) {
+        Happening::Injected { id: of, proof } if of == id => proof,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn heal(sim: &mut SimSubstrate, id: u32) -> Proof {
+    sim.heal(id);
+    match sim.next(sim.now() + 60 * SECOND) {
+        Happening::Healed { id: of, proof } if of == id => proof,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[track_caller]
+fn seen(proof: &Proof, part: &str) {
+    assert!(
+        matches!(proof, Proof::Seen(text) if text.contains(part)),
+        "{part:?}: {proof:?}"
+    );
+}
+
+#[track_caller]
+fn not_seen(proof: &Proof, part: &str) {
+    assert!(
+        matches!(proof, Proof::NotSeen(text) if text.contains(part)),
+        "{part:?}: {proof:?}"
+    );
+}
+
+fn write(sim: &mut SimSubstrate, node: u16, value: i64) {
+    let (key, value) = (checkers::Value::str("k"), checkers::Value::Int(value));
+    let invocation = Invocation::new(checkers::F::Write, Some(key), value);
+    sim.call(0, node, &invocation);
+    match sim.next(sim.now() + 10 * SECOND) {
+        Happening::Completed { completion, .. } => {
+            assert_eq!(completion.outcome, checkers::Outcome::Ok, "{completion:?}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn a_wiped_node_starts_on_nothing() {
+    let mut sim = start(Config::default(), 3);
+    for value in 0..20 {
+        write(&mut sim, 1, value);
+    }
+    pass(&mut sim, SECOND);
+    let before = sim.view().nodes[2].last_index;
+    assert!(before > 0);
+    assert!(!sim.nodes[2].disk.is_empty());
+    let proof = inject(&mut sim, 1, &Action::Wipe(vec![3]));
+    seen(&proof, "1 of 1 processes are gone, 1 of 1 disks empty");
+    assert_eq!(sim.view().nodes[2].role, None);
+    seen(&heal(&mut sim, 1), "1 of 1 processes run");
+    pass(&mut sim, 5 * SECOND);
+    assert_eq!(sim.view().nodes[2].last_index, before);
+}
+
+#[test]
+fn an_upgraded_node_keeps_its_data_and_its_version() {
+    let mut sim = start(Config::default(), 3);
+    write(&mut sim, 1, 1);
+    pass(&mut sim, SECOND);
+    let proof = inject(&mut sim, 1, &Action::Upgrade(vec![2]));
+    seen(&proof, "1 of 1 nodes write storage format 2");
+    seen(&heal(&mut sim, 1), "1 of 1 nodes write storage format 2");
+    seen(&inject(&mut sim, 2, &Action::Kill(vec![2])), "gone");
+    seen(&heal(&mut sim, 2), "run");
+    pass(&mut sim, SECOND);
+    let versions: Vec<_> = sim.view().nodes.iter().map(|n| n.storage_version).collect();
+    assert_eq!(versions, [1, 2, 1]);
+    assert!(sim.view().nodes[1].last_index > 0);
+    // One that is down cannot be upgraded.
+    seen(&inject(&mut sim, 3, &Action::Kill(vec![3])), "gone");
+    not_seen(&inject(&mut sim, 4, &Action::Upgrade(vec![3])), "0 of 1");
+}
+
+#[test]
+fn members_of_raft_come_and_go_whoever_leads() {
+    let mut sim = start(raft(), 5);
+    let leader = sim.view().leader().unwrap();
+    let follower = leader % 5 + 1;
+    // Asked of one that does not lead: it says who does.
+    let remove = Action::Admin(follower, Command::RemoveMember(leader));
+    let left = format!("n{leader} left");
+    seen(&inject(&mut sim, 1, &remove), &left);
+    pass(&mut sim, 3 * SECOND);
+    let gone = &sim.view().nodes[usize::from(leader) - 1];
+    assert!(gone.stopped && gone.leader.is_none(), "{gone:?}");
+    let successor = sim.view().leader().unwrap();
+    assert_ne!(successor, leader);
+    write(&mut sim, successor, 1);
+    seen(&heal(&mut sim, 1), &format!("n{leader} joined"));
+    pass(&mut sim, 3 * SECOND);
+    assert!(sim.view().nodes.iter().all(|node| !node.stopped));
+
+    let to = sim.view().leader().unwrap() % 5 + 1;
+    let transfer = Action::Admin(1, Command::TransferLeadership(to));
+    seen(&inject(&mut sim, 2, &transfer), &format!("n{to} leads"));
+    assert_eq!(sim.view().leader(), Some(to));
+    seen(&heal(&mut sim, 2), "stays as it is");
+}
+
+#[test]
+fn a_spare_takes_the_place_of_a_member() {
+    let config = Config {
+        initial_members: Some(3),
+        ..raft()
+    };
+    let mut sim = start(config, 4);
+    assert!(sim.view().nodes[3].stopped);
+    let replace = Action::Admin(1, Command::ReplaceMember(2, 4));
+    seen(&inject(&mut sim, 1, &replace), "n4 joined; n2 left");
+    pass(&mut sim, 3 * SECOND);
+    let stopped: Vec<_> = sim.view().nodes.iter().map(|node| node.stopped).collect();
+    assert_eq!(stopped, [false, true, false, false]);
+    seen(&heal(&mut sim, 1), "n2 joined; n4 left");
+    // Without a majority nothing is decided, and nothing is claimed.
+    seen(&inject(&mut sim, 2, &Action::Kill(vec![2, 3])), "gone");
+    let remove = Action::Admin(1, Command::RemoveMember(2));
+    sim.inject(3, &remove);
+    let Happening::Injected { proof, .. } = sim.next(sim.now() + 60 * SECOND) else {
+        panic!("no proof")
+    };
+    assert!(matches!(proof, Proof::NotSeen(_)), "{proof:?}");
+}
+
+#[test]
+fn what_a_mode_does_not_know_is_not_proven() {
+    for config in [Config::default(), raft()] {
+        let mut sim = start(config, 3);
+        let proof = inject(&mut sim, 1, &Action::Admin(1, Command::TakeHome(2)));
+        not_seen(&proof, "n1 says: ");
+        seen(&heal(&mut sim, 1), "stays as it is");
+    }
+}
+
+/// In how many of some seeds reads were stale.
+fn stale_seeds(reads: Reads, policy: Policy, package: &str, drift_ppm: u32) -> usize {
+    let mut experiment = Experiment {
+        substrate: On::Sim,
+        workload: workloads::Kind::Register,
+        seed: Some(1),
+        ..Experiment::default()
+    };
+    experiment.target = Config { reads, ..raft() };
+    experiment.clients.policy = policy;
+    experiment.faults.packages = vec![package.to_owned()];
+    experiment.faults.interval = Duration::from_secs(1);
+    experiment.simulation.clock_drift_ppm = drift_ppm;
+    let results = seeds(&experiment, 0..40, 2).unwrap();
+    for result in &results {
+        assert!(result.truth.disagreements.is_empty(), "{result:?}");
+    }
+    results.iter().filter(|result| result.stale > 0).count()
+}
+
+#[test]
+fn a_lease_is_outlived_by_a_pause_and_by_clocks_that_run_apart() {
+    let paused = stale_seeds(Reads::Lease, Policy::Spread, "pause-leader", 100);
+    let apart = stale_seeds(Reads::Lease, Policy::Any, "isolate-leader", 500_000);
+    assert!(paused > 0 && apart > 0, "{paused} {apart}");
+    // Within what the lease allows for, and where a majority is asked instead, never.
+    assert_eq!(
+        stale_seeds(Reads::Lease, Policy::Any, "isolate-leader", 10_000),
+        0
+    );
+    assert_eq!(
+        stale_seeds(Reads::ReadIndex, Policy::Spread, "pause-leader", 500_000),
+        0
+    );
+}

@@ -1,0 +1,175 @@
+//! The workloads by name: what each does, and what judges it.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Serialize};
+
+/// The workloads by name.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Read, write and compare-and-set registers.
+    #[default]
+    Register,
+    /// Add elements to sets.
+    Set,
+    /// Append elements to lists.
+    Append,
+    /// Read what oneself and others wrote, through whichever replica one is given.
+    Session,
+    /// Write few hot keys concurrently.
+    Conflict,
+    /// Increment and decrement counters.
+    Counter,
+    /// Append densely to few keys, while replicas join and return.
+    Bootstrap,
+    /// Let the store come up with what is written.
+    Nondeterministic,
+    /// Append while nodes go over to another version.
+    Upgrade,
+    /// Edit documents together.
+    Text,
+    /// Book slots on devices that are away now and then.
+    Calendar,
+}
+
+impl Kind {
+    /// All of them, in the order of help and docs.
+    pub const ALL: [Self; 11] = [
+        Self::Register,
+        Self::Set,
+        Self::Append,
+        Self::Session,
+        Self::Conflict,
+        Self::Counter,
+        Self::Bootstrap,
+        Self::Nondeterministic,
+        Self::Upgrade,
+        Self::Text,
+        Self::Calendar,
+    ];
+
+    /// The name used on the command line and in experiments.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Register => "register",
+            Self::Set => "set",
+            Self::Append => "append",
+            Self::Session => "session",
+            Self::Conflict => "conflict",
+            Self::Counter => "counter",
+            Self::Bootstrap => "bootstrap",
+            Self::Nondeterministic => "nondeterministic",
+            Self::Upgrade => "upgrade",
+            Self::Text => "text",
+            Self::Calendar => "calendar",
+        }
+    }
+
+    /// The names of all, for messages and help: `register, set, …`.
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// One line for help and docs.
+    pub fn description(self) -> &'static str {
+        match self {
+            Self::Register => {
+                "read, write and compare-and-set registers under many keys; every value written \
+                 is unique"
+            }
+            Self::Set => "add unique elements to sets, and read them all at the end",
+            Self::Append => {
+                "append unique elements to lists under many keys and read them: a read shows the \
+                 whole order of the writes"
+            }
+            Self::Session => {
+                "each client reads what it and others wrote, through whichever replica it is given"
+            }
+            Self::Conflict => {
+                "write few hot keys concurrently, with readers that resolve conflicts or without"
+            }
+            Self::Counter => "increment and decrement counters, and read their sums",
+            Self::Bootstrap => {
+                "append densely to few keys while a replica joins and another returns, to find \
+                 holes in what they were given"
+            }
+            Self::Nondeterministic => {
+                "append what the store comes up with: the time, a random number, the next of a \
+                 sequence, a row of a trigger"
+            }
+            Self::Upgrade => "append while the nodes go over to another version, one by one",
+            Self::Text => {
+                "several authors edit documents together, with a lock for each or merged as a CRDT"
+            }
+            Self::Calendar => {
+                "book, move and cancel slots on devices that work while they are away and \
+                 synchronise later"
+            }
+        }
+    }
+
+    /// The checkers that judge it, as far as the mode and the parameters give them something to
+    /// judge.
+    pub fn checkers(self) -> &'static [&'static str] {
+        match self {
+            Self::Register | Self::Append => &[
+                "linearizable",
+                "lost-writes",
+                "stale-reads",
+                "split-brain",
+                "convergence",
+                "availability",
+            ],
+            Self::Set => &[
+                "lost-writes",
+                "stale-reads",
+                "split-brain",
+                "convergence",
+                "availability",
+            ],
+            Self::Session => &["sessions", "convergence", "lost-writes", "availability"],
+            Self::Conflict | Self::Calendar => {
+                &["siblings", "lost-writes", "convergence", "availability"]
+            }
+            Self::Counter => &["counter", "convergence", "availability"],
+            Self::Bootstrap => &["lost-writes", "convergence", "stale-reads", "availability"],
+            Self::Nondeterministic => &["convergence", "lost-writes"],
+            Self::Upgrade => &["convergence", "lost-writes", "availability"],
+            Self::Text => &[
+                "lost-writes",
+                "convergence",
+                "mutual-exclusion",
+                "availability",
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// A name that is no workload.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{name}` is no workload; expected one of {}", Kind::names())]
+pub struct KindError {
+    /// What was written.
+    pub name: String,
+}
+
+impl FromStr for Kind {
+    type Err = KindError;
+
+    fn from_str(name: &str) -> Result<Self, KindError> {
+        let known = Self::ALL.into_iter().find(|kind| kind.name() == name);
+        known.ok_or_else(|| KindError {
+            name: name.to_owned(),
+        })
+    }
+}
