@@ -9,7 +9,7 @@ use nemesis::duration;
 use workloads::Policy;
 
 use crate::defaults::{self, Given};
-use crate::experiment::{Concurrency, Experiment, ExperimentError, On, explain};
+use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::report::Format;
@@ -234,7 +234,7 @@ pub struct CompareArgs {
     /// Faults, e.g. kill-leader,partition-leader,slow-follower, or none (`quorate list` names all).
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub faults: Option<Vec<String>>,
-    /// Runs of each mode under each fault; 5 at least for intervals of more than shares. [default:
+    /// Runs of each mode under each fault; 7 at least for intervals of more than shares. [default:
     /// 20]
     #[arg(long, value_name = "N")]
     pub repeat: Option<u32>,
@@ -264,6 +264,8 @@ pub enum CompareOutput {
     /// For people.
     #[default]
     Table,
+    /// Markdown, for a decision record or a pull request.
+    Md,
     /// For programs.
     Json,
 }
@@ -401,6 +403,13 @@ impl ExperimentArgs {
         if seed.is_some() {
             experiment.seed = seed;
         }
+        if experiment.compare.is_some() {
+            let impossible = Impossible {
+                field: "compare".to_owned(),
+                message: "is of a comparison; run this file with quorate compare".to_owned(),
+            };
+            return Err(explain(&impossible, &file, text.as_deref()));
+        }
         experiment
             .validate()
             .map_err(|impossible| match (&schedule_text, &self.schedule) {
@@ -464,11 +473,7 @@ fn set<T>(field: &mut T, flag: Option<T>) {
 }
 
 /// A schedule file holds the list itself, or `faults:` with the list.
-fn explain_in_schedule(
-    mut impossible: crate::experiment::Impossible,
-    text: &str,
-    file: &str,
-) -> ExperimentError {
+fn explain_in_schedule(mut impossible: Impossible, text: &str, file: &str) -> ExperimentError {
     let within = impossible
         .field
         .trim_start_matches("faults.schedule")

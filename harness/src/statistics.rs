@@ -15,9 +15,11 @@
 //!   tails are widened as Student's t widens the normal ones (T. Hesterberg, "What teachers should
 //!   know about the bootstrap", The American Statistician 69, 2015, section 4.1), for few runs.
 //!
-//! What is drawn is runs; two choices keep the intervals honest. Fewer than [`LEAST_RUNS`] runs have
-//! no interval: no resampling of three values covers 95 %. And equal values have none either: the
-//! resamples of zeros are zeros, which would claim certainty.
+//! What is drawn is runs; three choices keep the intervals honest. Fewer than [`LEAST_RUNS`] runs
+//! have no interval: no resampling of three values covers 95 %, and of five clusters neither. Equal
+//! values have none: the resamples of zeros are zeros, which would claim certainty. And where many
+//! resamples are all equal (two runs of twenty lost something), the end that they do not bound is
+//! infinite.
 
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
@@ -28,7 +30,7 @@ pub const CONFIDENCE: f64 = 0.95;
 /// The quantile of the normal distribution at `1 - (1 - CONFIDENCE) / 2`.
 const Z: f64 = 1.959_963_984_540_054;
 /// Fewer runs than this have no bootstrap interval.
-pub const LEAST_RUNS: usize = 5;
+pub const LEAST_RUNS: usize = 7;
 /// How many resamples are drawn: with one more, both tails are whole numbers of them.
 const RESAMPLES: usize = 1_999;
 /// How many of the resamples lie beyond each end of an interval of the studentised bootstrap.
@@ -47,15 +49,6 @@ impl Interval {
     /// Whether it holds a value.
     pub fn covers(&self, value: f64) -> bool {
         self.low <= value && value <= self.high
-    }
-
-    /// The part of it within these bounds.
-    #[must_use]
-    pub fn within(self, least: f64, most: f64) -> Self {
-        Self {
-            low: self.low.clamp(least, most),
-            high: self.high.clamp(least, most),
-        }
     }
 }
 
@@ -93,11 +86,11 @@ pub fn quantile(ascending: &[f64], share: f64) -> Option<f64> {
     let below = (position.floor() as usize).min(last);
     let part = position - below as f64;
     let (low, high) = (ascending[below], ascending[(below + 1).min(last)]);
-    // Not `low + part * (high - low)` when that is nothing: infinities would become NaN.
-    Some(if part == 0.0 || low == high {
-        low
-    } else {
+    // Of two equal infinities, or between a value and itself, there is nothing to interpolate.
+    Some(if part > 0.0 && high > low {
         low + part * (high - low)
+    } else {
+        low
     })
 }
 
@@ -167,7 +160,7 @@ pub fn median_interval(runs: &[Vec<f64>], seed: u64) -> Option<Interval> {
     let runs: Vec<&Vec<f64>> = runs.iter().filter(|run| !run.is_empty()).collect();
     let mut values = runs.iter().copied().flatten();
     let first = values.next()?;
-    if runs.len() < LEAST_RUNS || values.all(|value| value == first) {
+    if runs.len() < LEAST_RUNS || values.all(|value| value.total_cmp(first).is_eq()) {
         return None;
     }
     let mut random = Pcg32::seed_from_u64(seed);

@@ -190,6 +190,26 @@ pub fn runs(store: &Path) -> io::Result<Vec<Entry>> {
     Ok(found)
 }
 
+/// The runs that comparisons on real machines made, whose directories are within theirs.
+///
+/// # Errors
+/// If a directory cannot be read.
+pub fn compared(store: &Path) -> io::Result<Vec<Entry>> {
+    let comparisons = match fs::read_dir(store.join("compare")) {
+        Ok(comparisons) => comparisons,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(e),
+    };
+    let mut found = Vec::new();
+    for comparison in comparisons {
+        let comparison = comparison?;
+        if comparison.file_type()?.is_dir() {
+            found.extend(runs(&comparison.path().join("cells"))?);
+        }
+    }
+    Ok(found)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -211,6 +231,17 @@ mod tests {
         let found = runs(store.path()).unwrap();
         assert_eq!(found.len(), 1);
         assert_eq!(found[0].name, "demo");
+        assert!(compared(store.path()).unwrap().is_empty());
+        let comparison = create_dir(store.path(), "compare", now).unwrap();
+        let cell = RunDir::create(&comparison.join("cells"), "raft-none-0", now).unwrap();
+        cell.write("experiment.yaml", "name: raft-none-0\n")
+            .unwrap();
+        assert_eq!(compared(store.path()).unwrap()[0].path, cell.path());
+        assert_eq!(
+            runs(store.path()).unwrap().len(),
+            1,
+            "they are no runs of the store"
+        );
     }
 
     #[test]

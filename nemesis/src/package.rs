@@ -93,6 +93,7 @@ pub fn packages() -> &'static [Package] {
 /// Name and description of everything that [`select`] accepts.
 pub fn catalogue() -> Vec<(&'static str, &'static str)> {
     let mut all: Vec<_> = PACKAGES.iter().map(|p| (p.name, p.description)).collect();
+    all.extend(ALIASES.map(|(alias, _, what)| (alias, what)));
     all.push(("none", "no faults"));
     all.push((
         "all",
@@ -105,13 +106,17 @@ fn names() -> Vec<&'static str> {
     catalogue().into_iter().map(|(name, _)| name).collect()
 }
 
-/// Another name of a package, as people say it.
-const ALIASES: [(&str, &str); 1] = [("partition-leader", "isolate-leader")];
+/// Another name of a package, as people say it; the package's own; and a line for help.
+const ALIASES: [(&str, &str, &str); 1] = [(
+    "partition-leader",
+    "isolate-leader",
+    "the same as isolate-leader",
+)];
 
 /// The package's own name, where this is another one of it.
 pub fn meant(name: &str) -> &str {
-    let alias = ALIASES.iter().find(|(alias, _)| *alias == name);
-    alias.map_or(name, |(_, meant)| meant)
+    let alias = ALIASES.iter().find(|(alias, ..)| *alias == name);
+    alias.map_or(name, |(_, meant, _)| meant)
 }
 
 /// The packages meant by a list of names, each once.

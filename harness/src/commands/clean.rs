@@ -17,8 +17,10 @@ pub fn run(args: &CleanArgs) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     let runs = store::runs(&args.store)
         .with_context(|| format!("cannot read {}", args.store.display()))?;
+    let compared = store::compared(&args.store)
+        .with_context(|| format!("cannot read {}", args.store.display()))?;
     let mut ended = 0;
-    for run in &runs {
+    for run in runs.iter().chain(&compared) {
         for leftover in leftovers::find(&run.path)? {
             ended += 1;
             writeln!(

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
+use std::path::Path;
 use std::time::Instant;
 
 use anyhow::Result;
@@ -13,7 +14,7 @@ use crate::compare::cell::Cell;
 use crate::compare::definition::{Definition, Matrix, Place};
 use crate::compare::execute::execute;
 use crate::compare::scorecard::{Scorecard, Timing};
-use crate::compare::table;
+use crate::compare::{markdown, page, table};
 use crate::experiment::{Experiment, ExperimentError, On, explain};
 use crate::report::screen::Style;
 use crate::{exit, judge};
@@ -49,11 +50,10 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     }
     if executed.interrupted {
         eprintln!(
-            "interrupted: {} of {} cells are finished; go on with\n  {} compare --resume {}",
+            "interrupted: {} of {} cells are finished; go on with\n  {}",
             cells.len() + executed.cells.len(),
             definition.size(),
-            judge::program(),
-            judge::quoted(&campaign.dir().display().to_string()),
+            go_on(campaign.dir()),
         );
         return Ok(exit::INTERRUPTED);
     }
@@ -70,17 +70,30 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
         .collect();
     let scorecard = Scorecard::new(&definition, &cells, &crashed, timing);
     let json = scorecard.to_json()?;
+    let text_md = markdown::render(&scorecard);
     campaign.write("scorecard.json", &json)?;
+    campaign.write("scorecard.md", &text_md)?;
+    campaign.write("compare.html", &page::render(&scorecard))?;
     let text = match args.output {
         CompareOutput::Table => table::render(&scorecard, Some(campaign.dir()), Style::of_stdout()),
+        CompareOutput::Md => text_md,
         CompareOutput::Json => json,
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    Ok(if crashed.is_empty() {
-        exit::VALID
-    } else {
-        exit::CRASHED
-    })
+    if crashed.is_empty() {
+        return Ok(exit::VALID);
+    }
+    eprintln!(
+        "run the crashed cells again with\n  {}",
+        go_on(campaign.dir())
+    );
+    Ok(exit::CRASHED)
+}
+
+/// The command that runs what is missing of a comparison.
+fn go_on(dir: &Path) -> String {
+    let dir = judge::quoted(&dir.display().to_string());
+    format!("{} compare --resume {dir}", judge::program())
 }
 
 /// What flags and file say is to be compared.

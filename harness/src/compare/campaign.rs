@@ -118,12 +118,14 @@ impl Campaign {
         &self.dir
     }
 
-    /// Puts a finished cell on disk.
+    /// Puts a finished cell on disk, and gives it back as it will be read from there: whether a
+    /// comparison was interrupted must not show in the last digit of a number.
     ///
     /// # Errors
     /// If it cannot be written.
-    pub fn finished(&mut self, cell: &Cell) -> io::Result<()> {
-        append(&mut self.cells, cell)
+    pub fn finished(&mut self, cell: &Cell) -> io::Result<Cell> {
+        let line = append(&mut self.cells, cell)?;
+        Ok(serde_json::from_str(&line)?)
     }
 
     /// Writes a file of the comparison, whole or not at all.
@@ -139,11 +141,12 @@ fn refused(message: String) -> anyhow::Error {
     ExperimentError(message).into()
 }
 
-/// One line with one call, so that a killed process tears at most the last one.
-fn append(file: &mut File, value: &impl Serialize) -> io::Result<()> {
+/// One line with one call, so that a killed process tears at most the last one. Gives back the line.
+fn append(file: &mut File, value: &impl Serialize) -> io::Result<String> {
     let mut line = serde_json::to_string(value)?;
     line.push('\n');
-    file.write_all(line.as_bytes())
+    file.write_all(line.as_bytes())?;
+    Ok(line)
 }
 
 /// The cells of whole lines; of two of the same place the first. An error is a line and why.
@@ -185,4 +188,109 @@ fn parse(text: &str, definition: &Definition) -> Result<Vec<Cell>, (usize, Strin
         }
     }
     Ok(cells)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::cell::Figures;
+
+    fn definition(yaml: &str) -> Definition {
+        let experiment = Experiment::parse(yaml, "c.yaml").expect("well formed");
+        Definition::new(experiment, 1).expect("possible")
+    }
+
+    const YAML: &str = "compare: {modes: [async, raft], faults: [kill-leader], repeat: 2}";
+
+    fn cell(place: &Place, wall_s: f64) -> Cell {
+        Cell {
+            place: place.clone(),
+            seed: 1,
+            figures: Figures {
+                main_s: 0.1 + 0.2,
+                ..Figures::default()
+            },
+            wall_s,
+        }
+    }
+
+    fn started(store: &Path) -> (Definition, PathBuf) {
+        let definition = definition(YAML);
+        let mut campaign = Campaign::create(store, &definition, Timestamp::UNIX_EPOCH).unwrap();
+        for place in &definition.places()[..3] {
+            let written = cell(place, 1.5);
+            assert_eq!(campaign.finished(&written).unwrap(), written);
+        }
+        (definition, campaign.dir().to_owned())
+    }
+
+    #[test]
+    fn a_torn_line_costs_one_cell() {
+        let store = tempfile::tempdir().unwrap();
+        let (definition, dir) = started(store.path());
+        let whole = std::fs::read_to_string(dir.join(CELLS)).unwrap();
+        for torn in 1..40 {
+            std::fs::write(dir.join(CELLS), &whole[..whole.len() - torn]).unwrap();
+            let (mut campaign, again, cells) = Campaign::resume(&dir).unwrap();
+            assert_eq!(again, definition);
+            assert_eq!(cells.len(), 2, "{torn}");
+            let third = cell(&definition.places()[2], 1.5);
+            campaign.finished(&third).unwrap();
+            assert_eq!(std::fs::read_to_string(dir.join(CELLS)).unwrap(), whole);
+        }
+    }
+
+    #[test]
+    fn a_cell_that_is_there_twice_counts_once() {
+        let store = tempfile::tempdir().unwrap();
+        let (definition, dir) = started(store.path());
+        let (mut campaign, _, cells) = Campaign::resume(&dir).unwrap();
+        campaign
+            .finished(&cell(&definition.places()[0], 9.0))
+            .unwrap();
+        let (_, _, again) = Campaign::resume(&dir).unwrap();
+        assert_eq!(again, cells);
+    }
+
+    #[test]
+    fn what_is_not_this_comparison_is_refused_by_line() {
+        let store = tempfile::tempdir().unwrap();
+        let (_, dir) = started(store.path());
+        let refusal = || {
+            let e = Campaign::resume(&dir).expect_err("refused");
+            assert!(e.downcast_ref::<ExperimentError>().is_some());
+            e.to_string()
+        };
+        let cells = std::fs::read_to_string(dir.join(CELLS)).unwrap();
+        std::fs::write(dir.join(CELLS), cells.replacen("\"raft\"", "\"sync\"", 1)).unwrap();
+        assert!(
+            refusal().contains("cells.jsonl:3: is no cell of this"),
+            "{}",
+            refusal()
+        );
+        std::fs::write(
+            dir.join(CELLS),
+            cells.replacen("\"seed\":1", "\"seed\":x", 1),
+        )
+        .unwrap();
+        assert!(
+            refusal().contains("cells.jsonl:2: is no cell"),
+            "{}",
+            refusal()
+        );
+        std::fs::write(dir.join(CELLS), &cells).unwrap();
+        let changed = definition(&YAML.replace("repeat: 2", "repeat: 3")).to_yaml();
+        std::fs::write(dir.join(DEFINITION), changed).unwrap();
+        assert!(
+            refusal().contains("cells.jsonl:1: these cells are of another"),
+            "{}",
+            refusal()
+        );
+        std::fs::remove_file(dir.join(DEFINITION)).unwrap();
+        assert!(
+            refusal().contains("is no directory of a comparison"),
+            "{}",
+            refusal()
+        );
+    }
 }

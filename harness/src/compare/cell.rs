@@ -354,3 +354,6 @@ fn latency(mut ms: Vec<f64>) -> Option<[f64; 2]> {
     let quantile = |share| crate::statistics::quantile(&ms, share);
     Some([quantile(0.5)?, quantile(0.99)?])
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,13 +1,13 @@
 //! Runs cells: on threads in simulation, one after the other on real machines.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use checkers::History;
-use rayon::prelude::*;
+use checkers::check_all::panic_message;
 
 use super::campaign::Campaign;
 use super::cell::{Cell, Figures, measure};
@@ -36,6 +36,14 @@ enum End {
     Interrupted,
 }
 
+/// What the threads share.
+struct State<'c> {
+    campaign: &'c mut Campaign,
+    cells: Vec<Cell>,
+    crashed: Vec<(Place, String)>,
+    failed: Option<std::io::Error>,
+}
+
 /// Runs these cells of a comparison on so many threads; on real machines on one. Each is on disk
 /// before the next one of its thread begins. The first Ctrl-C lets the cells under way end.
 ///
@@ -48,40 +56,37 @@ pub fn execute(
     jobs: u16,
 ) -> Result<Executed> {
     let stop = Arc::new(AtomicBool::new(false));
+    let asked = Arc::clone(&stop);
     let _registration = register(Handler {
-        interrupt: {
-            let stop = Arc::clone(&stop);
-            Box::new(move || stop.store(true, Ordering::SeqCst))
-        },
+        interrupt: Box::new(move || asked.store(true, Ordering::SeqCst)),
         abandon: Box::new(|| {}),
     })
     .context("cannot listen for signals")?;
     let progress = Progress::new(places.len());
-    let state = Mutex::new((campaign, Vec::new(), Vec::new(), None::<std::io::Error>));
+    let runs = campaign.dir().join("cells");
+    let state = Mutex::new(State {
+        campaign,
+        cells: Vec::new(),
+        crashed: Vec::new(),
+        failed: None,
+    });
     let one = |place: &Place| {
         if stop.load(Ordering::SeqCst) {
             return;
         }
         let started = Instant::now();
         let experiment = definition.run_of(place);
-        let end = {
-            let state = &state;
-            let run = || match experiment.substrate {
-                On::Sim => simulated(&experiment),
-                On::Local => {
-                    progress.begins(place);
-                    let dir = state.lock().unwrap_or_else(PoisonError::into_inner);
-                    let dir = dir.0.dir().join("cells");
-                    local(&experiment, &dir)
-                }
-            };
-            catch_unwind(AssertUnwindSafe(run))
-                .unwrap_or_else(|panic| {
-                    Ok(End::Crashed(
-                        checkers::check_all::panic_message(&*panic).to_owned(),
-                    ))
-                })
-                .unwrap_or_else(|e| End::Crashed(exit::said(&e)))
+        let run = || match experiment.substrate {
+            On::Sim => simulated(&experiment),
+            On::Local => {
+                progress.begins(place);
+                local(&experiment, &runs)
+            }
+        };
+        let end = match catch_unwind(AssertUnwindSafe(run)) {
+            Ok(Ok(end)) => end,
+            Ok(Err(e)) => End::Crashed(exit::said(&e)),
+            Err(panic) => End::Crashed(panic_message(&*panic).to_owned()),
         };
         let mut state = state.lock().unwrap_or_else(PoisonError::into_inner);
         match end {
@@ -92,16 +97,17 @@ pub fn execute(
                     figures: *figures,
                     wall_s: started.elapsed().as_secs_f64(),
                 };
-                if let Err(e) = state.0.finished(&cell) {
-                    state.3.get_or_insert(e);
-                    stop.store(true, Ordering::SeqCst);
-                    return;
+                match state.campaign.finished(&cell) {
+                    Ok(cell) => state.cells.push(cell),
+                    Err(e) => {
+                        state.failed.get_or_insert(e);
+                        stop.store(true, Ordering::SeqCst);
+                    }
                 }
-                state.1.push(cell);
                 progress.finished();
             }
             End::Crashed(why) => {
-                state.2.push((place.clone(), why));
+                state.crashed.push((place.clone(), why));
                 progress.finished();
             }
             End::Interrupted => stop.store(true, Ordering::SeqCst),
@@ -113,21 +119,27 @@ pub fn execute(
                 .num_threads(usize::from(jobs).clamp(1, 256).min(places.len().max(1)))
                 .build()
                 .context("cannot start threads")?;
-            // One at a time in their order: what is stopped half-way has compared all modes.
-            pool.install(|| places.par_iter().with_max_len(1).for_each(one));
+            // In their order, each thread taking the next: what is stopped half-way has compared
+            // all modes.
+            let next = AtomicUsize::new(0);
+            pool.broadcast(|_| {
+                while let Some(place) = places.get(next.fetch_add(1, Ordering::SeqCst)) {
+                    one(place);
+                }
+            });
         }
         On::Local => places.iter().for_each(one),
     }
     progress.end();
-    let (_, cells, crashed, failed) = state.into_inner().unwrap_or_else(PoisonError::into_inner);
-    if let Some(e) = failed {
+    let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);
+    if let Some(e) = state.failed {
         return Err(e).context("cannot write a finished cell");
     }
-    let missing = cells.len() + crashed.len() < places.len();
+    let ended = state.cells.len() + state.crashed.len();
     Ok(Executed {
-        cells,
-        crashed,
-        interrupted: missing,
+        cells: state.cells,
+        crashed: state.crashed,
+        interrupted: ended < places.len(),
     })
 }
 
@@ -140,8 +152,8 @@ fn simulated(experiment: &Experiment) -> Result<End> {
 }
 
 /// Runs a cell as `quorate test` does; its run directory is kept.
-fn local(experiment: &Experiment, dir: &std::path::Path) -> Result<End> {
-    let (summary, dir) = run_once(experiment, dir)?;
+fn local(experiment: &Experiment, runs: &Path) -> Result<End> {
+    let (summary, dir) = run_once(experiment, runs)?;
     if summary.exit_code == i32::from(exit::INTERRUPTED) {
         return Ok(End::Interrupted);
     }
@@ -152,7 +164,7 @@ fn local(experiment: &Experiment, dir: &std::path::Path) -> Result<End> {
     if let Some(why) = broken {
         return Ok(End::Crashed(why));
     }
-    let history: History = checkers::format::read_path(
+    let history = checkers::format::read_path(
         &dir.history(),
         None,
         &checkers::format::ReadOptions::default(),

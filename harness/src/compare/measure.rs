@@ -3,10 +3,10 @@
 use serde::Serialize;
 
 use super::cell::{Fault, Figures, Stretch, Word};
-use crate::report::text::{millis, seconds, thousands};
 use crate::statistics::{Interval, median, median_interval, ratio_interval, wilson};
 
 /// One measure of the scorecard.
+#[derive(Clone, Copy)]
 pub struct Measure {
     /// Its name in JSON.
     pub name: &'static str,
@@ -119,11 +119,20 @@ pub fn estimate(measure: &Measure, runs: &[&Figures], seed: u64) -> Estimate {
             let (above, below) = pairs
                 .iter()
                 .fold((0.0, 0.0), |sum, p| (sum.0 + p.0, sum.1 + p.1));
+            // None of these is negative, and no share above 1. An end that the resamples do not
+            // bound stays infinite, which is not known.
             let most = match measure.unit {
                 Unit::Share => 1.0,
-                _ => f64::INFINITY,
+                _ => f64::MAX,
             };
-            let interval = ratio_interval(&pairs, seed).map(|i| i.within(0.0, most));
+            let interval = ratio_interval(&pairs, seed).map(|i| Interval {
+                low: i.low.max(0.0),
+                high: if i.high.is_finite() {
+                    i.high.min(most)
+                } else {
+                    i.high
+                },
+            });
             let value = (below > 0.0).then(|| above / below);
             Estimate::of(value, interval, pairs.len() as u64)
         }
@@ -166,66 +175,21 @@ pub fn difference(measure: &Measure, runs: &[(&Figures, &Figures)], seed: u64) -
     (n > 0).then(|| Estimate::of(Some(sum / n as f64), interval, n))
 }
 
-/// A number with its unit.
-pub fn said(unit: Unit, value: f64) -> String {
-    match unit {
-        Unit::Share => percent(value),
-        Unit::Seconds => seconds(value),
-        Unit::Milliseconds => millis(value),
-        Unit::OperationsPerSecond => format!("{}/s", number(value)),
-        Unit::Writes | Unit::Versions => number(value),
-    }
-}
-
-/// A number with as many digits as matter.
-pub fn number(value: f64) -> String {
-    let size = value.abs();
-    if value == 0.0 {
-        "0".to_owned()
-    } else if size >= 100.0 || value.fract() == 0.0 {
-        let sign = if value < 0.0 { "-" } else { "" };
-        format!("{sign}{}", thousands(size.round() as u64))
-    } else if size >= 10.0 {
-        format!("{value:.1}")
-    } else if size >= 0.1 {
-        format!("{value:.2}")
-    } else {
-        format!("{value:.4}")
-    }
-}
-
-/// A share as per cent; never `0 %` of something nor `100 %` of less than all.
-pub fn percent(share: f64) -> String {
-    let percent = share * 100.0;
-    if percent == 0.0 || percent == 100.0 {
-        format!("{percent:.0} %")
-    } else if percent.abs() < 0.001 {
-        "< 0.001 %".to_owned()
-    } else if percent.abs() < 1.0 {
-        format!("{percent:.3} %")
-    } else if percent > 99.0 {
-        // As many nines as there are.
-        format!("{:.3} %", percent.min(99.999))
-    } else {
-        format!("{percent:.1} %")
-    }
-}
-
 /// All measures, in the order of the scorecard.
-pub static MEASURES: [Measure; 34] = [
+pub static MEASURES: [Measure; 35] = [
     share("invalid_runs", "runs found invalid", |f| {
         let worst = f.checks.values().max()?;
         Some((u64::from(*worst == Word::Invalid), 1))
     }),
-    share("losing_runs", "runs that lost a write", |f| {
+    share("losing_runs", "runs losing writes", |f| {
         Some((u64::from(f.lost? > 0), 1))
     }),
-    share("losing_faults", "faults that lost a write", |f| {
+    share("losing_faults", "faults losing writes", |f| {
         let judged = f.faults.iter().filter_map(|fault| fault.lost);
         let losing = judged.clone().filter(|&lost| lost > 0).count();
         Some((losing as u64, judged.count() as u64))
     }),
-    ratio("lost_share", "acknowledged writes lost", Unit::Share, |f| {
+    ratio("lost_share", "writes lost", Unit::Share, |f| {
         Some((f.lost? as f64, f.judged? as f64))
     }),
     ratio("lost_per_fault", "lost per fault", Unit::Writes, |f| {
@@ -250,63 +214,63 @@ pub static MEASURES: [Measure; 34] = [
     }),
     middle(
         "write_rto_median",
-        "RTO of writes, median",
+        "RTO writes, median",
         Unit::Seconds,
         write_rto,
     ),
     worst(
         "write_rto_worst",
-        "RTO of writes, worst",
+        "RTO writes, worst",
         Unit::Seconds,
         write_rto,
     ),
     middle(
         "read_rto_median",
-        "RTO of reads, median",
+        "RTO reads, median",
         Unit::Seconds,
         read_rto,
     ),
     worst(
         "read_rto_worst",
-        "RTO of reads, worst",
+        "RTO reads, worst",
         Unit::Seconds,
         read_rto,
     ),
-    share("stale_runs", "runs with a stale read", |f| {
+    share("stale_runs", "runs with stale reads", |f| {
         Some((u64::from(f.stale?.stale > 0), 1))
     }),
     ratio("stale_share", "stale reads", Unit::Share, |f| {
         let stale = f.stale?;
         Some((stale.stale as f64, stale.judged as f64))
     }),
-    middle("stale_ms_p50", "staleness, p50", Unit::Milliseconds, |f| {
+    middle("stale_ms_p50", "staleness p50", Unit::Milliseconds, |f| {
         one(f.stale.and_then(|s| Some(s.ms?[0])))
     }),
-    middle("stale_ms_p99", "staleness, p99", Unit::Milliseconds, |f| {
+    middle("stale_ms_p99", "staleness p99", Unit::Milliseconds, |f| {
         one(f.stale.and_then(|s| Some(s.ms?[1])))
     }),
-    worst("stale_ms_max", "staleness, max", Unit::Milliseconds, |f| {
+    worst("stale_ms_max", "staleness max", Unit::Milliseconds, |f| {
         one(f.stale.and_then(|s| Some(s.ms?[2])))
     }),
     middle(
         "stale_versions_p50",
-        "versions behind, p50",
+        "versions behind p50",
         Unit::Versions,
         |f| one(f.stale.and_then(|s| Some(s.versions?[0]))),
     ),
     middle(
         "stale_versions_p99",
-        "versions behind, p99",
+        "versions behind p99",
         Unit::Versions,
         |f| one(f.stale.and_then(|s| Some(s.versions?[1]))),
     ),
     worst(
         "stale_versions_max",
-        "versions behind, max",
+        "versions behind max",
         Unit::Versions,
         |f| one(f.stale.and_then(|s| Some(s.versions?[2]))),
     ),
-    share("split_brain_runs", "runs with a split brain", |f| {
+    share("split_brain_runs", "runs split-brained", |f| {
         Some((u64::from(f.split_brain_s? > 0.0), 1))
     }),
     ratio(
@@ -317,67 +281,73 @@ pub static MEASURES: [Measure; 34] = [
     ),
     more(ratio(
         "write_availability",
-        "availability of writes",
+        "writes available",
         Unit::Share,
         |f| up(f.writes_down_s?, f.main_s),
     )),
     more(ratio(
         "read_availability",
-        "availability of reads",
+        "reads available",
         Unit::Share,
         |f| up(f.reads_down_s?, f.main_s),
     )),
     more(ratio(
         "throughput_calm",
-        "throughput without faults",
+        "throughput, calm",
         Unit::OperationsPerSecond,
         |f| rate(f.calm?),
     )),
     more(ratio(
         "throughput_faulty",
-        "throughput under faults",
+        "throughput, faults",
         Unit::OperationsPerSecond,
         |f| rate(f.faulty?),
     )),
     middle(
         "write_ms_p50_calm",
-        "writes without faults, p50",
+        "write p50, calm",
         Unit::Milliseconds,
         |f| one(f.calm.and_then(|s| Some(s.write_ms?[0]))),
     ),
     middle(
         "write_ms_p99_calm",
-        "writes without faults, p99",
+        "write p99, calm",
         Unit::Milliseconds,
         |f| one(f.calm.and_then(|s| Some(s.write_ms?[1]))),
     ),
     middle(
         "write_ms_p50_faulty",
-        "writes under faults, p50",
+        "write p50, faults",
         Unit::Milliseconds,
         |f| one(f.faulty.and_then(|s| Some(s.write_ms?[0]))),
     ),
     middle(
         "write_ms_p99_faulty",
-        "writes under faults, p99",
+        "write p99, faults",
         Unit::Milliseconds,
         |f| one(f.faulty.and_then(|s| Some(s.write_ms?[1]))),
     ),
     middle(
         "read_ms_p50_calm",
-        "reads without faults, p50",
+        "read p50, calm",
         Unit::Milliseconds,
         |f| one(f.calm.and_then(|s| Some(s.read_ms?[0]))),
     ),
     middle(
         "read_ms_p99_calm",
-        "reads without faults, p99",
+        "read p99, calm",
         Unit::Milliseconds,
         |f| one(f.calm.and_then(|s| Some(s.read_ms?[1]))),
     ),
     middle(
+        "read_ms_p50_faulty",
+        "read p50, faults",
+        Unit::Milliseconds,
+        |f| one(f.faulty.and_then(|s| Some(s.read_ms?[0]))),
+    ),
+    middle(
         "read_ms_p99_faulty",
-        "reads under faults, p99",
+        "read p99, faults",
         Unit::Milliseconds,
         |f| one(f.faulty.and_then(|s| Some(s.read_ms?[1]))),
     ),

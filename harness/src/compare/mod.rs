@@ -10,16 +10,20 @@
 //!   interrupted comparison goes on where it stopped.
 //! * [`measure`]: what is measured, and how runs become an estimate with its interval.
 //! * [`scorecard`]: a row for each mode and fault. [`sentence`]: the row in plain words.
-//! * [`table`]: what people look at. [`progress`]: what they see meanwhile.
+//! * [`table`], [`markdown`], [`page`] (with its [`plot`]s): what people look at, in [`words`]. [`progress`]: what they see meanwhile.
 
 pub mod campaign;
 pub mod cell;
 pub mod definition;
 pub mod execute;
+pub mod markdown;
 pub mod measure;
+pub mod page;
+pub mod plot;
 pub mod progress;
 pub mod scorecard;
 pub mod sentence;
 pub mod table;
+pub mod words;
 
 pub use definition::{Definition, Matrix};

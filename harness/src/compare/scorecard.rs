@@ -9,7 +9,6 @@ use super::cell::{Cell, Figures, Word};
 use super::definition::Definition;
 use super::measure::{Estimate, MEASURES, Unit, difference, estimate};
 use super::sentence;
-use crate::experiment::On;
 
 /// The version of the JSON form.
 pub const SCHEMA: u32 = 1;
@@ -223,7 +222,8 @@ fn of<'a>(cells: &'a [Cell], mode: &str, fault: &str) -> BTreeMap<u32, &'a Figur
         .collect()
 }
 
-fn row(
+/// The row of these runs, by repetition; no run of it crashed, and it has no sentences yet.
+pub(super) fn row(
     mode: &str,
     fault: &str,
     runs: &BTreeMap<u32, &Figures>,
@@ -270,9 +270,4 @@ fn row(
             .collect(),
         sentences: Vec::new(),
     }
-}
-
-/// Whether a comparison ran in simulation, where the same seeds give the same cells.
-pub fn repeatable(definition: &Definition) -> bool {
-    definition.experiment().substrate == On::Sim
 }

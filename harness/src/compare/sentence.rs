@@ -1,7 +1,10 @@
 //! A row of the scorecard in plain words, for an operator.
 
-use super::measure::{Unit, percent, said};
+use std::fmt::Write as _;
+
+use super::measure::Unit;
 use super::scorecard::Row;
+use super::words::{percent, said};
 use crate::report::text::{plural, thousands};
 
 /// What a fault is called: one of them, several of them, and what was done to the cluster.
@@ -96,7 +99,8 @@ fn losses(row: &Row) -> String {
         if judged == 1 { "write" } else { "writes" },
     );
     if let (Some(losing), Some((low, high))) = (value(row, measure), ends(row, measure)) {
-        said_so += &format!(
+        let _ = write!(
+            said_so,
             ": {} of {them} lost a write (95 %: {} to {})",
             percent(losing),
             percent(low),
@@ -109,37 +113,51 @@ fn losses(row: &Row) -> String {
         let reach = value(row, "rpo_seconds_worst")
             .map(|s| format!(", reaching back {}", said(Unit::Seconds, s)))
             .unwrap_or_default();
-        said_so += &format!("; the worst cost {}{reach}", plural(worst as u64, "write"));
+        let _ = write!(
+            said_so,
+            "; the worst cost {}{reach}",
+            plural(worst as u64, "write")
+        );
     }
     said_so + "."
 }
 
+/// A fault that delays operations by less than this did not stop them, seconds.
+const WENT_ON_S: f64 = 0.25;
+
 fn recovery(row: &Row) -> Option<String> {
-    let of = |class: &str, name: &str| {
+    let of = |name: &str| {
         let median = row.measures.get(format!("{name}_median").as_str())?;
         let worst = row.measures.get(format!("{name}_worst").as_str())?;
         if median.n == 0 {
             return None;
         }
         if median.never {
-            return Some(format!(
-                "{class} did not succeed again in half of the cases"
-            ));
+            return Some("mostly did not succeed again before the end of the run".to_owned());
         }
+        if worst.value.is_some_and(|worst| worst < WENT_ON_S) {
+            return Some("went on".to_owned());
+        }
+        let once = median.n == 1;
         let median = said(Unit::Seconds, median.value?);
+        if once {
+            return Some(format!("succeeded again after {median}"));
+        }
         let worst = match worst.value {
             Some(worst) => said(Unit::Seconds, worst),
             None => "not before the end of the run".to_owned(),
         };
         Some(format!(
-            "{class} succeeded again after {median} (median; worst {worst})"
+            "succeeded again after {median} (median; worst {worst})"
         ))
     };
-    let said: Vec<String> = [of("writes", "write_rto"), of("reads", "read_rto")]
-        .into_iter()
-        .flatten()
-        .collect();
-    (!said.is_empty()).then(|| capital(&said.join(", ")) + ".")
+    Some(match (of("write_rto"), of("read_rto")) {
+        (None, None) => return None,
+        (Some(writes), Some(reads)) if writes == reads => format!("Writes and reads {writes}."),
+        (Some(writes), Some(reads)) => format!("Writes {writes}; reads {reads}."),
+        (Some(writes), None) => format!("Writes {writes}."),
+        (None, Some(reads)) => format!("Reads {reads}."),
+    })
 }
 
 fn split_brain(row: &Row) -> Option<String> {
@@ -172,6 +190,16 @@ fn doubts(row: &Row) -> Option<String> {
             plural(row.runs, "run")
         ));
     }
+    if let Some(unread) = row
+        .judged
+        .and_then(|judged| row.acknowledged.checked_sub(judged))
+        && unread > 0
+    {
+        doubts.push(format!(
+            "of {} no final read tells whether they are lost",
+            plural(unread, "acknowledged write")
+        ));
+    }
     if row.crashed > 0 {
         doubts.push(format!(
             "{} crashed and count for nothing",
@@ -187,4 +215,104 @@ fn capital(text: &str) -> String {
         .next()
         .map(|first| first.to_uppercase().chain(chars).collect())
         .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::compare::cell::{Fault, Figures, Word};
+    use crate::compare::scorecard::row;
+    use std::collections::BTreeMap;
+
+    /// A run whose faults lost so many writes each, of 100 acknowledged ones.
+    fn run(lost: &[u64]) -> Figures {
+        Figures {
+            checks: BTreeMap::from([("run".to_owned(), Word::Valid)]),
+            acknowledged: 100,
+            judged: Some(100),
+            lost: Some(lost.iter().sum()),
+            faults: lost
+                .iter()
+                .map(|&lost| Fault {
+                    began_s: 1.0,
+                    ended_s: Some(2.0),
+                    lost: Some(lost),
+                    rpo_s: Some(lost as f64 / 100.0),
+                    write_rto_s: Some(1.2),
+                    read_rto_s: Some(0.01),
+                })
+                .collect(),
+            main_s: 25.0,
+            ..Figures::default()
+        }
+    }
+
+    fn said(mode: &str, fault: &str, runs: &[Figures]) -> String {
+        let runs = (0..).zip(runs).collect();
+        of(&row(mode, fault, &runs, None, 1)).join(" ")
+    }
+
+    #[test]
+    fn nothing_lost_is_a_bound_not_a_promise() {
+        let runs = vec![run(&[0; 10]); 20];
+        assert_eq!(
+            said("semi-sync(1)", "kill-leader", &runs),
+            "semi-sync(1) lost nothing in 200 leader kills: at most 1.9 % of leader kills lose a write \
+             (95 %). Writes succeeded again after 1.20 s (median; worst 1.20 s); reads went on."
+        );
+        assert!(
+            said("raft", "wipe", &runs).starts_with(
+                "raft lost nothing in 200 faults (wipe): at most 1.9 % of faults (wipe)"
+            )
+        );
+        assert_eq!(
+            said("raft", "none", &vec![run(&[]); 20]),
+            "raft lost nothing in 20 runs without faults: at most 16.1 % of runs without faults \
+             lose a write (95 %)."
+        );
+    }
+
+    #[test]
+    fn losses_are_counted_and_bounded() {
+        let runs = [vec![run(&[0, 0]); 15], vec![run(&[0, 3]); 5]].concat();
+        let said = said("async", "kill-leader", &runs);
+        assert!(
+            said.starts_with(
+                "async lost 15 of 2,000 acknowledged writes (0.75 %) in 40 leader kills: 12.5 % of \
+                 leader kills lost a write (95 %: 5.5 % to 26.1 %); the worst cost 3 writes, \
+                 reaching back 30 ms."
+            ),
+            "{said}"
+        );
+    }
+
+    #[test]
+    fn what_was_not_measured_is_said() {
+        let mut unjudged = run(&[0]);
+        (unjudged.judged, unjudged.lost) = (None, None);
+        assert!(
+            said("sync", "kill-leader", &[unjudged])
+                .starts_with("sync: whether it lost acknowledged writes was not measured.")
+        );
+        assert_eq!(
+            said("sync", "kill-leader", &[run(&[])]),
+            "sync: no fault was seen to take effect in 1 run, so that nothing can be said."
+        );
+        assert_eq!(
+            said("sync", "kill-leader", &[]),
+            "sync: no run was measured."
+        );
+        let mut never = run(&[0]);
+        never.faults[0].write_rto_s = None;
+        never.judged = Some(90);
+        never.checks.insert("run".to_owned(), Word::Unknown);
+        let said = said("sync", "kill-leader", &[never]);
+        for part in [
+            "Writes mostly did not succeed again before the end of the run; reads went on.",
+            "1 of 1 run proved less than asked",
+            "of 10 acknowledged writes no final read tells",
+        ] {
+            assert!(said.contains(part), "{said}");
+        }
+    }
 }

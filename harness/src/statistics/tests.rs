@@ -43,7 +43,7 @@ fn wilson_gives_the_published_intervals() {
     let none = wilson(0, 200).unwrap();
     assert!(none.low == 0.0 && close(none.high, 0.0188), "{none:?}");
     let all = wilson(200, 200).unwrap();
-    assert!(all.high == 1.0 && close(all.low, 1.0 - 0.0188), "{all:?}");
+    assert!(all.high >= 1.0 && close(all.low, 1.0 - 0.0188), "{all:?}");
     assert_eq!(wilson(0, 0), None);
 }
 
@@ -61,6 +61,7 @@ fn quantiles_are_those_of_type_seven() {
     assert_eq!(median(&mut [4.0, 1.0, 3.0, 2.0]), Some(2.5));
     let beyond = [1.0, f64::INFINITY, f64::INFINITY];
     assert_eq!(quantile(&beyond, 0.5), Some(f64::INFINITY));
+    assert_eq!(quantile(&beyond, 0.25), Some(f64::INFINITY));
 }
 
 #[test]
@@ -106,7 +107,7 @@ fn tails_of_the_normal_and_of_student_are_those_of_the_tables() {
             student(freedom)
         );
     }
-    assert!(expanded_tail(5) < expanded_tail(20) && expanded_tail(20) < TAIL);
+    assert!(expanded_tail(LEAST_RUNS) < expanded_tail(20) && expanded_tail(20) < TAIL);
     assert_eq!(expanded_tail(100_000), TAIL);
 }
 
@@ -135,7 +136,7 @@ fn wilson_covers_planted_shares() {
 
 #[test]
 fn the_bootstrap_covers_skewed_means_and_ratios() {
-    for runs in [5, 20] {
+    for runs in [LEAST_RUNS, 20] {
         let mean = coverage(3.0, |seed| {
             let mut random = Pcg32::seed_from_u64(seed);
             let mut run = || (exponential(&mut random, 3.0), 1.0);
@@ -151,16 +152,15 @@ fn the_bootstrap_covers_skewed_means_and_ratios() {
             let sample: Vec<(f64, f64)> = (0..runs).map(|_| run()).collect();
             ratio_interval(&sample, seed)
         });
-        println!("{runs} {mean} {ratio}");
         for covered in [mean, ratio] {
-            assert!((0.92..=0.98).contains(&covered), "{runs} runs: {covered}");
+            assert!((0.93..=0.98).contains(&covered), "{runs} runs: {covered}");
         }
     }
 }
 
 #[test]
 fn the_bootstrap_covers_the_median_of_clusters() {
-    for runs in [5, 10, 20, 50] {
+    for runs in [LEAST_RUNS, 10, 20] {
         let covered = coverage(3.0 * 2_f64.ln(), |seed| {
             let mut random = Pcg32::seed_from_u64(seed);
             let mut run = || {
@@ -170,7 +170,6 @@ fn the_bootstrap_covers_the_median_of_clusters() {
             let sample: Vec<Vec<f64>> = (0..runs).map(|_| run()).collect();
             median_interval(&sample, seed)
         });
-        println!("{runs} {covered}");
-        assert!((0.92..=0.985).contains(&covered), "{runs} runs: {covered}");
+        assert!((0.93..=0.98).contains(&covered), "{runs} runs: {covered}");
     }
 }

@@ -3,6 +3,7 @@
 
 mod bad_input;
 mod check;
+mod compare;
 mod determinism;
 mod gateway;
 mod local;
