@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{ask, config, done, here, nodes, places, read, register, siblings, strict, write};
 use crate::core::leaderless::{Actor, Dotted, Entry, Leaderless, Message, ReadRepair, Versions};
 use crate::core::testing::World;
-use crate::core::{Answer, Config, Datum, NodeId, Op, Refusal, Request, Scalar};
+use crate::core::{Answer, Config, Datum, NodeId, Op, Quorum, Refusal, Request, Scalar};
 
 pub(super) fn sloppy(versions: Versions) -> Config {
     config(Leaderless {
@@ -141,6 +141,58 @@ fn anti_entropy_finds_and_mends_every_difference() {
         let all: usize = nodes().map(|node| keys(&mut world, node)).iter().sum();
         let expected = 3 * count as usize;
         assert_eq!(all == expected, mends, "{all} of {expected}");
+    }
+}
+
+/// That two were equal when a comparison began says nothing of what changed at one since.
+#[test]
+fn what_changes_during_a_comparison_is_compared_again() {
+    for changes in [false, true] {
+        let mut config = strict(Versions::Lww, ReadRepair::Off);
+        config.leaderless.anti_entropy_ms = 5_000;
+        let mut world = World::new(config, 5, 9);
+        let (homes, _) = places();
+        let alone = Request {
+            quorum: Quorum {
+                w: Some(1),
+                ..Quorum::default()
+            },
+            ..write(1)
+        };
+        world.run_ms(12_000);
+        assert_eq!(pending(&world), 0);
+        world.isolate(&homes[..1]);
+        done(&mut world, homes[0], alone.clone());
+        // It asks the others to compare, who do not hear it.
+        world.script = Some(Vec::new());
+        world.run_ms(6_000);
+        let script = world.script.take().unwrap();
+        let round = |line: &String| {
+            let (_, rest) = line.split_once("Roots { round: ")?;
+            rest.split(',').next()?.parse().ok()
+        };
+        let rounds: Vec<u64> = script.iter().filter_map(round).collect();
+        assert!(rounds.len() >= 2, "{rounds:?}");
+        if changes {
+            let id = world.request(homes[0], alone);
+            world.run_ms(10);
+            assert_eq!(world.reply(id).unwrap().result, Ok(Answer::Done));
+        }
+        for peer in &homes[1..] {
+            for round in rounds.iter().copied() {
+                let same = Message::Compared { round, same: true };
+                let same = crate::core::Message::Leaderless(same);
+                world.forge(homes[0], *peer, same);
+            }
+        }
+        let unlike = if changes { 2 } else { 0 };
+        assert_eq!(world.status(homes[0]).pending, unlike);
+        world.heal();
+        world.run_ms(6_000);
+        assert_eq!(pending(&world), 0);
+        for peer in &homes[1..] {
+            assert_eq!(here(&mut world, *peer) == register(1), changes);
+        }
     }
 }
 
