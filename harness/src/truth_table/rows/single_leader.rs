@@ -154,7 +154,7 @@ nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true, semi_sync_timeout_ms: 100}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
+    - {at: 1s, for: 4s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
     - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("lost-writes", Violated(0.8)),
@@ -171,7 +171,7 @@ nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
+    - {at: 1s, for: 4s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
     - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[checker("lost-writes", Holds), checker("convergence", Holds)],
     },
@@ -185,7 +185,7 @@ nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true, visibility: before-ack}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
+    - {at: 1s, for: 4s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
     - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("linearizable", Violated(0.8)),
@@ -203,7 +203,7 @@ nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true, visibility: after-ack}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
+    - {at: 1s, for: 4s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
     - {at: 2s, for: 2s, fault: power-loss, target: n1}",
         demands: &[
             checker("linearizable", Holds),
