@@ -43,8 +43,8 @@ pub struct Described {
     pub seed: u64,
     /// Where it ran.
     pub substrate: String,
-    /// What clients did.
-    pub workload: String,
+    /// What clients did, mode by mode.
+    pub workloads: Vec<String>,
     /// Number of replicas.
     pub nodes: u16,
     /// Number of client threads.
@@ -175,7 +175,11 @@ impl Scorecard {
                 repeat: matrix.repeat,
                 seed: definition.seed(),
                 substrate: experiment.substrate.to_string(),
-                workload: experiment.workload.name().to_owned(),
+                workloads: matrix
+                    .modes
+                    .iter()
+                    .map(|mode| definition.workload_of(mode).name().to_owned())
+                    .collect(),
                 nodes: experiment.nodes,
                 concurrency: experiment.threads(),
                 rate: experiment.clients.rate,
