@@ -65,7 +65,7 @@ faults: {packages: [pause-leader], lasting: {min: 600ms, max: 1200ms}}",
 target: {mode: raft, reads: lease}
 clients: {policy: any, rate: 400}
 simulation: {clock_drift_ppm: 500000}
-faults: {packages: [isolate-leader], interval: 300ms, lasting: {min: 600ms, max: 1s}}
+faults: {packages: [transfer-leadership, isolate-leader], interval: 300ms, lasting: {min: 600ms, max: 1s}}
 limits: {time: 20s}",
         demands: &[
             checker("stale-reads", Violated(0.05)),
