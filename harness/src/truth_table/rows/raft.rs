@@ -66,7 +66,7 @@ target: {mode: raft, reads: lease}
 clients: {policy: any, rate: 400}
 simulation: {clock_drift_ppm: 500000}
 faults: {packages: [transfer-leadership, isolate-leader], interval: 300ms, lasting: {min: 600ms, max: 1s}}
-limits: {time: 20s}",
+limits: {time: 60s}",
         demands: &[
             checker("stale-reads", Violated(0.05)),
             checker("lost-writes", Holds),
