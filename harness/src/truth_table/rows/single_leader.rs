@@ -186,8 +186,8 @@ limits: {time: 8s}",
         experiment: "
 nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, visibility: before-ack}
-clients: {concurrency: 24, rate: 600}
-parameters: {keys: 5, read_fraction: 0.8}
+clients: {concurrency: 40, rate: 600}
+parameters: {keys: 5, read_fraction: 0.95}
 faults:
   schedule:
     - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
@@ -213,8 +213,8 @@ limits: {time: 8s}",
         experiment: "
 nodes: 3
 target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, visibility: after-ack}
-clients: {concurrency: 24, rate: 600}
-parameters: {keys: 5, read_fraction: 0.8}
+clients: {concurrency: 40, rate: 600}
+parameters: {keys: 5, read_fraction: 0.95}
 faults:
   schedule:
     - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
