@@ -87,7 +87,7 @@ impl Exhibit {
         let text = overlay(BASE, self.experiment).map_err(ExperimentError)?;
         let name = self.name();
         let mut experiment: Experiment = parse_yaml(&text, &name)?;
-        experiment.name = name.clone();
+        experiment.name.clone_from(&name);
         experiment.checks = vec![self.checker.to_owned()];
         if planted {
             experiment.target.bugs.insert(self.bug);
