@@ -7,9 +7,10 @@
 //!
 //! It is judged from operations of function `inspect` alone, each of which asks one replica (the
 //! event's `node`) for what it holds. Without a key the answer is a map of the `digest` of its
-//! whole state, its `scope` (the prefix of the keys that it holds; empty or absent: all) and, if it
-//! `stopped` replicating, why. With a key the answer is the content of that key. Of each replica
-//! the last inspection counts, and of each of its keys.
+//! whole state, its `scope` (the prefix of the keys that it holds; empty or absent: all; `range …`:
+//! those that no prefix tells, as of a ring of hashes) and, if it `stopped` replicating, why. With a
+//! key the answer is the content of that key. Of each replica the last inspection counts, and of
+//! each of its keys.
 //!
 //! * `diverged`: two replicas of one scope have different digests, or two replicas that both hold
 //!   a key hold different content of it. One anomaly a scope, and one for each of the first
@@ -28,6 +29,9 @@ use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value, observe
 
 /// Keys that get an anomaly of their own.
 pub const KEYS_NAMED_MAX: usize = 20;
+
+/// How the scope of a replica begins that holds the keys it answers for, and refuses others.
+const RANGE: &str = "range ";
 
 /// Characters of a content that a sentence shows.
 const CONTENT_SHOWN_MAX: usize = 60;
@@ -105,8 +109,9 @@ impl<'a> Replica<'a> {
         })
     }
 
+    /// Whether a key that it answered for is its own.
     fn holds(&self, key: &Value) -> bool {
-        text(key).starts_with(&self.scope)
+        self.scope.starts_with(RANGE) || text(key).starts_with(&self.scope)
     }
 }
 

@@ -3,11 +3,12 @@
 //!
 //! | mode | workload | clients | faults | checks left out |
 //! | --- | --- | --- | --- | --- |
-//! | single leader, raft | `append` | the leader | of the leader | `siblings` |
-//! | multi-leader `lww`, `procedure`, leaderless `lww` | `register` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `siblings` |
+//! | single leader, raft | `append` | the leader (`split` if any replica answers reads) | of the leader | `siblings` |
+//! | multi-leader `lww`, leaderless `lww` | `conflict` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain` |
+//! | multi-leader `procedure` | `register` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `siblings` |
 //! | multi-leader `siblings`, leaderless | `conflict` | `spread` | of any node | `linearizable`, `stale-reads`, `split-brain`, `lost-writes` |
-//! | multi-leader `crdt` | `counter` | `spread` | of any node | as with `lww` |
-//! | multi-leader `synchronous`, `home` | `append` | `spread` | of any node | as with `lww` |
+//! | multi-leader `crdt` | `counter` | `spread` | of any node | as with `procedure` |
+//! | multi-leader `synchronous`, `home` | `append` | `spread` | of any node | as with `procedure` |
 //!
 //! What is left out is not promised by the mode, or has nothing to judge in it; all of it can be
 //! asked for by name. `mutual-exclusion` judges `text` with `editing: lock` alone.
@@ -48,6 +49,15 @@ fn holds(config: &Config) -> Holds {
     }
 }
 
+/// Whether of concurrent writes one stands and the others vanish, whoever wrote them.
+fn lww(config: &Config) -> bool {
+    match config.mode {
+        Mode::SingleLeader | Mode::Raft => false,
+        Mode::MultiLeader => config.multi_leader.conflicts == Conflicts::Lww,
+        Mode::Leaderless => config.leaderless.versions == Versions::Lww,
+    }
+}
+
 /// What the experiment file or the flags say themselves.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
@@ -65,8 +75,9 @@ pub fn choose(experiment: &mut Experiment, given: Given) {
     if !given.workload {
         experiment.workload = match holds {
             Holds::Everything => Kind::Append,
-            Holds::Registers => Kind::Register,
-            Holds::Siblings => Kind::Conflict,
+            // A procedure resolves what is concurrent as its author wants it.
+            Holds::Registers if !lww(&experiment.target) => Kind::Register,
+            Holds::Registers | Holds::Siblings => Kind::Conflict,
             Holds::Crdts => Kind::Counter,
         };
     }
@@ -99,7 +110,7 @@ fn policy(experiment: &Experiment) -> Policy {
         // Who starts gateways wants them asked.
         _ if experiment.target.gateways > 0 => Policy::Gateway,
         // Somebody who is sent to another replica each time sees what the replicas do not share.
-        (true, Kind::Session) if any_replica_reads(&experiment.target) => Policy::Split,
+        (true, _) if any_replica_reads(&experiment.target) => Policy::Split,
         (true, _) => Policy::Leader,
         (false, Kind::Session) => Policy::Any,
         (false, _) => Policy::Spread,
@@ -117,7 +128,8 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
     let locked = experiment.parameters.resolved(experiment.workload).editing == Some(Editing::Lock);
     let fits = |name: &str| match name {
         "linearizable" | "stale-reads" | "split-brain" => one_log,
-        "siblings" => siblings,
+        // Which concurrent writes the last one costs nobody else can tell.
+        "siblings" => siblings || lww(&experiment.target),
         // Where concurrent values are kept, nothing but `siblings` knows what is lost.
         "lost-writes" => !siblings,
         "mutual-exclusion" => locked,
@@ -205,10 +217,10 @@ mod tests {
             let checks = checks(&experiment);
             assert!(checks.contains(&"convergence"), "{mode}: {checks:?}");
             assert_eq!(checks.contains(&"linearizable"), one_log, "{mode}");
-            let policy = if one_log {
-                Policy::Leader
-            } else {
-                Policy::Spread
+            let policy = match (one_log, mode.as_str()) {
+                (true, "raft-local") => Policy::Split,
+                (true, _) => Policy::Leader,
+                (false, _) => Policy::Spread,
             };
             assert_eq!(experiment.clients.policy, policy, "{mode}");
             let leader = experiment
@@ -222,9 +234,14 @@ mod tests {
         assert_eq!(workload("raft"), Kind::Append);
         assert_eq!(workload("leaderless"), Kind::Conflict);
         assert_eq!(workload("multi-leader-siblings"), Kind::Conflict);
-        assert_eq!(workload("leaderless-lww"), Kind::Register);
+        assert_eq!(workload("leaderless-lww"), Kind::Conflict);
+        assert_eq!(workload("multi-leader-procedure"), Kind::Register);
         assert_eq!(workload("multi-leader-crdt"), Kind::Counter);
-        let register = of("leaderless-lww", Given::default(), |_| {});
+        let judged = |mode, name| checks(&of(mode, Given::default(), |_| {})).contains(&name);
+        assert!(judged("multi-leader-lww", "siblings"));
+        assert!(judged("leaderless-lww", "siblings"));
+        assert!(!judged("multi-leader-procedure", "siblings"));
+        let register = of("multi-leader-procedure", Given::default(), |_| {});
         assert_eq!(register.parameters.cas_fraction, Some(0.0));
     }
 

@@ -20,11 +20,13 @@ pub struct Live {
     rate: f64,
     phase: Option<Phase>,
     faults: Vec<String>,
+    one_leader: bool,
 }
 
 impl Live {
-    /// Shows a live line if stderr is a terminal, plain lines otherwise.
-    pub fn new() -> Self {
+    /// Shows a live line if stderr is a terminal, plain lines otherwise; the leader in them if the
+    /// mode has one.
+    pub fn new(one_leader: bool) -> Self {
         let bar = std::io::stderr().is_terminal().then(|| {
             let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
             let style = ProgressStyle::with_template("{spinner:.cyan} {msg}");
@@ -38,6 +40,7 @@ impl Live {
             rate: 0.0,
             phase: None,
             faults: Vec::new(),
+            one_leader,
         }
     }
 
@@ -70,7 +73,12 @@ impl Live {
             Phase::Inspecting => "asking every replica what it holds".to_owned(),
         };
         let Counts { ok, fail, info } = s.counts;
-        let leader = s.leader.map_or("none".to_owned(), |n| format!("n{n}"));
+        let leader = match (self.one_leader, s.phase, s.leader) {
+            (true, _, Some(node)) => format!(" | leader n{node}"),
+            (true, Phase::Main, None) if s.now > 0 => " | leader none".to_owned(),
+            // There is none, or nobody has been asked yet.
+            _ => String::new(),
+        };
         let faults = if s.faults.is_empty() {
             "none".to_owned()
         } else {
@@ -78,7 +86,7 @@ impl Live {
         };
         [
             format!(
-                "{what} | {:.0} ops/s | ok {ok} fail {fail} info {info} | leader {leader}",
+                "{what} | {:.0} ops/s | ok {ok} fail {fail} info {info}{leader}",
                 self.rate
             ),
             format!("faults: {faults}"),
@@ -94,12 +102,6 @@ fn panel([figures, faults]: &[String; 2], columns: usize) -> String {
         clip(&plain(figures), room),
         clip(&plain(faults), room)
     )
-}
-
-impl Default for Live {
-    fn default() -> Self {
-        Self::new()
-    }
 }
 
 impl Observer for Live {
@@ -141,16 +143,17 @@ mod tests {
 
     #[test]
     fn the_panel_shows_everything_and_never_wraps() {
-        let live = Live {
+        let mut live = Live {
             bar: None,
             next_plain: 0,
             last: (0, Counts::default()),
             rate: 197.4,
             phase: None,
             faults: Vec::new(),
+            one_leader: true,
         };
         let faults = ["kill n1 (leader)".to_owned(), "slow n3: ".repeat(30)];
-        let lines = live.lines(&Snapshot {
+        let snapshot = Snapshot {
             now: 5_000_000_000,
             ends: 25_000_000_000,
             phase: Phase::Main,
@@ -161,7 +164,8 @@ mod tests {
             },
             leader: Some(2),
             faults: &faults,
-        });
+        };
+        let lines = live.lines(&snapshot);
         assert_eq!(
             lines[0],
             " 20 s left | 197 ops/s | ok 1050 fail 263 info 1 | leader n2"
@@ -176,5 +180,8 @@ mod tests {
             );
         }
         assert!(panel(&lines, 80).contains("leader n2"));
+        live.one_leader = false;
+        let figures = &live.lines(&snapshot)[0];
+        assert!(!figures.contains("leader"), "{figures}");
     }
 }

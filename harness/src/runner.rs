@@ -419,7 +419,11 @@ impl Run<'_> {
             .completed(&context, thread, &invocation, &completion);
         self.plan.router.learn(thread, node, &completion);
         let (node, role, epoch) = match completion.witness {
-            Some(w) => (Some(w.node), Some(self.role(&w.role)), Some(w.epoch)),
+            Some(w) => (
+                Some(w.node),
+                Some(self.role(&w.role)),
+                Some(w.epoch).filter(|e| *e > 0),
+            ),
             None => (Some(self.names[usize::from(node)].clone()), None, None),
         };
         self.record(Event {

@@ -112,6 +112,29 @@ fn a_partial_replica_is_compared_by_the_keys_that_it_holds() {
 }
 
 #[test]
+fn replicas_on_a_ring_are_compared_by_the_keys_that_they_answer_for() {
+    let mut s = Inspections::default();
+    s.digest("n1", &[("digest", "aa"), ("scope", "range n1")])
+        .digest("n2", &[("digest", "bb"), ("scope", "range n2")])
+        .digest("n3", &[("digest", "cc"), ("scope", "range n3")])
+        .content("n1", Some("k"), Value::Int(1))
+        .content("n2", Some("k"), Value::Int(1))
+        .failed("n3", Some("k"), Kind::Fail, "unsupported")
+        .content("n2", Some("l"), Value::Int(2))
+        .content("n3", Some("l"), Value::Int(2));
+    let result = s.check();
+    assert_eq!(result.verdict, Verdict::Valid, "{result:?}");
+    assert_eq!(result.judged, 3);
+    s.content("n3", Some("l"), Value::Nil);
+    let result = s.check();
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(
+        result.anomalies[0].summary,
+        "key l did not converge: n2 holds 2; n3 holds nil"
+    );
+}
+
+#[test]
 fn who_does_not_answer_is_unknown_and_masks_nobody() {
     let mut s = Inspections::default();
     s.digest("n1", &[("digest", "aa")])

@@ -65,7 +65,7 @@ pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary
     let started = Timestamp::now();
     let dir = RunDir::create(store, &experiment.name, started)?;
     dir.write("experiment.yaml", &experiment.to_yaml())?;
-    let mut live = Live::new();
+    let mut live = Live::new(experiment.target.one_log());
     let mut sink = FileSink::create(&dir.file("history.jsonl"))
         .with_context(|| format!("cannot write the history below {}", dir.path().display()))?;
     let ended = match experiment.substrate {

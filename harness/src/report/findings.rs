@@ -104,10 +104,20 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .filter(|_| number(&finding.result.figures, "vanished").is_some_and(|n| n > 0.0)),
         "counter" => Some("counters are off".to_owned()),
         "mutual-exclusion" => Some("a lock was held twice".to_owned()),
-        "convergence" => Some("replicas diverged".to_owned()).filter(|_| {
-            let mut anomalies = finding.result.anomalies.iter();
-            anomalies.any(|a| a.class == "diverged")
-        }),
+        "convergence" => {
+            let has = |class: &str| {
+                let mut anomalies = finding.result.anomalies.iter();
+                anomalies.any(|a| a.class == class)
+            };
+            // Who stopped replicating differs because of it.
+            [
+                ("replication-stopped", "replication stopped"),
+                ("diverged", "replicas diverged"),
+            ]
+            .into_iter()
+            .find(|(class, _)| has(class))
+            .map(|(_, words)| words.to_owned())
+        }
         _ => None,
     };
     words.unwrap_or_else(|| format!("{} violated", finding.result.checker))

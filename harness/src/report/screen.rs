@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::Summary;
 use super::figures::unavailable;
 use super::findings::{described, findings, headline};
-use super::text::{clip, millis, plain, plural, seconds, thousands, wrap};
+use super::text::{NO_BREAK, clip, millis, plain, plural, seconds, thousands, wrap};
 
 /// No line is longer, in characters.
 pub const WIDTH: usize = 100;
@@ -21,7 +21,7 @@ pub const LEAST_WIDTH: usize = 72;
 pub const HEIGHT: usize = 40;
 
 const MARGIN: &str = "  ";
-const LABEL: usize = 16;
+const LABEL: usize = 17;
 const LOST_SHOWN: usize = 4;
 const FAULTS_SHOWN: usize = 7;
 const FINDINGS_LINES: usize = 18;
@@ -143,13 +143,17 @@ fn header(lines: &mut Vec<String>, summary: &Summary, paint: Style) {
             ));
         }
     }
-    let what = format!(
-        "{} · {}",
-        plain(&summary.name),
-        described(summary).join(" · ")
-    );
+    // `10.3 s` stays on one line: words are parted only where parts are.
+    let parts: Vec<_> = std::iter::once(plain(&summary.name))
+        .chain(described(summary))
+        .map(|part| part.replace(' ', NO_BREAK.encode_utf8(&mut [0; 2])))
+        .collect();
+    let what = parts.join(&format!("{NO_BREAK}· "));
     for line in wrap(&what, paint.width - MARGIN.len()).iter().take(2) {
-        lines.push(format!("{MARGIN}{}", paint.dim(line)));
+        lines.push(format!(
+            "{MARGIN}{}",
+            paint.dim(&line.replace(NO_BREAK, " "))
+        ));
     }
 }
 
@@ -204,9 +208,14 @@ fn examples(result: &CheckResult, room: usize, spare: usize) -> Vec<String> {
         .iter()
         .partition(|a| a.class == "stale-read");
     let worst = stale.into_iter().max_by(|a, b| age(a).total_cmp(&age(b)));
+    // A key and its contents say more than digests that differ.
+    let (digests, others): (Vec<_>, Vec<_>) = others
+        .into_iter()
+        .partition(|a| a.class == "diverged" && a.key.is_none());
     let mut lines: Vec<_> = worst
         .into_iter()
         .chain(others)
+        .chain(digests)
         .take(shown)
         .map(|a| clip(&plain(&sentence(a)), room))
         .collect();
@@ -222,6 +231,7 @@ fn sentence(anomaly: &Anomaly) -> String {
         "lost" => lost(anomaly),
         "stale-read" => stale(anomaly),
         "split-brain" => split_brain(anomaly),
+        "replication-stopped" => stopped(anomaly),
         _ => None,
     };
     words.unwrap_or_else(|| anomaly.summary.clone())
@@ -259,6 +269,11 @@ fn stale(anomaly: &Anomaly) -> Option<String> {
         plural(versions, "version"),
         millis(ms)
     ))
+}
+
+fn stopped(anomaly: &Anomaly) -> Option<String> {
+    let figure = |name: &str| anomaly.figures.get(name).and_then(text);
+    Some(format!("{}: {}", figure("node")?, figure("why")?))
 }
 
 fn split_brain(anomaly: &Anomaly) -> Option<String> {

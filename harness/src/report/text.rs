@@ -80,11 +80,17 @@ pub(crate) fn clip(text: &str, width: usize) -> String {
     out
 }
 
+/// A space at which no line is broken.
+pub(crate) const NO_BREAK: char = '\u{a0}';
+
 /// Lines of at most `width` characters, broken at spaces where there are any.
 pub(crate) fn wrap(text: &str, width: usize) -> Vec<String> {
     let mut lines = vec![String::new()];
     let mut used = 0;
-    for word in text.split_whitespace() {
+    for word in text
+        .split(|c: char| c.is_whitespace() && c != NO_BREAK)
+        .filter(|word| !word.is_empty())
+    {
         let length = word.chars().count();
         if used > 0 && used + 1 + length > width {
             lines.push(String::new());
@@ -131,5 +137,6 @@ mod tests {
         assert!(lines.iter().all(|l| l.chars().count() <= 10), "{lines:?}");
         assert_eq!(lines.join(" "), text);
         assert_eq!(clip("abcdef", 4), "abc…");
+        assert_eq!(wrap("one two\u{a0}3", 9), ["one", "two\u{a0}3"]);
     }
 }

@@ -41,8 +41,9 @@ pub use options::{Conditions, SimOptions};
 use queue::Queue;
 pub use truth::{CallTruth, Oracle, Truth};
 
-/// The part of the keys that a replica holds, in its own words.
-fn scope(replica: &mut dyn core::Replica, now: Time) -> Arc<str> {
+/// The part of the keys that a replica holds, in its own words; none if it is no replica of the
+/// cluster's state, as a spare node is not.
+fn scope(replica: &mut dyn core::Replica, now: Time) -> Option<Arc<str>> {
     let mut effects = Vec::new();
     let request = Request::new(core::Op::Digest);
     replica.handle(
@@ -50,14 +51,15 @@ fn scope(replica: &mut dyn core::Replica, now: Time) -> Arc<str> {
         Event::Request(RequestId(u64::MAX), request),
         &mut effects,
     );
-    let digest = effects.into_iter().find_map(|effect| match effect {
-        Effect::Reply(_, reply) => match reply.result {
-            Ok(core::Answer::Digest(digest)) => Some(digest.scope),
-            _ => None,
-        },
+    let answer = effects.into_iter().find_map(|effect| match effect {
+        Effect::Reply(_, reply) => Some(reply.result),
         _ => None,
     });
-    digest.unwrap_or_default()
+    match answer {
+        Some(Ok(core::Answer::Digest(digest))) => Some(digest.scope),
+        Some(Err(core::Refusal::Unsupported(_))) => None,
+        _ => Some(Arc::default()),
+    }
 }
 
 /// What a message has behind it when it arrives, for what became of it if its sender ended.
@@ -210,13 +212,16 @@ impl SimSubstrate {
                 continue;
             }
             let id = i as u16 + 1;
-            self.truth.replicas.push(truth::ReplicaTruth {
-                node: id,
-                last: status.last,
-                digest: replica.digest(),
-                scope: scope(&mut **replica, node.clock.local(self.now)),
-                stopped: status.stopped.is_some(),
-            });
+            let digest = replica.digest();
+            if let Some(scope) = scope(&mut **replica, node.clock.local(self.now)) {
+                self.truth.replicas.push(truth::ReplicaTruth {
+                    node: id,
+                    last: status.last,
+                    digest,
+                    scope,
+                    stopped: status.stopped.is_some(),
+                });
+            }
             if leader == Some(id) {
                 self.truth.survived = status.last;
             }

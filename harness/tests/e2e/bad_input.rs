@@ -31,7 +31,7 @@ fn experiment(text: &str) -> (tempfile::TempDir, Output) {
 
 #[test]
 fn experiment_files_are_refused_by_line_and_field() {
-    let cases: [(&str, &[&str]); 12] = [
+    let cases: [(&str, &[&str]); 22] = [
         ("name: x\nnodse: 3\n", &["e.yaml:2:", "nodse", "nodes"]),
         ("nodes: many\n", &["e.yaml:1:", "nodes", "many"]),
         (
@@ -65,6 +65,46 @@ fn experiment_files_are_refused_by_line_and_field() {
             "simulation:\n  drop: 1.5\n",
             &["e.yaml:2: simulation.drop:"],
         ),
+        (
+            "target: {mode: leaderless}\nworkload: append\n",
+            &["e.yaml:2: workload:", "conflict", "leaderless"],
+        ),
+        (
+            "target:\n  gateways: 99\n",
+            &["e.yaml:2: target.gateways:", "0 to 9"],
+        ),
+        (
+            "target:\n  semi_sync_timeout_ms: 0\n",
+            &["e.yaml:2: target.semi_sync_timeout_ms:", "1 to 600000"],
+        ),
+        (
+            "target:\n  mode: multi-leader\n  multi_leader:\n    conflicts: procedure\n    procedure: 'fn ('\n",
+            &["e.yaml:5: target.multi_leader.procedure:", "line 1"],
+        ),
+        (
+            "target:\n  bugs: [no-such]\n",
+            &["e.yaml:2: target.bugs[0]:", "no-such", "hint-dropped"],
+        ),
+        (
+            "target:\n  mode: leaderless\n  leaderless:\n    r: 9\n",
+            &["e.yaml:4: target.leaderless.r:", "1 to 3"],
+        ),
+        (
+            "target:\n  mode: raft\n  initial_members: 9\n",
+            &["e.yaml:3: target.initial_members:", "1 to 5"],
+        ),
+        (
+            "target:\n  partial: {5: k}\n  stream: wal\n",
+            &["e.yaml:2: target.partial:", "logical"],
+        ),
+        (
+            "clients:\n  policy: gateway\n",
+            &["e.yaml:2: clients.policy:", "target.gateways"],
+        ),
+        (
+            "target: {mode: raft}\nfaults:\n  packages: [move-home]\n",
+            &["e.yaml:3: faults.packages[0]:", "move-home"],
+        ),
     ];
     for (text, needles) in cases {
         let (_dir, output) = experiment(text);
@@ -84,6 +124,25 @@ fn flags_are_refused_by_name() {
             vec!["test", "--nemesis", "earthquake"],
             vec!["earthquake", "kill"],
         ),
+        (
+            vec!["test", "--mode", "semi-sync(9)"],
+            vec!["target.ack", "k is 9"],
+        ),
+        (
+            vec!["test", "--mode", "leaderless", "--workload", "append"],
+            vec!["workload", "conflict"],
+        ),
+        (vec!["compare", "--modes", "nope"], vec!["--modes", "raft"]),
+        (
+            vec!["compare", "--modes", "async,semi-sync(9)"],
+            vec!["--modes", "semi-sync(9)", "k is 9"],
+        ),
+        (
+            vec!["compare", "--modes", "async", "--faults", "nope"],
+            vec!["--faults", "kill-leader"],
+        ),
+        (vec!["truth", "nope"], vec!["nope", "async-kill-leader"]),
+        (vec!["museum", "nope"], vec!["nope", "hint-dropped"]),
         (vec!["test", "--rate", "-1"], vec!["clients.rate", "-1"]),
         (
             vec!["test", "--time-limit", "0s"],

@@ -24,7 +24,8 @@ const PAUSE_NS: u64 = 250_000_000;
 
 /// Asks every replica for its digest until it answers or was asked often enough, all of them again
 /// while they differ, and then, if they still do or if replicas hold different parts, each for
-/// every key. What counts is the last answer of each replica.
+/// every key; where digests said nothing, those again of which the contents differ. What counts is
+/// the last answer of each replica.
 #[derive(Debug)]
 pub struct Inspections {
     nodes: u16,
@@ -35,6 +36,8 @@ pub struct Inspections {
     told: BTreeMap<u16, Value>,
     rounds: u32,
     by_key: bool,
+    /// The content of each key that each replica told last.
+    contents: BTreeMap<Value, BTreeMap<u16, Value>>,
 }
 
 #[derive(Clone, Debug)]
@@ -57,6 +60,7 @@ impl Inspections {
             told: BTreeMap::new(),
             rounds: 0,
             by_key: false,
+            contents: BTreeMap::new(),
         };
         inspections.ask_all(None, 0);
         inspections
@@ -73,7 +77,10 @@ impl Inspections {
 
     /// What is to be asked once everything asked so far is answered; whether that is anything.
     fn ask_on(&mut self, now: u64) -> bool {
-        if self.by_key || self.told.len() < 2 {
+        if self.by_key {
+            return self.ask_again(now);
+        }
+        if self.told.len() < 2 {
             return false;
         }
         let scope = |state: &Value| field(state, "scope");
@@ -96,6 +103,28 @@ impl Inspections {
         }
         for key in std::mem::take(&mut self.keys) {
             self.ask_all(Some(&key), now);
+        }
+        !self.waiting.is_empty()
+    }
+
+    /// Asks those who differ about a key for it again, as often as digests that differ.
+    fn ask_again(&mut self, now: u64) -> bool {
+        self.rounds += 1;
+        if self.rounds > ROUNDS {
+            return false;
+        }
+        for (key, told) in &self.contents {
+            let mut contents = told.values();
+            let first = contents.next();
+            if contents.all(|content| Some(content) == first) {
+                continue;
+            }
+            self.waiting.extend(told.keys().map(|&node| Question {
+                node,
+                key: Some(key.clone()),
+                attempts: 0,
+                not_before: now.saturating_add(PAUSE_NS),
+            }));
         }
         !self.waiting.is_empty()
     }
@@ -150,8 +179,13 @@ impl Generator for Inspections {
             return;
         };
         if completion.outcome == Outcome::Ok {
-            if question.key.is_none() {
-                self.told.insert(question.node, completion.value.clone());
+            let value = completion.value.clone();
+            match question.key {
+                None => _ = self.told.insert(question.node, value),
+                Some(key) => {
+                    let contents = self.contents.entry(key).or_default();
+                    contents.insert(question.node, value);
+                }
             }
             return;
         }
@@ -195,7 +229,9 @@ mod tests {
                     let node = invocation.node.expect("a replica");
                     let mut completion = Completion::new(Outcome::Fail, Value::Nil);
                     if let Some(value) = tell(node, now) {
-                        completion = Completion::new(Outcome::Ok, value);
+                        // Of a key, the content is the digest.
+                        let content = invocation.key.as_ref().and(field(&value, "digest"));
+                        completion = Completion::new(Outcome::Ok, content.unwrap_or(value));
                     }
                     inspections.completed(&context, thread, &invocation, &completion);
                     asked.push((node, invocation.key));
@@ -235,6 +271,20 @@ mod tests {
     fn replicas_of_different_parts_are_compared_by_key_at_once() {
         let part = |node, _| Some(state("a", if node == 3 { "user/" } else { "" }));
         assert_eq!(asked(part, 4).len(), 3 + 3 * 4);
+    }
+
+    #[test]
+    fn keys_of_different_parts_that_differ_are_asked_for_again() {
+        let by_key = |becomes_equal: bool| {
+            let tell = move |node: u16, now: u64| {
+                let late = node == 2 && (now == 0 || !becomes_equal);
+                let scope = format!("range n{node}");
+                Some(state(if late { "b" } else { "a" }, &scope))
+            };
+            asked(tell, 2).iter().filter(|(_, k)| k.is_some()).count()
+        };
+        assert_eq!(by_key(true), 3 * 2 * 2);
+        assert_eq!(by_key(false), 3 * 2 * ROUNDS as usize);
     }
 
     #[test]

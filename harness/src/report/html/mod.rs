@@ -68,8 +68,13 @@ pub fn render<E: Borrow<Event>>(
             @if let Some(picture) = roles.draw(summary, end_s) {
                 section {
                     h2 { "Who acknowledged writes" }
-                    p.soft { "A bar: the node acknowledged writes at that time, in that epoch (one colour an epoch). "
-                        "Two bars above each other at one time in different epochs: split brain. Dashed: a fault on that node. Last row: no node acknowledged a write." }
+                    p.soft { "A bar: the node acknowledged writes at that time"
+                        @if roles.have_epochs() {
+                            ", in that epoch (one colour an epoch). Two bars above each other at one time in different epochs: split brain. "
+                        } @else {
+                            ". There is no leader: all nodes may at once. "
+                        }
+                        "Dashed: a fault on that node. Last row: no node acknowledged a write." }
                     div.panel { div.scroll { (picture) } }
                 }
             }

@@ -51,9 +51,12 @@ impl Roles {
         let Some(began) = self.open.complete(&event.process) else {
             return;
         };
-        let (Kind::Ok, Some(node), Some(epoch)) = (event.kind, &event.node, event.epoch) else {
+        let witnessed = event.epoch.is_some() || event.role.is_some();
+        let (Kind::Ok, Some(node), true) = (event.kind, &event.node, witnessed) else {
             return;
         };
+        // Where there is no leader, there are no epochs.
+        let epoch = event.epoch.unwrap_or(0);
         let reign = self
             .reigns
             .entry((node.clone(), epoch))
@@ -67,10 +70,18 @@ impl Roles {
         *reign.acks.at(event.time) += 1;
     }
 
+    /// Whether writes were acknowledged in epochs, as leaders do it.
+    pub(super) fn have_epochs(&self) -> bool {
+        self.reigns.keys().any(|(_, epoch)| *epoch > 0)
+    }
+
     /// Times in seconds in which two nodes certainly took writes, each between two of the other's.
     fn overlaps(&self) -> Vec<(f64, f64)> {
         let reigns: Vec<_> = self.reigns.iter().collect();
         let mut overlaps = Vec::new();
+        if !self.have_epochs() {
+            return overlaps;
+        }
         for (i, ((node, _), a)) in reigns.iter().enumerate() {
             for ((other, _), b) in &reigns[i + 1..] {
                 let from = a.first_end_ns.max(b.first_end_ns);
@@ -192,16 +203,23 @@ fn draw_reign(node: &str, epoch: u64, reign: &Reign, y: f64, x: &impl Fn(f64) ->
             _ => runs.push((i, i + 1, *count)),
         }
     }
-    let name = format!("epoch {epoch}");
+    let name = match epoch {
+        0 => String::new(),
+        _ => format!("epoch {epoch}"),
+    };
+    let during = match epoch {
+        0 => String::new(),
+        _ => format!(" in {name}"),
+    };
     html! {
         @for (from, to, count) in runs {
             @let (from_s, to_s) = (from as f64 * width, to as f64 * width);
             @let (left, right) = (x(from_s), x(to_s));
             g {
-                title { (format!("{node} acknowledged {count} writes in epoch {epoch}, {from_s:.2} s to {to_s:.2} s")) }
+                title { (format!("{node} acknowledged {count} writes{during}, {from_s:.2} s to {to_s:.2} s")) }
                 rect class=(format!("e{}", epoch % COLOURS)) x=(r(left)) y=(r(y + 6.0))
                     width=(r((right - left).max(1.5))) height=(ROW - 12.0) rx="2" {}
-                @if right - left > name.len() as f64 * CHAR + 8.0 {
+                @if !name.is_empty() && right - left > name.len() as f64 * CHAR + 8.0 {
                     text class="on-epoch" x=(r(left + 5.0)) y=(r(y + ROW / 2.0 + 4.0)) { (name) }
                 }
             }

@@ -257,6 +257,8 @@ impl Raft {
         } else if (reads && local) || request.op == Op::Digest {
             let answer = match self.absent() {
                 None => Ok(self.store.read(&request.op)),
+                // It has no state of the cluster to compare with that of others.
+                Some(why) if request.op == Op::Digest => Err(Refusal::Unsupported(why.into())),
                 Some(why) => Err(Refusal::Unavailable(why.into())),
             };
             self.reply(id, answer, here, effects);
