@@ -4,19 +4,25 @@
 //! Both run as processes on loopback, with no limit of operations, no faults, and every journal
 //! synced. A round runs the single node right before and right after the five; the ratio is to the
 //! mean of both, so that a machine that slows down meanwhile falsifies it less. Clients, proxies and
-//! all nodes share the machine's processors: a mode of five nodes pays for five.
+//! all nodes share the machine's processors: a mode of five nodes pays for five. Clients read and write
+//! registers, or what else the mode has; the single node gets the same.
 //!
 //! `cargo bench -p quorate --bench price [-- MODE… [--rounds N] [--seconds N]]`
 
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
 use checkers::format::{ReadOptions, read_path};
+use checkers::{History, Kind};
 use quorate::compare::cell::{Figures, measure};
+use quorate::defaults::{self, Given};
 use quorate::experiment::{Concurrency, Experiment, On};
 use quorate::mode;
 
+/// How long a cluster may take to have a leader before anything counts, seconds.
+const WARM_UP_S: u64 = 3;
 /// Client threads.
 const THREADS: u32 = 10;
 /// Replicas.
@@ -53,22 +59,41 @@ impl Price {
     }
 }
 
-fn experiment(word: &str, nodes: u16, seconds: u64) -> Option<Experiment> {
-    let mut experiment = Experiment {
+/// Five nodes in a mode, and the same clients against one node; `None` of a mode that cannot be.
+fn pair(word: &str, seconds: u64) -> Option<(Experiment, Experiment)> {
+    let mut one = Experiment {
         substrate: On::Local,
-        nodes,
+        nodes: 1,
+        // Values of one size, however many writes there were.
+        workload: workloads::Kind::Register,
         // It does not judge; the one checker that is named is the cheapest.
         checks: vec!["availability".to_owned()],
         ..Experiment::default()
     };
-    mode::set(&mut experiment.target, word).ok()?;
-    experiment.clients.concurrency = Concurrency::Fixed(THREADS);
-    experiment.clients.rate = 0.0;
-    experiment.faults.packages = vec!["none".to_owned()];
-    experiment.limits.time = Duration::from_secs(seconds);
-    // What cannot be yet is left out.
-    experiment.validate().ok()?;
-    Some(experiment)
+    one.clients.concurrency = Concurrency::Fixed(THREADS);
+    one.clients.rate = 0.0;
+    one.faults.packages = vec!["none".to_owned()];
+    one.limits.time = Duration::from_secs(WARM_UP_S + seconds);
+    let mut five = Experiment {
+        nodes: NODES,
+        ..one.clone()
+    };
+    mode::set(&mut five.target, word).ok()?;
+    let mut given = Given {
+        workload: true,
+        policy: false,
+        faults: true,
+    };
+    defaults::choose(&mut five, given);
+    if five.validate().is_err() {
+        // It has no registers.
+        given.workload = false;
+        defaults::choose(&mut five, given);
+    }
+    five.validate().ok()?;
+    one.workload = five.workload;
+    one.parameters = five.parameters.clone();
+    Some((five, one))
 }
 
 /// Runs an experiment as `quorate test` and measures what it recorded.
@@ -92,7 +117,27 @@ fn run(experiment: &Experiment, store: &Path) -> Option<Price> {
         return None;
     };
     let history = read_path(&history, None, &ReadOptions::default()).ok()?;
-    Price::of(&measure(experiment, &history.history, &[]))
+    let mut warm = experiment.clone();
+    warm.limits.time -= Duration::from_secs(WARM_UP_S);
+    Price::of(&measure(&warm, &after_warm_up(history.history), &[]))
+}
+
+/// What was begun after the warm-up, with the time since then.
+fn after_warm_up(history: History) -> History {
+    let warm = WARM_UP_S * 1_000_000_000;
+    let mut begun = BTreeSet::new();
+    let events = history.events.into_iter().filter_map(|mut event| {
+        let counts = if event.kind == Kind::Invoke {
+            event.time >= warm && begun.insert(event.process.clone())
+        } else {
+            begun.remove(&event.process)
+        };
+        event.time = event.time.saturating_sub(warm);
+        counts.then_some(event)
+    });
+    History {
+        events: events.collect(),
+    }
 }
 
 /// The number after a flag.
@@ -131,10 +176,7 @@ fn main() {
         if !wanted.is_empty() && !wanted.iter().any(|w| word.contains(w.as_str())) {
             continue;
         }
-        let (Some(five), Some(one)) = (
-            experiment(&word, NODES, seconds),
-            experiment("async", 1, seconds),
-        ) else {
+        let Some((five, one)) = pair(&word, seconds) else {
             continue;
         };
         let prices = (0..rounds)
@@ -145,7 +187,7 @@ fn main() {
             })
             .collect();
         let Some((five, one)) = middle(prices) else {
-            println!("{word:<26}{:>10}", "failed");
+            println!("{word:<26}{:>20}", "nothing measured");
             continue;
         };
         println!(

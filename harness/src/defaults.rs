@@ -106,7 +106,9 @@ pub fn choose(experiment: &mut Experiment, given: Given) {
 fn policy(experiment: &Experiment) -> Policy {
     match (experiment.target.one_log(), experiment.workload) {
         // A device is its client's own.
-        (_, Kind::Calendar) if !experiment.target.one_log() => Policy::Spread,
+        (false, Kind::Calendar) => Policy::Spread,
+        // Who starts gateways wants them asked.
+        _ if experiment.target.gateways > 0 => Policy::Gateway,
         // Somebody who is sent to another replica each time sees what the replicas do not share.
         (true, _) if any_replica_reads(&experiment.target) => Policy::Split,
         (true, _) => Policy::Leader,
@@ -256,6 +258,25 @@ mod tests {
         });
         assert_eq!(experiment.workload, Kind::Calendar);
         assert_eq!(experiment.clients.policy, Policy::Fixed(2));
+    }
+
+    #[test]
+    fn gateways_are_asked_where_there_are_any() {
+        for (mode, workload, expected) in [
+            ("async", None, Policy::Gateway),
+            ("raft", Some(Kind::Session), Policy::Gateway),
+            ("multi-leader-lww", Some(Kind::Calendar), Policy::Spread),
+        ] {
+            let given = Given {
+                workload: workload.is_some(),
+                ..Given::default()
+            };
+            let experiment = of(mode, given, |experiment| {
+                experiment.target.gateways = 2;
+                experiment.workload = workload.unwrap_or_default();
+            });
+            assert_eq!(experiment.clients.policy, expected, "{mode}");
+        }
     }
 
     #[test]

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use anyhow::Result;
 use nemesis::{Nemesis, package};
+use reference_cluster::core::config::Mode;
 use workloads::generator::{Phases, Spread, Stagger};
-use workloads::{Generator, Router, Workload, substream};
+use workloads::{Generator, Quorum, Router, Workload, substream};
 
 use crate::experiment::Experiment;
 use crate::judge;
@@ -55,6 +56,15 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             )
         }
     };
+    // Of what an incomplete write left, a read of fewer than all may show any part.
+    let all = match experiment.target.mode {
+        Mode::Leaderless => Some(experiment.target.leaderless.n),
+        _ => None,
+    };
+    let quorum = Quorum {
+        r: all,
+        ..Quorum::default()
+    };
     let workload = Rc::new(workload);
     let inspected = Rc::clone(&workload);
     let nodes = experiment.nodes;
@@ -67,7 +77,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
         time_limit: experiment.limits.time,
         recovery_limit: experiment.limits.recovery,
         generator,
-        final_reads: Box::new(move || Box::new(workload.final_reads())),
+        final_reads: Box::new(move || Box::new(workload.final_reads().with_quorum(quorum))),
         inspections,
         router: Router::new(
             experiment.clients.policy,

@@ -1,8 +1,10 @@
 //! Holds `lost-writes`, `stale-reads` and `split-brain` against an abstract store whose truth is
 //! known by construction ([`store`], [`truth`]), and against what must not matter to a verdict
 //! ([`metamorphic`]); `sessions` against its definition on the same store ([`sessions`]), and
-//! `siblings`, `counter` and `mutual-exclusion` against stores with a planted mistake ([`planted`]).
+//! `siblings`, `counter` and `mutual-exclusion` against stores with a planted mistake ([`planted`]);
+//! `convergence` against replicas whose states are known ([`converged`]).
 
+mod converged;
 mod metamorphic;
 mod planted;
 mod sessions;

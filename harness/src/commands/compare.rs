@@ -15,7 +15,9 @@ use crate::compare::definition::{Definition, Matrix, Place};
 use crate::compare::execute::execute;
 use crate::compare::scorecard::{Scorecard, Timing};
 use crate::compare::{markdown, page, table};
+use crate::defaults::Given;
 use crate::experiment::{Experiment, ExperimentError, On, explain};
+use crate::locate::says;
 use crate::report::screen::Style;
 use crate::{exit, judge};
 
@@ -123,9 +125,7 @@ fn define(args: &CompareArgs) -> Result<Definition, ExperimentError> {
         .map(|p| p.display().to_string())
         .unwrap_or_default();
     args.experiment.apply(&mut experiment)?;
-    let says_where = text
-        .as_deref()
-        .is_some_and(|text| crate::locate::line_of(text, "substrate").is_some());
+    let says_where = text.as_deref().is_some_and(|text| says(text, "substrate"));
     if let Some(on) = args.on {
         experiment.substrate = on;
     } else if !says_where {
@@ -144,7 +144,13 @@ fn define(args: &CompareArgs) -> Result<Definition, ExperimentError> {
     if let Some(repeat) = args.repeat {
         matrix.repeat = repeat;
     }
-    Definition::new(experiment, 1).map_err(|mut impossible| {
+    let in_file = |field| text.as_deref().is_some_and(|text| says(text, field));
+    let given = Given {
+        workload: args.experiment.workload.is_some() || in_file("workload"),
+        policy: args.experiment.policy.is_some() || in_file("clients.policy"),
+        faults: true,
+    };
+    Definition::new(experiment, given, 1).map_err(|mut impossible| {
         let flag = [
             ("compare.modes", "--modes", args.modes.is_some()),
             ("compare.faults", "--faults", args.faults.is_some()),

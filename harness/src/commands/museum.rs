@@ -43,8 +43,8 @@ pub fn run(args: &MuseumArgs) -> Result<u8> {
     if args.output == SimOutput::Table {
         writeln!(
             out,
-            "{:<28}{:<13}{:<15}{:>6}{:>12}{:>9}  {}",
-            "mistake", "", "checker", "seed", "virtual s", "wall s", "without it"
+            "{:<28}{:<13}{:<15}{:>6}{:>12}{:>9}  without it",
+            "mistake", "", "checker", "seed", "virtual s", "wall s"
         )?;
     }
     for ((visit, wall_s), exhibit) in visits.iter().zip(&exhibits) {

@@ -16,6 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::cell::Cell;
 use super::definition::{Definition, Place};
+use crate::defaults::Given;
 use crate::experiment::{Experiment, ExperimentError, explain};
 use crate::store;
 
@@ -80,7 +81,7 @@ impl Campaign {
             )));
         }
         let (experiment, text) = Experiment::read(&file)?;
-        let definition = Definition::new(experiment, 0)
+        let definition = Definition::new(experiment, Given::default(), 0)
             .map_err(|impossible| explain(&impossible, &shown, Some(&text)))?;
         let path = dir.join(CELLS);
         let mut cells = OpenOptions::new()
@@ -197,7 +198,7 @@ mod tests {
 
     fn definition(yaml: &str) -> Definition {
         let experiment = Experiment::parse(yaml, "c.yaml").expect("well formed");
-        Definition::new(experiment, 1).expect("possible")
+        Definition::new(experiment, Given::default(), 1).expect("possible")
     }
 
     const YAML: &str = "compare: {modes: [async, raft], faults: [kill-leader], repeat: 2}";

@@ -150,6 +150,18 @@ pub fn measure(experiment: &Experiment, history: &History, results: &[CheckResul
         figures.lost = judged.and(count("lost"));
         losses = figures.lost.map(|_| lost_at(found));
     }
+    if losses.is_none()
+        && let Some(found) = result("siblings")
+    {
+        // Where concurrent values are kept, an acknowledged one that vanished unresolved is lost.
+        let count = |name: &str| number(&found.figures, name).map(|n| n as u64);
+        let judged = count("acknowledged")
+            .map(|all| all.saturating_sub(count("never_read").unwrap_or(0)))
+            .filter(|&judged| judged > 0);
+        figures.judged = judged;
+        figures.lost = judged.and(count("vanished"));
+        losses = figures.lost.map(|_| vanished_at(found, &operations));
+    }
     let availability = result("availability");
     figures.faults = faults(history, availability, losses.as_deref());
     figures.stale = result("stale-reads").and_then(stale);
@@ -173,6 +185,18 @@ pub fn measure(experiment: &Experiment, history: &History, results: &[CheckResul
 fn lost_at(result: &CheckResult) -> Vec<f64> {
     let lost = result.anomalies.iter().filter(|a| a.class == "lost");
     lost.filter_map(|a| number(&a.figures, "acknowledged_at_seconds"))
+        .collect()
+}
+
+/// When each write that vanished was acknowledged, seconds.
+fn vanished_at(result: &CheckResult, operations: &[Operation<'_>]) -> Vec<f64> {
+    let vanished = result.anomalies.iter().filter(|a| a.class == "vanished");
+    let write = |index: &u64| {
+        let op = operations.iter().find(|op| op.invoke.index == *index)?;
+        (op.f().is_write() && op.is_ok()).then_some(op.completed_at()? as f64 / 1e9)
+    };
+    vanished
+        .filter_map(|anomaly| anomaly.ops.iter().find_map(write))
         .collect()
 }
 

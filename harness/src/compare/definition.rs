@@ -1,8 +1,10 @@
 //! What is compared: modes × faults × repetitions, and which run each cell is.
 
 use nemesis::package;
+use reference_cluster::core::Config;
 use serde::{Deserialize, Serialize};
 
+use crate::defaults::{self, Given};
 use crate::experiment::{Experiment, Impossible};
 use crate::mode;
 
@@ -19,6 +21,13 @@ pub struct Matrix {
     pub faults: Vec<String>,
     /// How often each mode is run under each fault, 1 to 10 000.
     pub repeat: u32,
+    /// Whether each mode runs the workload that fits it, not the experiment's; if it is not said:
+    /// unless the experiment says which.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_workload: Option<bool>,
+    /// The same of whom clients ask.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub own_policy: Option<bool>,
 }
 
 impl Default for Matrix {
@@ -31,6 +40,8 @@ impl Default for Matrix {
                 .map(str::to_owned)
                 .to_vec(),
             repeat: 20,
+            own_workload: None,
+            own_policy: None,
         }
     }
 }
@@ -38,8 +49,7 @@ impl Default for Matrix {
 /// A comparison that is known to be possible. All cells share everything but mode, fault and seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
-    /// What the cells share, with all defaults written out; its `compare` is the matrix, its seed
-    /// that of the first repetition.
+    /// What the cells share; its `compare` is the matrix, its seed that of the first repetition.
     experiment: Experiment,
     matrix: Matrix,
 }
@@ -56,14 +66,15 @@ pub struct Place {
 }
 
 impl Definition {
-    /// Makes a comparison of an experiment's `compare` section, or of the default matrix. An absent
-    /// seed is `seed`.
+    /// Makes a comparison of an experiment's `compare` section, or of the default matrix; `given` is
+    /// what file and flags say of the experiment themselves. An absent seed is `seed`.
     ///
     /// # Errors
     /// The first impossible value; the fields of the matrix are below `compare`.
-    pub fn new(experiment: Experiment, seed: u64) -> Result<Self, Impossible> {
-        let mut experiment = experiment.resolved();
+    pub fn new(mut experiment: Experiment, given: Given, seed: u64) -> Result<Self, Impossible> {
         let mut matrix = experiment.compare.take().unwrap_or_default();
+        matrix.own_workload.get_or_insert(!given.workload);
+        matrix.own_policy.get_or_insert(!given.policy);
         experiment.seed.get_or_insert(seed);
         let impossible = |field: &str, message: String| Impossible {
             field: field.to_owned(),
@@ -81,9 +92,7 @@ impl Definition {
                 format!("expected 1 to 10000 repetitions, not {}", matrix.repeat),
             ));
         }
-        // What does not depend on the matrix is refused in its own name.
         experiment.faults.packages = vec!["none".to_owned()];
-        experiment.validate()?;
         for i in 0..matrix.modes.len() {
             let field = format!("compare.modes[{i}]");
             let word = &matrix.modes[i];
@@ -92,6 +101,15 @@ impl Definition {
             target
                 .validate(usize::from(experiment.nodes))
                 .map_err(|e| impossible(&field, format!("{word}: {e}")))?;
+            let fitted = fitted(&experiment, &matrix, target.clone());
+            fitted.validate().map_err(|e| match e.field.as_str() {
+                // A workload for all of them that this one cannot run.
+                "workload" | "parameters.data" | "parameters.editing" => {
+                    impossible(&field, format!("{word}: {}: {}", e.field, e.message))
+                }
+                // What does not depend on the mode is refused in its own name.
+                _ => e,
+            })?;
             let name = mode::name(&target);
             if matrix.modes[..i].contains(&name) {
                 return Err(impossible(&field, format!("{name} is there already")));
@@ -165,9 +183,10 @@ impl Definition {
 
     /// The run that a cell is: what `quorate test` does with this mode, nemesis and seed.
     pub fn run_of(&self, place: &Place) -> Experiment {
-        let mut experiment = self.experiment.clone();
+        let mut target = self.experiment.target.clone();
         // The words were checked when this was made.
-        let _ = mode::set(&mut experiment.target, &place.mode);
+        let _ = mode::set(&mut target, &place.mode);
+        let mut experiment = fitted(&self.experiment, &self.matrix, target);
         experiment.faults.packages = vec![place.fault.clone()];
         experiment.seed = Some(self.seed().wrapping_add(u64::from(place.repetition)));
         experiment.name = format!(
@@ -177,6 +196,16 @@ impl Definition {
             place.repetition
         );
         experiment
+    }
+
+    /// What clients do in a mode.
+    pub fn workload_of(&self, mode: &str) -> workloads::Kind {
+        self.run_of(&Place {
+            mode: mode.to_owned(),
+            fault: "none".to_owned(),
+            repetition: 0,
+        })
+        .workload
     }
 
     /// As an experiment file with its section `compare`; what [`Definition::new`] makes of it is
@@ -195,12 +224,33 @@ impl Definition {
     }
 }
 
+/// An experiment in this mode: with what fits the mode where nothing else is wanted, and all
+/// defaults written out.
+fn fitted(experiment: &Experiment, matrix: &Matrix, target: Config) -> Experiment {
+    let mut experiment = Experiment {
+        target,
+        ..experiment.clone()
+    };
+    let given = Given {
+        workload: matrix.own_workload == Some(false),
+        policy: matrix.own_policy == Some(false),
+        faults: true,
+    };
+    defaults::choose(&mut experiment, given);
+    experiment.resolved()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn of(yaml: &str) -> Result<Definition, Impossible> {
-        Definition::new(Experiment::parse(yaml, "c.yaml").expect("well formed"), 7)
+        let experiment = Experiment::parse(yaml, "c.yaml").expect("well formed");
+        let given = Given {
+            workload: yaml.contains("workload"),
+            ..Given::default()
+        };
+        Definition::new(experiment, given, 7)
     }
 
     #[test]
@@ -227,6 +277,28 @@ mod tests {
             assert_eq!(run.mode(), place.mode);
             run.validate().unwrap();
         }
+    }
+
+    #[test]
+    fn each_mode_runs_what_fits_it_unless_told() {
+        let yaml = "compare: {modes: [raft, leaderless], faults: [kill], repeat: 1}\n";
+        let workloads = |definition: &Definition| -> Vec<workloads::Kind> {
+            let runs = definition.places();
+            let runs = runs.iter().map(|place| definition.run_of(place).workload);
+            runs.collect()
+        };
+        let definition = of(yaml).unwrap();
+        let own = [workloads::Kind::Append, workloads::Kind::Conflict];
+        assert_eq!(workloads(&definition), own);
+        assert_eq!(
+            workloads(&of(&definition.to_yaml()).unwrap()),
+            own,
+            "read back"
+        );
+        let e = of(&format!("{yaml}workload: append\n")).expect_err("no lists there");
+        assert_eq!(e.field, "compare.modes[1]");
+        let told = of(&format!("{yaml}workload: conflict\n")).unwrap();
+        assert_eq!(workloads(&told), [workloads::Kind::Conflict; 2]);
     }
 
     #[test]

@@ -43,8 +43,8 @@ pub struct Described {
     pub seed: u64,
     /// Where it ran.
     pub substrate: String,
-    /// What clients did.
-    pub workload: String,
+    /// What clients did, mode by mode.
+    pub workloads: Vec<String>,
     /// Number of replicas.
     pub nodes: u16,
     /// Number of client threads.
@@ -85,6 +85,9 @@ pub struct Row {
     pub judged: Option<u64>,
     /// Of those, the lost ones.
     pub lost: Option<u64>,
+    /// Whether the mode lost writes in runs without faults, too: then no loss is a fault's doing
+    /// alone. Absent if it was not run without faults.
+    pub loses_without_faults: Option<bool>,
     /// Runs in which the replicas did not agree again, or something else was in doubt.
     pub doubtful: u64,
     /// Runs by the verdict of each checker, and of the run itself.
@@ -161,6 +164,12 @@ impl Scorecard {
                     .count();
                 let mut row = row(mode, fault, &runs, baseline.as_ref(), definition.seed());
                 row.crashed = crashed as u64;
+                let calm = of(cells, mode, "none");
+                row.loses_without_faults = calm
+                    .values()
+                    .filter_map(|run| run.lost)
+                    .reduce(|a, b| a + b)
+                    .map(|lost| lost > 0);
                 row.sentences = sentence::of(&row);
                 row
             })
@@ -175,7 +184,11 @@ impl Scorecard {
                 repeat: matrix.repeat,
                 seed: definition.seed(),
                 substrate: experiment.substrate.to_string(),
-                workload: experiment.workload.name().to_owned(),
+                workloads: matrix
+                    .modes
+                    .iter()
+                    .map(|mode| definition.workload_of(mode).name().to_owned())
+                    .collect(),
                 nodes: experiment.nodes,
                 concurrency: experiment.threads(),
                 rate: experiment.clients.rate,
@@ -258,6 +271,7 @@ pub(super) fn row(
         acknowledged: figures.iter().map(|f| f.acknowledged).sum(),
         judged: sum(|f| f.judged),
         lost: sum(|f| f.lost),
+        loses_without_faults: None,
         doubtful: checks.get(crate::judge::RUN).map_or(0, |v| v.unknown),
         checks,
         measures: MEASURES

@@ -13,6 +13,7 @@ fn nouns(fault: &str) -> Option<[&'static str; 2]> {
         "kill-leader" => ["leader kill", "leader kills"],
         "pause-leader" => ["leader pause", "leader pauses"],
         "partition-leader" | "isolate-leader" => ["leader partition", "leader partitions"],
+        "partition-halves" => ["partition into halves", "partitions into halves"],
         "slow-leader" => ["slowing of the leader", "slowings of the leader"],
         "slow-follower" => ["slowing of a follower", "slowings of a follower"],
         "kill" => ["kill", "kills"],
@@ -74,12 +75,18 @@ fn losses(row: &Row) -> String {
     let (Some(lost), Some(judged)) = (row.lost, row.judged) else {
         return format!("{mode}: whether it lost acknowledged writes was not measured.");
     };
-    let trials = if without {
+    // What is lost without a fault, too, is not held against the faults.
+    let anyway = !without && row.loses_without_faults == Some(true);
+    let trials = if anyway {
+        format!("{} under {}", plural(row.runs, "run"), row.fault)
+    } else if without {
         format!("{} without faults", plural(row.runs, "run"))
     } else {
         so_many(&row.fault, row.faults)
     };
-    let (measure, them) = if without {
+    let (measure, them) = if anyway {
+        ("losing_runs", "such runs".to_owned())
+    } else if without {
         ("losing_runs", "runs without faults".to_owned())
     } else {
         ("losing_faults", kind(&row.fault))
@@ -107,7 +114,7 @@ fn losses(row: &Row) -> String {
             percent(high)
         );
     }
-    if let Some(worst) = value(row, "rpo_writes_worst").filter(|_| !without)
+    if let Some(worst) = value(row, "rpo_writes_worst").filter(|_| !without && !anyway)
         && worst > 0.0
     {
         let reach = value(row, "rpo_seconds_worst")
@@ -118,6 +125,9 @@ fn losses(row: &Row) -> String {
             "; the worst cost {}{reach}",
             plural(worst as u64, "write")
         );
+    }
+    if anyway {
+        said_so += "; it loses writes without any fault, too";
     }
     said_so + "."
 }
@@ -283,6 +293,22 @@ mod tests {
                  reaching back 30 ms."
             ),
             "{said}"
+        );
+    }
+
+    #[test]
+    fn what_is_lost_without_faults_is_not_held_against_them() {
+        let runs = vec![run(&[0, 3]); 10];
+        let runs = (0..).zip(&runs).collect();
+        let mut row = row("multi-leader-lww", "kill", &runs, None, 1);
+        row.loses_without_faults = Some(true);
+        assert!(
+            of(&row)[0].ends_with(
+                "in 10 runs under kill: 100 % of such runs lost a write (95 %: 72.2 % to 100 %); \
+                 it loses writes without any fault, too."
+            ),
+            "{:?}",
+            of(&row)
         );
     }
 

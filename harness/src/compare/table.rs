@@ -94,6 +94,9 @@ pub fn described(scorecard: &Scorecard) -> Vec<String> {
     } else {
         "no limit of ops/s".to_owned()
     };
+    let mut workloads = d.workloads.clone();
+    workloads.sort_unstable();
+    workloads.dedup();
     vec![
         format!(
             "{} × {} × {}",
@@ -101,7 +104,7 @@ pub fn described(scorecard: &Scorecard) -> Vec<String> {
             plural(d.faults.len() as u64, "fault"),
             plural(u64::from(d.repeat), "run"),
         ),
-        format!("{} on {}", d.workload, d.substrate),
+        format!("{} on {}", workloads.join(", "), d.substrate),
         plural(u64::from(d.nodes), "node"),
         format!("{} clients, {rate}", d.concurrency),
         format!("{} a run", seconds(d.run_s)),

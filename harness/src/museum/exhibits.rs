@@ -19,12 +19,13 @@ limits: {time: 2s}",
     Exhibit {
         bug: Bug::VoteForgotten,
         what: "a node that restarts votes again in the same term: two leaders of one term",
-        checker: "lost-writes",
+        checker: "convergence",
         experiment: "
-nodes: 3
-target: {mode: raft, heartbeat_ms: 10, failover_timeout_ms: 50, pre_vote: false}
-faults: {packages: [kill, partition], interval: 50ms, lasting: {min: 20ms, max: 150ms}}
-limits: {time: 10s}",
+target: {mode: raft, heartbeat_ms: 20, failover_timeout_ms: 100, pre_vote: false}
+clients: {rate: 300, timeout: 1s, policy: spread}
+simulation: {latency_us: 1000, jitter_us: 80000, drop: 0.02}
+faults: {packages: [kill, isolate-leader], interval: 20ms, lasting: {min: 10ms, max: 60ms}}
+limits: {time: 60s}",
     },
     Exhibit {
         bug: Bug::ReadIndexWithoutQuorum,
@@ -33,8 +34,8 @@ limits: {time: 10s}",
         experiment: "
 nodes: 3
 target: {mode: raft}
-clients: {rate: 500}
-faults: {schedule: [{at: 1s, for: 1s, fault: partition, shape: isolate, target: leader}]}
+clients: {rate: 400, policy: spread}
+faults: {schedule: [{at: 1s, for: 1s, fault: pause, target: leader}]}
 limits: {time: 3s}",
     },
     Exhibit {
@@ -71,10 +72,16 @@ limits: {time: 2s}",
         bug: Bug::EpochNotCompared,
         what: "a promotion does not raise the epoch above those of others, and an equal one is \
                obeyed",
-        checker: "lost-writes",
+        checker: "split-brain",
         experiment: "
 target: {ack: semi-sync(2), fencing: epoch, failover_requires_majority: true}
-faults: {packages: [isolate-leader, kill-leader], interval: 300ms, lasting: {min: 400ms, max: 900ms}}",
+clients: {rate: 200}
+simulation: {latency_us: 1000, jitter_us: 100000}
+faults:
+  packages: [kill-leader, isolate-leader, partition-ring, partition-one-way, pause-leader]
+  interval: 100ms
+  lasting: {min: 100ms, max: 1s}
+limits: {time: 30s}",
     },
     Exhibit {
         bug: Bug::MajorityOffByOne,

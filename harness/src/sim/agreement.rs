@@ -187,13 +187,13 @@ impl Scene<'_> {
             // Without a write seen, the value is the initial one: older than any.
             let in_place = self.oracle.seen(*read).map_or(Some(0), |seen| {
                 let seen = &self.truth.calls[seen];
-                seen.completed.filter(|_| seen.acknowledged)
+                seen.ended.filter(|_| seen.acknowledged)
             });
             let Some(in_place) = in_place else { continue };
             let newer = writes
                 .iter()
                 .copied()
-                .filter(|w| in_place < self.truth.calls[*w].invoked);
+                .filter(|w| in_place < self.truth.calls[*w].began);
             let newer: Vec<usize> = newer.collect();
             if !newer.is_empty() {
                 shown.insert(*read, newer);
@@ -210,7 +210,7 @@ impl Scene<'_> {
         }
         let mut returned: BTreeMap<usize, u64> = BTreeMap::new();
         for (i, call) in self.truth.calls.iter().enumerate() {
-            if let (true, false, Some(done)) = (call.acknowledged, call.write, call.completed)
+            if let (true, false, Some(done)) = (call.acknowledged, call.write, call.ended)
                 && let Some(seen) = self.oracle.seen(i)
             {
                 let last = returned.entry(seen).or_default();
@@ -220,7 +220,7 @@ impl Scene<'_> {
         shown
             .into_iter()
             .filter(|(read, writes)| {
-                let ended = self.truth.calls[*read].completed;
+                let ended = self.truth.calls[*read].ended;
                 writes.iter().any(|w| returned.get(w).copied() > ended)
             })
             .map(|(read, _)| read)

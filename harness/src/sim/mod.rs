@@ -120,6 +120,10 @@ pub struct SimSubstrate {
     names: translate::Names,
     /// The open call of each thread.
     open: Vec<Option<Open>>,
+    /// The last call of each thread.
+    last_call: Vec<u64>,
+    /// How many invocations and completions there were.
+    order: u64,
     /// The thread of each call.
     threads: Vec<u32>,
     /// Deadlines of calls, in order (the timeout is the same for all).
@@ -169,6 +173,8 @@ impl SimSubstrate {
             nodes,
             names: translate::Names::new(options.all_nodes()),
             open: Vec::new(),
+            last_call: Vec::new(),
+            order: 0,
             threads: Vec::new(),
             timeouts: VecDeque::new(),
             ready: VecDeque::new(),
@@ -277,6 +283,8 @@ impl Substrate for SimSubstrate {
             node,
             invoked: self.now,
             completed: None,
+            began: self.order,
+            ended: None,
             acknowledged: false,
             write: translate::is_write(invocation),
             key: invocation.key.as_ref().map(translate::text),
@@ -286,10 +294,13 @@ impl Substrate for SimSubstrate {
             served_at: None,
             epoch: None,
         });
+        self.order += 1;
         self.threads.push(thread);
         if self.open.len() <= thread as usize {
             self.open.resize_with(thread as usize + 1, || None);
+            self.last_call.resize(thread as usize + 1, 0);
         }
+        self.last_call[thread as usize] = call;
         let invocation = invocation.clone();
         self.open[thread as usize] = Some(Open {
             call,
@@ -331,6 +342,12 @@ impl Substrate for SimSubstrate {
     fn next(&mut self, deadline: u64) -> Happening {
         loop {
             if let Some(happening) = self.ready.pop_front() {
+                if let Happening::Completed { thread, .. } = &happening {
+                    // Only now does the client learn it.
+                    let call = self.last_call[*thread as usize];
+                    self.truth.calls[call as usize].ended = Some(self.order);
+                    self.order += 1;
+                }
                 return happening;
             }
             let queued = self.queue.peek().unwrap_or(u64::MAX);

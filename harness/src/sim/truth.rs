@@ -15,6 +15,11 @@ pub struct CallTruth {
     pub invoked: u64,
     /// True time at which the client learnt the outcome; none while under way.
     pub completed: Option<u64>,
+    /// The place of the invocation among all invocations and completions of the run: events at
+    /// the same time have an order, too.
+    pub began: u64,
+    /// The place of the completion, likewise.
+    pub ended: Option<u64>,
     /// Whether the client was told `ok`.
     pub acknowledged: bool,
     /// Whether it was meant to change something.
@@ -145,7 +150,7 @@ pub struct Oracle<'a> {
     truth: &'a Truth,
     /// The log that survived, as stretches of one leadership each, oldest first.
     surviving: Vec<(Position, Position)>,
-    /// By key: acknowledged changes as (acknowledged at, entry, call).
+    /// By key: acknowledged changes as (place of the acknowledgement, entry, call).
     writes: BTreeMap<&'a str, Vec<(u64, Position, usize)>>,
     /// By key: all changes that made an entry, newest entry first.
     entries: BTreeMap<&'a str, Vec<(Position, usize)>>,
@@ -160,7 +165,7 @@ impl<'a> Oracle<'a> {
                 call.acknowledged,
                 call.write,
                 &call.key,
-                call.completed,
+                call.ended,
                 call.created,
             ) {
                 writes.entry(key).or_default().push((done, entry, i));
@@ -229,7 +234,7 @@ impl<'a> Oracle<'a> {
                 .get(&**key)
                 .into_iter()
                 .flatten()
-                .filter(|(done, entry, _)| *done < call.invoked && !self.holds(served, *entry))
+                .filter(|(done, entry, _)| *done < call.began && !self.holds(served, *entry))
                 .map(|(.., write)| *write)
                 .collect();
             if !these.is_empty() {
@@ -244,8 +249,7 @@ impl<'a> Oracle<'a> {
     pub fn stale(&self, missed: &BTreeMap<usize, Vec<usize>>) -> BTreeSet<usize> {
         let mut reads: BTreeMap<&str, Vec<(u64, Position)>> = BTreeMap::new();
         for (_, read) in self.reads() {
-            if let (Some(key), Some(done), Some(served)) = (&read.key, read.completed, read.served)
-            {
+            if let (Some(key), Some(done), Some(served)) = (&read.key, read.ended, read.served) {
                 reads.entry(key).or_default().push((done, served));
             }
         }
@@ -264,7 +268,7 @@ impl<'a> Oracle<'a> {
         missed
             .iter()
             .filter(|(read, writes)| {
-                let ended = self.truth.calls[**read].completed;
+                let ended = self.truth.calls[**read].ended;
                 writes
                     .iter()
                     .any(|w| *shown.entry(*w).or_insert_with(|| last_shown(*w)) > ended)
@@ -295,11 +299,11 @@ impl<'a> Oracle<'a> {
     /// Two leaders at once, as clients could see it: an acknowledged write that was invoked after
     /// another node had acknowledged one in an epoch at least as high.
     pub fn split_brain(&self) -> bool {
-        // (acknowledged at, epoch, node), by time; for each prefix the highest epoch and the
+        // (place of the acknowledgement, epoch, node), in order; for each prefix the highest epoch and the
         // highest one of any other node than that epoch's.
         let mut done: Vec<(u64, u64, u16)> = self
             .acknowledged_writes()
-            .filter_map(|c| Some((c.completed?, c.epoch?, c.node)))
+            .filter_map(|c| Some((c.ended?, c.epoch?, c.node)))
             .collect();
         done.sort_unstable();
         let mut best: Vec<[Option<(u64, u16)>; 2]> = Vec::with_capacity(done.len());
@@ -320,7 +324,7 @@ impl<'a> Oracle<'a> {
             best.push(top);
         }
         self.acknowledged_writes().any(|c| {
-            let before = done.partition_point(|(at, ..)| *at < c.invoked);
+            let before = done.partition_point(|(at, ..)| *at < c.began);
             let Some(epoch) = c.epoch else { return false };
             before.checked_sub(1).is_some_and(|i| {
                 best[i]
@@ -367,7 +371,7 @@ impl<'a> Oracle<'a> {
     fn reads_are_monotonic(&self) -> bool {
         let mut seen: Vec<(u64, u64)> = self
             .reads()
-            .filter_map(|(_, c)| Some((c.completed?, c.served?.index)))
+            .filter_map(|(_, c)| Some((c.ended?, c.served?.index)))
             .collect();
         seen.sort_unstable();
         let mut highest = 0;
@@ -376,7 +380,7 @@ impl<'a> Oracle<'a> {
             entry.1 = highest;
         }
         self.reads().all(|(_, c)| {
-            let before = seen.partition_point(|(done, _)| *done < c.invoked);
+            let before = seen.partition_point(|(done, _)| *done < c.began);
             let floor = before.checked_sub(1).map_or(0, |i| seen[i].1);
             c.served.is_none_or(|p| p.index >= floor)
         })

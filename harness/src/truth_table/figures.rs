@@ -5,14 +5,15 @@ use checkers::{Event, Kind, Outcome};
 use super::run::Judged;
 use crate::sim::Oracle;
 
-/// Every lost write was made at most the time of one message before a fault began, or later: it
-/// was on its way to the followers, or could not be sent. None if no fault was injected.
+/// Every lost write was made at most the time of three messages before a fault began, or later: it
+/// was on its way to the followers, be it that one that had overtaken it was refused and it had to
+/// be sent again, or it could not be sent. None if no fault was injected.
 pub fn lost_only_in_flight(judged: &Judged) -> Option<bool> {
     let truth = &judged.run.truth;
     let first = judged.run.ended.faults.iter().map(|f| f.begun).min()?;
     let conditions = judged.experiment.simulation;
     let longest = (conditions.latency_us + conditions.jitter_us) * 1_000;
-    let earliest = first.saturating_sub(longest);
+    let earliest = first.saturating_sub(3 * longest);
     let lost = Oracle::new(truth).lost();
     let made = |call: usize| truth.calls[call].created_at.unwrap_or(0);
     Some(lost.into_iter().all(|call| made(call) >= earliest))
@@ -26,7 +27,7 @@ pub fn writes_during_fault(judged: &Judged) -> Option<bool> {
         .iter()
         .filter_map(|entry| {
             let injected = entry.realised.as_ref()?.injected_at?;
-            let until = injected + entry.lasting;
+            let until = entry.at + entry.lasting;
             Some((injected.as_nanos() as u64, until.as_nanos() as u64))
         })
         .collect();

@@ -31,15 +31,9 @@ fn experiment(mode: &str, workload: Kind) -> Experiment {
     experiment
 }
 
-/// All but `nondeterministic`, which needs replication streams.
-fn kinds() -> impl Iterator<Item = Kind> {
-    let streams = |kind: &Kind| *kind == Kind::Nondeterministic;
-    Kind::ALL.into_iter().filter(move |kind| !streams(kind))
-}
-
 #[test]
 fn raft_keeps_what_every_workload_writes() {
-    for kind in kinds() {
+    for kind in Kind::ALL {
         let experiment = experiment("raft", kind);
         for result in seeds(&experiment, 0..6, 2).unwrap() {
             let context = format!("{kind} seed {}: {:?}", result.seed, result.checks);

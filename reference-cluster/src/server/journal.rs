@@ -14,8 +14,9 @@ use std::path::{Path, PathBuf};
 
 use crate::core::Record;
 
-/// Version of the journal's format.
-pub const JOURNAL_VERSION: u32 = 1;
+/// Version of the journal's format, the layout of records in it included: to be raised with every
+/// change of either.
+pub const JOURNAL_VERSION: u32 = 2;
 
 const MAGIC: &[u8; 8] = b"QRTJRNL\n";
 const HEADER_BYTES: usize = 12;
@@ -41,7 +42,11 @@ pub enum JournalError {
     #[error("{} is not a journal", .0.display())]
     NotAJournal(PathBuf),
     /// It is of another version of this program.
-    #[error("{} has format version {found}, this program reads {JOURNAL_VERSION}", path.display())]
+    #[error(
+        "{} has format version {found}, this program reads version {JOURNAL_VERSION} alone; run the \
+         version of the program that wrote it, or start the node with an empty folder",
+        path.display()
+    )]
     Version {
         /// Which file.
         path: PathBuf,
@@ -360,14 +365,19 @@ mod tests {
     fn other_versions_and_other_files_are_refused() {
         let folder = holding(&[]);
         let path = folder.path().join("journal");
-        let mut later = header();
-        later[8] = 9;
-        fs::write(&path, later).unwrap();
-        let error = Journal::open(folder.path()).unwrap_err();
-        assert!(
-            matches!(error, JournalError::Version { found: 9, .. }),
-            "{error}"
-        );
+        for other in [JOURNAL_VERSION - 1, JOURNAL_VERSION + 1] {
+            let mut written = [&header()[..], &encoded(&[record(1)])].concat();
+            written[8..HEADER_BYTES].copy_from_slice(&other.to_le_bytes());
+            fs::write(&path, &written).unwrap();
+            let error = Journal::open(folder.path()).unwrap_err();
+            let JournalError::Version { found, .. } = &error else {
+                panic!("{error}");
+            };
+            assert_eq!(*found, other);
+            let says = format!("has format version {other}, this program reads version 2 alone");
+            assert!(error.to_string().contains(&says), "{error}");
+            assert_eq!(fs::read(&path).unwrap(), written, "it is left as it was");
+        }
         fs::write(&path, "Dear diary, today").unwrap();
         let error = Journal::open(folder.path()).unwrap_err();
         assert!(matches!(error, JournalError::NotAJournal(_)), "{error}");

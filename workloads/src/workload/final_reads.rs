@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use checkers::{F, Outcome, Value};
 
 use crate::generator::{Context, Generator, Next};
-use crate::operation::{Completion, Invocation};
+use crate::operation::{Completion, Invocation, Quorum};
 
 /// How often a key is read at most, unless said otherwise.
 const ATTEMPTS: u32 = 20;
@@ -22,6 +22,7 @@ pub struct FinalReads {
     under_way: BTreeMap<u32, Pending>,
     given_up: Vec<Value>,
     attempts: u32,
+    quorum: Quorum,
     /// The thread after the one used last. All take turns, since the node that one of them asks
     /// may be one that never answers.
     turn: u32,
@@ -47,6 +48,7 @@ impl FinalReads {
             under_way: BTreeMap::new(),
             given_up: Vec::new(),
             attempts: ATTEMPTS,
+            quorum: Quorum::default(),
             turn: 0,
         }
     }
@@ -55,6 +57,14 @@ impl FinalReads {
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
+        self
+    }
+
+    /// Asking so many replicas (leaderless). Where fewer than all of a key answer, one read may
+    /// show a write that reached too few of them, and the next may not.
+    #[must_use]
+    pub fn with_quorum(mut self, quorum: Quorum) -> Self {
+        self.quorum = quorum;
         self
     }
 
@@ -89,7 +99,10 @@ impl Generator for FinalReads {
         let Some(pending) = self.waiting.pop_front() else {
             return Next::Exhausted;
         };
-        let invocation = Invocation::new(F::Read, Some(pending.key.clone()), Value::Nil);
+        let invocation = Invocation {
+            quorum: self.quorum,
+            ..Invocation::new(F::Read, Some(pending.key.clone()), Value::Nil)
+        };
         self.turn = thread.saturating_add(1);
         self.under_way.insert(thread, pending);
         Next::Op { thread, invocation }

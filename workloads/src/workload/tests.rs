@@ -12,7 +12,7 @@ mod kinds;
 
 /// Those whose operations are drawn one by one.
 const PLAIN: [Kind; 3] = [Kind::Register, Kind::Set, Kind::Append];
-use crate::operation::{Completion, Invocation};
+use crate::operation::{Completion, Invocation, Quorum};
 
 fn completion(outcome: Outcome, value: Value) -> Completion {
     Completion {
@@ -238,7 +238,13 @@ fn final_reads_cover_every_key_touched_and_only_those() {
 #[test]
 fn a_final_read_is_repeated_until_it_succeeds_or_was_tried_enough() {
     let key = |name| Value::str(name);
-    let mut reads = FinalReads::new(vec![key("a"), key("b")]).with_attempts(3);
+    let all = Quorum {
+        r: Some(3),
+        ..Quorum::default()
+    };
+    let mut reads = FinalReads::new(vec![key("a"), key("b")])
+        .with_attempts(3)
+        .with_quorum(all);
     let mut tried: BTreeMap<Value, u32> = BTreeMap::new();
     let mut threads = Vec::new();
     let mut now = 0;
@@ -251,6 +257,7 @@ fn a_final_read_is_repeated_until_it_succeeds_or_was_tried_enough() {
         match reads.next(&context) {
             Next::Op { thread, invocation } => {
                 threads.push(thread);
+                assert_eq!(invocation.quorum, all);
                 let attempts = tried
                     .entry(invocation.key.clone().expect("a key"))
                     .or_default();

@@ -32,8 +32,9 @@ workload: register
 parameters: {keys: 5, cas_fraction: 0.0}
 clients: {policy: any, rate: 400}
 simulation: {clock_offset_ms: 0, clock_drift_ppm: 0, drop: 0.05}
-faults: {packages: [kill, partition]}",
-        demands: &[checker("linearizable", Violated(0.5))],
+faults: {packages: [kill, partition]}
+limits: {time: 12s}",
+        demands: &[checker("linearizable", Violated(0.3))],
     },
     Row {
         id: "quorum-blocking-repair",
@@ -100,7 +101,7 @@ clients: {policy: n4}
 simulation: {clock_offset_ms: 0, clock_drift_ppm: 0}
 faults:
   schedule:
-    - {at: 1s, for: 2s, fault: partition, shape: isolate, target: [n4, n5]}
+    - {at: 1s, for: 2s, fault: partition, shape: isolate, target: [n1, n2, n3]}
     - {at: 2500ms, for: 700ms, fault: wipe, target: [n4, n5]}
 limits: {time: 3300ms}",
         demands: &[checker("lost-writes", Violated(0.9))],

@@ -212,7 +212,7 @@ faults: {packages: [partition]}",
         experiment: "
 target: {mode: multi-leader, multi_leader: {conflicts: home}}
 workload: append
-parameters: {keys: 5}
+parameters: {keys: 40}
 clients: {policy: any}
 faults:
   schedule:

@@ -2,7 +2,7 @@
 
 use super::{checker, figure};
 use crate::truth_table::Expect::{Holds, Violated};
-use crate::truth_table::{Row, figures};
+use crate::truth_table::{Demand, Property, Row, figures};
 
 /// See the [module](self).
 pub(super) const ROWS: &[Row] = &[
@@ -134,11 +134,12 @@ faults: {schedule: [{at: 1s, for: 3s, fault: partition, shape: isolate, target: 
         expected: "lost: the follower promoted is not the one that acknowledged",
         experiment: "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true, candidate: first}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, candidate: first}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n2, latency: 200ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: n2, latency: 200ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}",
         demands: &[
             checker("lost-writes", Violated(0.5)),
             checker("convergence", Holds),
@@ -151,11 +152,12 @@ faults:
         expected: "lost: what was acknowledged after the fallback",
         experiment: "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true, semi_sync_timeout_ms: 100}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, semi_sync_timeout_ms: 100}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}",
         demands: &[
             checker("lost-writes", Violated(0.8)),
             checker("convergence", Holds),
@@ -168,11 +170,12 @@ faults:
         expected: "nothing lost: writes wait instead",
         experiment: "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}",
         demands: &[checker("lost-writes", Holds), checker("convergence", Holds)],
     },
     Row {
@@ -182,14 +185,23 @@ faults:
         expected: "a write is read that then never was; nothing acknowledged is lost",
         experiment: "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true, visibility: before-ack}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, visibility: before-ack}
+clients: {concurrency: 40, rate: 600}
+parameters: {keys: 5, read_fraction: 0.95}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}",
         demands: &[
-            checker("linearizable", Violated(0.8)),
-            checker("lost-writes", Holds),
+            Demand {
+                property: Property::Class("lost-writes", "vanished"),
+                expect: Violated(0.8),
+            },
+            Demand {
+                property: Property::Class("lost-writes", "lost"),
+                expect: Holds,
+            },
             checker("convergence", Holds),
         ],
     },
@@ -200,13 +212,19 @@ faults:
         expected: "nothing is read that then never was",
         experiment: "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true, visibility: after-ack}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000, visibility: after-ack}
+clients: {concurrency: 40, rate: 600}
+parameters: {keys: 5, read_fraction: 0.95}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n1, latency: 250ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}",
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: [n2, n3], latency: 250ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}",
         demands: &[
-            checker("linearizable", Holds),
+            Demand {
+                property: Property::Class("lost-writes", "vanished"),
+                expect: Holds,
+            },
             checker("lost-writes", Holds),
             checker("convergence", Holds),
         ],
@@ -254,8 +272,9 @@ faults: {schedule: [{at: 1s, for: 4s, fault: partition, shape: isolate, target: 
 
 const SEMI_SYNC: &str = "
 nodes: 3
-target: {ack: semi-sync(1), failover_requires_majority: true}
+target: {ack: semi-sync(1), failover_requires_majority: true, failover_timeout_ms: 1000}
 faults:
   schedule:
-    - {at: 1s, for: 4s, fault: slow, links: peers, target: n2, latency: 200ms}
-    - {at: 2s, for: 2s, fault: power-loss, target: n1}";
+    - {at: 1s, for: 6s, fault: slow, links: peers, target: n2, latency: 200ms}
+    - {at: 2s, for: 4s, fault: power-loss, target: n1}
+limits: {time: 8s}";

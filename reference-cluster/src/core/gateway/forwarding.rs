@@ -225,7 +225,10 @@ impl Gateway {
 
     /// Gives up what no replica has answered in time.
     fn give_up(&mut self, now: Time, effects: &mut Vec<Effect>) {
-        while let Some((_, number)) = self.deadlines.pop_front_if(|(until, _)| *until <= now) {
+        while let Some((until, number)) = self.deadlines.front().copied()
+            && until <= now
+        {
+            self.deadlines.pop_front();
             let Some(under_way) = self.under_way.remove(&number) else {
                 continue;
             };

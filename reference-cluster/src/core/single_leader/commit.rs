@@ -61,9 +61,10 @@ impl SingleLeader {
     /// Answers the writes up to an index that are applied.
     fn acknowledge(&mut self, upto: u64, effects: &mut Vec<Effect>) {
         while let Part::Leader(leading) = &mut self.part
-            && let Some(pending) = leading
-                .pending
-                .pop_front_if(|pending| pending.index <= upto && pending.result.is_some())
+            && let Some(first) = leading.pending.front()
+            && first.index <= upto
+            && first.result.is_some()
+            && let Some(pending) = leading.pending.pop_front()
         {
             let position = self.log.position(pending.index).unwrap_or_default();
             self.reply(

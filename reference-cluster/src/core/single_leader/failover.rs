@@ -37,6 +37,9 @@ pub(super) struct Inquiry {
     number: u64,
     /// When to conclude from the answers that have come.
     pub until: Time,
+    /// When to give up, where a majority must answer: answers that take longer than a heartbeat
+    /// would otherwise keep a cluster without a leader for ever.
+    patience: Time,
     answers: Vec<(NodeId, Standing)>,
 }
 
@@ -59,6 +62,7 @@ impl SingleLeader {
         self.part = Part::Inquiring(Inquiry {
             number,
             until,
+            patience: now + self.config.failover_timeout_ms * MILLISECOND,
             answers: Vec::new(),
         });
         self.trace_role(effects);
@@ -105,7 +109,7 @@ impl SingleLeader {
         standing: Standing,
         effects: &mut Vec<Effect>,
     ) {
-        let everybody = self.peers.len();
+        let (everybody, majority) = (self.peers.len(), self.majority());
         let Part::Inquiring(inquiry) = &mut self.part else {
             return;
         };
@@ -113,7 +117,9 @@ impl SingleLeader {
             return;
         }
         inquiry.answers.push((from, standing));
-        if inquiry.answers.len() == everybody {
+        let late = inquiry.until == inquiry.patience;
+        let answers = inquiry.answers.len();
+        if answers == everybody || late && answers + 1 >= majority {
             self.conclude(now, effects);
         }
     }
@@ -123,6 +129,7 @@ impl SingleLeader {
         let Part::Inquiring(inquiry) = &mut self.part else {
             return;
         };
+        let (until, patience) = (inquiry.until, inquiry.patience);
         let answers = std::mem::take(&mut inquiry.answers);
 
         let known = self.leadership;
@@ -137,6 +144,13 @@ impl SingleLeader {
         }
         let enough =
             !self.config.failover_requires_majority || answers.len() + 1 >= self.majority();
+        if !enough && until < patience {
+            if let Part::Inquiring(inquiry) = &mut self.part {
+                inquiry.answers = answers;
+                inquiry.until = patience;
+            }
+            return;
+        }
         if !enough {
             return self.stand_back(now, effects);
         }

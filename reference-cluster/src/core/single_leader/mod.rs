@@ -28,7 +28,10 @@
 //! before-ack` (`MySQL`'s `AFTER_COMMIT`) the leader shows what no follower may hold, so that a
 //! failover takes back what was read; with `after-ack` (`AFTER_SYNC`) it does not. `semi-sync`
 //! does not help when the failover cannot reach those that hold the write, nor when the cut-off
-//! leader keeps k followers on its side. `sync` refuses nobody but acknowledges nothing while one
+//! leader keeps k followers on its side. Nobody votes: two failovers at the same time, as on a
+//! network slower than a heartbeat or one in which each replica reaches another majority, promote
+//! two replicas in turn, and what the first acknowledged the second discards, whatever `ack`,
+//! `fencing` and majorities. That is what consensus is for. `sync` refuses nobody but acknowledges nothing while one
 //! follower is away. What is not deterministic differs from replica to replica with `stream:
 //! statement` (`stream`).
 //!

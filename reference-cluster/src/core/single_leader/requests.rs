@@ -77,7 +77,6 @@ impl SingleLeader {
             (Reads::Follower, Some(leading)) if self.followed(leading, now) => Some(
                 Refusal::Unavailable("the leader leaves reads to its followers".into()),
             ),
-            (Reads::Follower, None) => None,
             (_, Some(leading)) if self.fenced(leading, now) => Some(Refusal::Unavailable(
                 "the leader has lost contact with the majority".into(),
             )),
@@ -85,7 +84,7 @@ impl SingleLeader {
             (_, Some(leading)) if leading.handover.is_some_and(|handover| handover.told) => Some(
                 Refusal::Unavailable("the leadership is being handed over".into()),
             ),
-            (_, Some(_)) => None,
+            (Reads::Follower, None) | (_, Some(_)) => None,
             (_, None) => Some(self.not_leader()),
         }
     }

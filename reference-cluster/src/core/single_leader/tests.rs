@@ -83,7 +83,11 @@ fn the_same_seed_gives_the_same_effects() {
         ..plain.clone()
     };
     let script = |seed: u64| {
-        let config = if seed % 2 == 0 { &plain } else { &rich };
+        let config = if seed.is_multiple_of(2) {
+            &plain
+        } else {
+            &rich
+        };
         let mut world = World::new(config.clone(), 5, seed);
         world.script = Some(Vec::new());
         world.torment(100);
