@@ -100,8 +100,9 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .map(|s| format!("two leaders for {}", seconds(s))),
         "linearizable" => Some("not linearizable".to_owned()),
         "sessions" => Some("session guarantees broken".to_owned()),
-        "siblings" => Some("concurrent writes vanished".to_owned())
-            .filter(|_| number(&finding.result.figures, "vanished").is_some_and(|n| n > 0.0)),
+        "siblings" => number(&finding.result.figures, "vanished")
+            .filter(|n| *n > 0.0)
+            .map(|n| format!("{} vanished", plural(n as u64, "concurrent write"))),
         "counter" => Some("counters are off".to_owned()),
         "mutual-exclusion" => Some("a lock was held twice".to_owned()),
         "convergence" => {

@@ -137,6 +137,6 @@ mod tests {
         assert!(lines.iter().all(|l| l.chars().count() <= 10), "{lines:?}");
         assert_eq!(lines.join(" "), text);
         assert_eq!(clip("abcdef", 4), "abc…");
-        assert_eq!(wrap("one two\u{a0}3", 9), ["one", "two\u{a0}3"]);
+        assert_eq!(wrap("one two\u{a0}3", 8), ["one", "two\u{a0}3"]);
     }
 }

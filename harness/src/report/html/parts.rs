@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::duration;
 use crate::report::Summary;
-use crate::report::figures::{Findings, unavailable};
+use crate::report::figures::{Findings, number, unavailable};
 use crate::report::findings::{described, findings, headline};
 use crate::report::summary::{Counts, verdict_word};
 use crate::report::text::{millis, plural, seconds, share, thousands};
@@ -65,6 +65,17 @@ pub(super) fn cards(summary: &Summary) -> Markup {
                 .acknowledged
                 .map(|all| format!("{} of {} acknowledged", share(count, all), thousands(all)))
                 .unwrap_or_default(),
+        });
+    }
+    // What `lost-writes` cannot tell of registers: 0 lost there must not stand alone.
+    if let Some(result) = summary.result("siblings")
+        && let Some(count) = number(&result.figures, "vanished")
+    {
+        cards.push(Card {
+            class: class("siblings", count > 0.0),
+            label: "Vanished writes",
+            figure: thousands(count as u64),
+            note: "replaced by nobody who had read them".to_owned(),
         });
     }
     if let Some(stale) = figures.stale
