@@ -150,17 +150,19 @@ pub fn measure(experiment: &Experiment, history: &History, results: &[CheckResul
         figures.lost = judged.and(count("lost"));
         losses = figures.lost.map(|_| lost_at(found));
     }
-    if losses.is_none()
-        && let Some(found) = result("siblings")
-    {
-        // Where concurrent values are kept, an acknowledged one that vanished unresolved is lost.
+    if let Some(found) = result("siblings") {
+        // Concurrent writes that vanish unresolved are lost, too; `lost-writes` alone does not count
+        // them, since a register may be overwritten.
         let count = |name: &str| number(&found.figures, name).map(|n| n as u64);
         let judged = count("acknowledged")
             .map(|all| all.saturating_sub(count("never_read").unwrap_or(0)))
             .filter(|&judged| judged > 0);
-        figures.judged = judged;
-        figures.lost = judged.and(count("vanished"));
-        losses = figures.lost.map(|_| vanished_at(found, &operations));
+        let vanished = judged.and(count("vanished"));
+        if vanished >= figures.lost {
+            figures.judged = judged;
+            figures.lost = vanished;
+            losses = vanished.map(|_| vanished_at(found, &operations));
+        }
     }
     let availability = result("availability");
     figures.faults = faults(history, availability, losses.as_deref());

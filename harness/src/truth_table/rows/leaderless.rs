@@ -63,7 +63,7 @@ workload: register
 parameters: {keys: 3, cas_fraction: 0.0}
 clients: {policy: any, rate: 1000}
 simulation: {clock_offset_ms: 0, clock_drift_ppm: 0, jitter_us: 5000}
-limits: {time: 3s}",
+limits: {time: 6s}",
         demands: &[checker("stale-reads", Violated(0.9))],
     },
     Row {
