@@ -441,8 +441,8 @@ pub struct Status {
 /// A replica of the store in some replication mode.
 ///
 /// Implementations are deterministic: the same configuration, recovered records, seed and
-/// sequence of `(now, event)` give the same effects. The trait knows of no leader: a mode without
-/// one reports every node as [`Role::Leader`].
+/// sequence of `(now, event)` give the same effects. The trait knows of no leader: where several
+/// lead each node is a [`Role::Leader`], where none does a [`Role::Peer`].
 pub trait Replica: Send {
     /// Takes in one event and appends to `effects` what is to be done.
     fn handle(&mut self, now: Time, event: Event, effects: &mut Vec<Effect>);
