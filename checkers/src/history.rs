@@ -335,7 +335,7 @@ impl History {
 
     /// Position of the event after which reads are final: the last remark of the nemesis that the
     /// phase `final` begins, after healing and recovery. In a history that marks phases but broke
-    /// off before the final one, the end: no read is final. `None` if no phase is marked at all.
+    /// off before the final one, or whose replicas did not agree, the end: no read is final. `None` if no phase is marked at all.
     pub fn final_phase(&self) -> Option<usize> {
         let phase = |e: &Event| e.process.is_nemesis() && e.f.name() == "phase";
         let last = self.events.iter().rposition(|e| {

@@ -227,7 +227,10 @@ pub fn run(
         }
         run.generator = final_reads();
         run.plan.router.follow_leader();
-        run.last_questions(Phase::Final, "final");
+        // Reads of replicas that have not agreed are not final: what one of them lacks, another may
+        // still bring back.
+        let phase = if recovered { "final" } else { "unsettled" };
+        run.last_questions(Phase::Final, phase);
     }
     if let (None, Some(inspections)) = (&run.broken, inspections) {
         run.generator = inspections();
