@@ -210,7 +210,8 @@ impl Scene<'_> {
         }
         let mut returned: BTreeMap<usize, u64> = BTreeMap::new();
         for (i, call) in self.truth.calls.iter().enumerate() {
-            if let (true, false, Some(done)) = (call.acknowledged, call.write, call.ended)
+            if let (true, false, Some(done)) =
+                (call.acknowledged, call.write || call.inspection, call.ended)
                 && let Some(seen) = self.oracle.seen(i)
             {
                 let last = returned.entry(seen).or_default();

@@ -24,7 +24,7 @@ mod truth;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use checkers::Outcome;
+use checkers::{F, Outcome};
 use nemesis::{Action, Endpoint, Link, Node};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
@@ -287,6 +287,7 @@ impl Substrate for SimSubstrate {
             ended: None,
             acknowledged: false,
             write: translate::is_write(invocation),
+            inspection: invocation.f == F::Inspect,
             key: invocation.key.as_ref().map(translate::text),
             created: None,
             created_at: None,

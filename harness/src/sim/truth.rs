@@ -24,6 +24,8 @@ pub struct CallTruth {
     pub acknowledged: bool,
     /// Whether it was meant to change something.
     pub write: bool,
+    /// Whether it asked one replica what it holds: no read of a client.
+    pub inspection: bool,
     /// The key, where it has one.
     pub key: Option<Arc<str>>,
     /// The entry that the replica created for it.
@@ -293,7 +295,7 @@ impl<'a> Oracle<'a> {
             .calls
             .iter()
             .enumerate()
-            .filter(|(_, c)| c.acknowledged && !c.write)
+            .filter(|(_, c)| c.acknowledged && !c.write && !c.inspection)
     }
 
     /// Two leaders at once, as clients could see it: an acknowledged write that was invoked after
