@@ -84,9 +84,11 @@ fn pair(word: &str, seconds: u64) -> Option<(Experiment, Experiment)> {
         policy: false,
         faults: true,
     };
+    let untouched = five.clone();
     defaults::choose(&mut five, given);
     if five.validate().is_err() {
         // It has no registers.
+        five = untouched;
         given.workload = false;
         defaults::choose(&mut five, given);
     }
