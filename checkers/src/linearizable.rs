@@ -91,7 +91,7 @@ impl Checker for Linearizable {
             };
         results
             .iter_mut()
-            .filter(|(r, _)| r.decision == Decision::NotLinearizable)
+            .filter(|(r, _)| matches!(r.decision, Decision::NotLinearizable(_)))
             .filter(|(_, problem)| problem.is_some())
             .take(EXPLAINED_KEYS_MAX)
             .collect::<Vec<_>>()
@@ -118,7 +118,7 @@ impl Linearizable {
         let unknown = |reason: &str| {
             let result = KeyResult {
                 judged,
-                decision: Decision::Unknown(reason.to_owned()),
+                decision: Decision::unknown(reason),
                 proof: Vec::new(),
             };
             (result, None)
@@ -132,9 +132,9 @@ impl Linearizable {
         };
         let mut decision = self.engine.decide(model, &problem.ops, &self.limits);
         if problem.siblings && decision == Decision::Linearizable {
-            decision = Decision::Unknown("siblings".to_owned());
+            decision = Decision::unknown("siblings");
         }
-        if decision != Decision::NotLinearizable {
+        if !matches!(decision, Decision::NotLinearizable(_)) {
             let proof = Vec::new();
             return (
                 KeyResult {
@@ -173,11 +173,12 @@ impl Linearizable {
             judged += result.judged;
             match result.decision {
                 Decision::Linearizable => linearizable += 1,
-                Decision::NotLinearizable => {
+                Decision::NotLinearizable(_) => {
                     not_linearizable += 1;
                     anomalies.push(anomaly(operations, *key, &result.proof));
                 }
-                Decision::Unknown(reason) => {
+                Decision::Unknown(undecided_key) => {
+                    let reason = undecided_key.reason;
                     let ops = view.writes.len() + view.reads.len();
                     let key = observe::key_name(*key);
                     undecided.push(format!("{reason} at {key} ({ops} ops)"));

@@ -157,6 +157,7 @@ fn shown<'a>(model: Model, value: &'a Value, ids: &mut Ids<'a>) -> Result<Action
             Value::Str(text) => Action::Get(text.clone()),
             _ => return Err(UNREADABLE),
         },
+        _ => return Err(UNREADABLE),
     })
 }
 

@@ -24,10 +24,38 @@ pub enum Model {
     Register,
     /// Append; reads return all elements in order; initially empty.
     List,
-    /// Add; reads return all elements; initially empty.
+    /// Add, remove, contains; reads return all elements; initially empty.
     Set,
     /// Put, append to the text, get; initially `""` (Porcupine's KV).
     Text,
+    /// Put and remove of fields; reads return all fields with their values; initially empty.
+    Map,
+    /// First in, first out; initially empty.
+    Queue,
+    /// Last in, first out; initially empty.
+    Stack,
+    /// The smallest value comes out first ([`Id`]s are numbered in the order of the values);
+    /// initially empty.
+    PriorityQueue,
+    /// Increments; reads return the sum; initially 0.
+    Counter,
+    /// Held by one owner at most, not reentrant; only its owner releases it; initially free.
+    Lock,
+    /// A lock whose acquisitions return fences: each greater than all that were given out before.
+    FencedLock,
+    /// As many permits as said here; only an owner that holds one releases one.
+    Semaphore(u32),
+}
+
+/// What came out of a queue, stack or priority queue.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Taken {
+    /// This value.
+    Value(Id),
+    /// It was empty.
+    Empty,
+    /// Nobody knows: of a pending operation only.
+    Unknown,
 }
 
 /// What an operation did and, if it was to return something, what it returned.
@@ -43,8 +71,12 @@ pub enum Action {
     CasRefused(Id),
     /// An element was appended.
     Append(Id),
-    /// An element was added.
+    /// An element was added; that it was there already does not matter.
     Add(Id),
+    /// An element was taken out; that it was not there does not matter.
+    Remove(Id),
+    /// Whether a set held this element.
+    Contains(Id, bool),
     /// A list held these, in this order.
     ReadList(Arc<[Id]>),
     /// A set held these: ascending, each once.
@@ -55,6 +87,26 @@ pub enum Action {
     AppendText(Arc<str>),
     /// A text was read.
     Get(Arc<str>),
+    /// A field (the first) of a map was set to a value (the second).
+    PutField(Id, Id),
+    /// A field of a map was taken out; that it was not there does not matter.
+    RemoveField(Id),
+    /// A map held these fields with these values: ascending by field, each once.
+    ReadMap(Arc<[(Id, Id)]>),
+    /// Something was put into a queue, stack or priority queue.
+    Enqueue(Id),
+    /// Something was taken out of a queue, stack or priority queue.
+    Dequeue(Taken),
+    /// A counter was changed by this.
+    Increment(i64),
+    /// A counter was read and held this.
+    ReadCounter(i64),
+    /// A lock, or a permit of a semaphore, was acquired by this owner.
+    Acquire(Id),
+    /// A fenced lock was acquired by this owner with this fence; `None` of a pending one.
+    AcquireFenced(Id, Option<i64>),
+    /// A lock, or a permit of a semaphore, was given back by this owner.
+    Release(Id),
 }
 
 /// One operation on the key. Instants are positions in the history: no two are equal.
@@ -75,6 +127,18 @@ pub struct Limits {
     pub per_key: Option<Duration>,
     /// Memory for the states that the search remembers of one key, in bytes; `None` is unlimited.
     pub per_key_bytes: Option<u64>,
+    /// Configurations that the search may visit for one key; `None` is unlimited. The only limit
+    /// that is the same on every machine.
+    pub per_key_configurations: Option<u64>,
+}
+
+impl Limits {
+    /// No limit at all.
+    pub const NONE: Self = Self {
+        per_key: None,
+        per_key_bytes: None,
+        per_key_configurations: None,
+    };
 }
 
 impl Default for Limits {
@@ -82,6 +146,7 @@ impl Default for Limits {
         Self {
             per_key: Some(Duration::from_secs(30)),
             per_key_bytes: Some(1 << 30),
+            per_key_configurations: None,
         }
     }
 }
@@ -92,9 +157,59 @@ pub enum Decision {
     /// There is an order that explains every result.
     Linearizable,
     /// There is none.
-    NotLinearizable,
-    /// Neither could be shown; why.
-    Unknown(String),
+    NotLinearizable(Refutation),
+    /// Neither could be shown.
+    Unknown(Undecided),
+}
+
+impl Decision {
+    /// That there is no order, without a word on why.
+    pub fn not_linearizable() -> Self {
+        Self::NotLinearizable(Refutation::default())
+    }
+
+    /// That nothing could be shown, for this reason.
+    pub fn unknown(reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        let reached = None;
+        let remedy = None;
+        Self::Unknown(Undecided {
+            reason,
+            reached,
+            remedy,
+        })
+    }
+
+    /// Whether there is an order, if that was decided.
+    pub fn is_linearizable(&self) -> Option<bool> {
+        match self {
+            Self::Linearizable => Some(true),
+            Self::NotLinearizable(_) => Some(false),
+            Self::Unknown(_) => None,
+        }
+    }
+}
+
+/// What an engine knows of why there is no order: a help for whoever explains it, who has to check
+/// it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Refutation {
+    /// Operations, by position, that cannot be ordered even if all others are left out; empty if
+    /// the engine cannot tell.
+    pub core: Vec<usize>,
+    /// What had completed up to this instant (and what was invoked by then) cannot be ordered.
+    pub by: Option<u64>,
+}
+
+/// Why an engine could not decide.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Undecided {
+    /// The limit that was reached, or what does not fit: `budget: 30 s`.
+    pub reason: String,
+    /// The operation, by position, that the search had reached.
+    pub reached: Option<usize>,
+    /// What would decide it, in a few words: `a limit of 5 min`.
+    pub remedy: Option<String>,
 }
 
 /// Decides linearizability of the operations on one key.
@@ -106,14 +221,25 @@ pub trait Engine: Send + Sync {
 
 /// Whether an action belongs to a model.
 pub(crate) fn belongs(model: Model, action: &Action) -> bool {
-    use Action::{
-        Add, Append, AppendText, Cas, CasRefused, Get, Put, Read, ReadList, ReadSet, Write,
-    };
+    use Action as A;
     match model {
-        Model::Register => matches!(action, Read(_) | Write(_) | Cas(..) | CasRefused(_)),
-        Model::List => matches!(action, Append(_) | ReadList(_)),
-        Model::Set => matches!(action, Add(_) | ReadSet(_)),
-        Model::Text => matches!(action, Put(_) | AppendText(_) | Get(_)),
+        Model::Register => matches!(
+            action,
+            A::Read(_) | A::Write(_) | A::Cas(..) | A::CasRefused(_)
+        ),
+        Model::List => matches!(action, A::Append(_) | A::ReadList(_)),
+        Model::Set => matches!(
+            action,
+            A::Add(_) | A::Remove(_) | A::Contains(..) | A::ReadSet(_)
+        ),
+        Model::Text => matches!(action, A::Put(_) | A::AppendText(_) | A::Get(_)),
+        Model::Map => matches!(action, A::PutField(..) | A::RemoveField(_) | A::ReadMap(_)),
+        Model::Queue | Model::Stack | Model::PriorityQueue => {
+            matches!(action, A::Enqueue(_) | A::Dequeue(_))
+        }
+        Model::Counter => matches!(action, A::Increment(_) | A::ReadCounter(_)),
+        Model::Lock | Model::Semaphore(_) => matches!(action, A::Acquire(_) | A::Release(_)),
+        Model::FencedLock => matches!(action, A::AcquireFenced(..) | A::Release(_)),
     }
 }
 

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use rustc_hash::{FxHashMap, FxHashSet};
 
 use super::encode::{Problem, left_by};
-use super::engine::{Action, Decision, Engine, Id, Limits, Model, NIL, Op};
+use super::engine::{Action, Decision, Engine, Id, Limits, Model, NIL, Op, Taken};
 
 /// Decisions spent on one explanation, their work (in words of the sets of operations that the search
 /// goes through), and the limits of each: none is a clock, so that the same history always gets the
@@ -27,6 +27,7 @@ const UNDECIDED_MAX: u32 = 5;
 const LIMITS: Limits = Limits {
     per_key: None,
     per_key_bytes: Some(8 << 20),
+    per_key_configurations: None,
 };
 
 struct Shrinker<'e> {
@@ -62,7 +63,7 @@ pub(super) fn direct(engine: &dyn Engine, problem: &Problem) -> Option<Vec<usize
     let mut core = match problem.model {
         Model::List | Model::Set => missed_element(&problem.ops),
         Model::Register => value_gone_back(&problem.ops),
-        Model::Text => None,
+        _ => None,
     }?;
     core.sort_unstable();
     let left: Vec<Option<Id>> = core
@@ -220,7 +221,7 @@ impl<'e> Shrinker<'e> {
                 self.decisions_left = 0;
             }
         }
-        decision == Decision::NotLinearizable
+        matches!(decision, Decision::NotLinearizable(_))
     }
 
     /// The shortest failing prefix, by bisection over the completions.
@@ -278,24 +279,49 @@ fn until(all: &Kept, end: u64) -> Kept {
     for (i, op) in all.iter().filter(|(_, op)| op.call < end) {
         let mut op = op.clone();
         op.completion = op.completion.filter(|&c| c <= end);
-        if op.completion.is_some() || left_by(&op.action).is_some() || is_text(&op.action) {
+        if op.completion.is_none() {
+            forget_result(&mut op.action);
+        }
+        if op.completion.is_some() || !is_passive(&op.action) {
             prefix.push((*i, op));
         }
     }
     prefix
 }
 
-fn is_text(action: &Action) -> bool {
-    matches!(action, Action::Put(_) | Action::AppendText(_))
+/// What a pending operation returned, nobody knows.
+fn forget_result(action: &mut Action) {
+    match action {
+        Action::Dequeue(taken) => *taken = Taken::Unknown,
+        Action::AcquireFenced(_, fence) => *fence = None,
+        _ => {}
+    }
+}
+
+/// Whether the action changes nothing.
+fn is_passive(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::Read(_)
+            | Action::CasRefused(_)
+            | Action::ReadList(_)
+            | Action::ReadSet(_)
+            | Action::Get(_)
+            | Action::Contains(..)
+            | Action::ReadMap(_)
+            | Action::ReadCounter(_)
+    )
+}
+
+/// Whether the action takes nothing out of a set and looks at no element alone.
+fn grows(action: &Action) -> bool {
+    matches!(action, Action::Add(_) | Action::ReadSet(_))
 }
 
 /// Leaves out what may be left out of `kept[from..to]`.
 fn without(model: Model, kept: &Kept, from: usize, to: usize) -> Kept {
     let in_chunk = |i: usize| (from..to).contains(&i);
-    let reads_left = |i: usize, op: &Op| {
-        let passive = left_by(&op.action).is_none() && !is_text(&op.action);
-        !(in_chunk(i) && passive)
-    };
+    let reads_left = |i: usize, op: &Op| !(in_chunk(i) && is_passive(&op.action));
     let mut rest: Kept = Vec::with_capacity(kept.len());
     let mut candidates = FxHashSet::default();
     for (i, entry) in kept.iter().enumerate() {
@@ -307,9 +333,12 @@ fn without(model: Model, kept: &Kept, from: usize, to: usize) -> Kept {
         }
     }
     match model {
-        Model::Text => rest,
         Model::Register => without_writes(rest, &candidates),
-        Model::List | Model::Set => without_elements(rest, &candidates),
+        Model::List => without_elements(rest, &candidates),
+        Model::Set if rest.iter().all(|(_, op)| grows(&op.action)) => {
+            without_elements(rest, &candidates)
+        }
+        _ => rest,
     }
 }
 

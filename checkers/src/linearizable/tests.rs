@@ -155,6 +155,7 @@ fn a_budget_names_its_key() {
         limits: Limits {
             per_key: None,
             per_key_bytes: Some(1 << 20),
+            ..Limits::default()
         },
         ..Linearizable::default()
     };

@@ -1,6 +1,8 @@
 //! Tries every order: the oracle that other engines are tested against.
 
-use super::{Action, Decision, Engine, Id, Limits, Model, NIL, Op, belongs};
+use std::collections::BTreeMap;
+
+use super::{Action, Decision, Engine, Id, Limits, Model, NIL, Op, Taken, belongs};
 
 /// Tries every order of at most [`BruteForce::MAX_OPS`] operations.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,33 +19,42 @@ struct Object {
     register: Id,
     elements: Vec<Id>,
     text: String,
+    fields: BTreeMap<Id, Id>,
+    sum: i64,
+    /// Owners, once a permit.
+    holders: Vec<Id>,
+    fence: i64,
 }
 
 impl Engine for BruteForce {
     fn decide(&self, model: Model, ops: &[Op], _limits: &Limits) -> Decision {
         if ops.len() > Self::MAX_OPS {
-            return Decision::Unknown(format!("{} ops are too many to try all orders", ops.len()));
+            return Decision::unknown(format!("{} ops are too many to try all orders", ops.len()));
         }
         if ops.iter().any(|op| !belongs(model, &op.action)) {
-            return Decision::Unknown("an operation does not belong to the model".to_owned());
+            return Decision::unknown("an operation does not belong to the model");
         }
         let start = Object {
             register: NIL,
             elements: Vec::new(),
             text: String::new(),
+            fields: BTreeMap::new(),
+            sum: 0,
+            holders: Vec::new(),
+            fence: i64::MIN,
         };
         let mut left: Vec<&Op> = ops.iter().collect();
-        if any_order(&start, &mut left) {
+        if any_order(model, &start, &mut left) {
             Decision::Linearizable
         } else {
-            Decision::NotLinearizable
+            Decision::not_linearizable()
         }
     }
 }
 
 /// Whether some order of the operations left explains them. Those that never completed may be
 /// left over.
-fn any_order(object: &Object, left: &mut Vec<&Op>) -> bool {
+fn any_order(model: Model, object: &Object, left: &mut Vec<&Op>) -> bool {
     if left.iter().all(|op| op.completion.is_none()) {
         return true;
     }
@@ -56,11 +67,11 @@ fn any_order(object: &Object, left: &mut Vec<&Op>) -> bool {
             continue;
         }
         let mut next = object.clone();
-        if !apply(&mut next, op) {
+        if !apply(model, &mut next, op) {
             continue;
         }
         left.remove(i);
-        let found = any_order(&next, left);
+        let found = any_order(model, &next, left);
         left.insert(i, op);
         if found {
             return true;
@@ -69,7 +80,7 @@ fn any_order(object: &Object, left: &mut Vec<&Op>) -> bool {
     false
 }
 
-fn apply(object: &mut Object, op: &Op) -> bool {
+fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
     match &op.action {
         Action::Read(value) => object.register == *value,
         Action::Write(value) => {
@@ -109,5 +120,68 @@ fn apply(object: &mut Object, op: &Op) -> bool {
             true
         }
         Action::Get(text) => object.text == **text,
+        Action::Remove(value) => {
+            object.elements.retain(|held| held != value);
+            true
+        }
+        Action::Contains(value, shown) => object.elements.contains(value) == *shown,
+        Action::PutField(field, value) => {
+            object.fields.insert(*field, *value);
+            true
+        }
+        Action::RemoveField(field) => {
+            object.fields.remove(field);
+            true
+        }
+        Action::ReadMap(shown) => object
+            .fields
+            .iter()
+            .map(|(f, v)| (*f, *v))
+            .eq(shown.iter().copied()),
+        Action::Enqueue(value) => {
+            object.elements.push(*value);
+            true
+        }
+        Action::Dequeue(taken) => dequeue(model, object, *taken),
+        Action::Increment(by) => {
+            object.sum += by;
+            true
+        }
+        Action::ReadCounter(shown) => object.sum == *shown,
+        Action::Acquire(owner) => acquire(model, object, *owner),
+        Action::AcquireFenced(owner, fence) => {
+            // Of a pending one the smallest possible: it leaves the most room to those after it.
+            let fence = fence.unwrap_or(object.fence.saturating_add(1));
+            let greater = fence > object.fence;
+            object.fence = fence;
+            greater && acquire(model, object, *owner)
+        }
+        Action::Release(owner) => {
+            let held = object.holders.iter().position(|holder| holder == owner);
+            held.map(|at| object.holders.remove(at)).is_some()
+        }
     }
+}
+
+fn dequeue(model: Model, object: &mut Object, taken: Taken) -> bool {
+    let next = match model {
+        Model::Queue => (!object.elements.is_empty()).then_some(0),
+        Model::Stack => object.elements.len().checked_sub(1),
+        _ => (0..object.elements.len()).min_by_key(|&i| object.elements[i]),
+    };
+    let out = next.map(|at| object.elements.remove(at));
+    match taken {
+        Taken::Value(value) => out == Some(value),
+        Taken::Empty => out.is_none(),
+        Taken::Unknown => true,
+    }
+}
+
+fn acquire(model: Model, object: &mut Object, owner: Id) -> bool {
+    let permits = match model {
+        Model::Semaphore(permits) => permits as usize,
+        _ => 1,
+    };
+    object.holders.push(owner);
+    object.holders.len() <= permits
 }

@@ -22,13 +22,14 @@ pub struct Porcupine;
 impl Engine for Porcupine {
     fn decide(&self, model: Model, ops: &[Op], limits: &Limits) -> Decision {
         if ops.iter().any(|op| !belongs(model, &op.action)) {
-            return Decision::Unknown("an operation does not belong to the model".to_owned());
+            return Decision::unknown("an operation does not belong to the model");
         }
         match model {
             Model::Register => search::<Register>(ops, limits),
             Model::List => search::<List>(ops, limits),
             Model::Set => search::<Set>(ops, limits),
             Model::Text => search::<Text>(ops, limits),
+            _ => Decision::unknown("the engine has no such model"),
         }
     }
 }
@@ -148,12 +149,12 @@ where
     match result {
         // An order that was found stands, whatever it cost.
         CheckResult::Ok => Decision::Linearizable,
-        _ if shared.exhausted() => Decision::Unknown(format!(
+        _ if shared.exhausted() => Decision::unknown(format!(
             "budget: {} MiB of search states",
             limits.per_key_bytes.unwrap_or_default() >> 20
         )),
-        CheckResult::Illegal => Decision::NotLinearizable,
-        CheckResult::Unknown => Decision::Unknown(format!(
+        CheckResult::Illegal => Decision::not_linearizable(),
+        CheckResult::Unknown => Decision::unknown(format!(
             "budget: {} s",
             limits.per_key.unwrap_or_default().as_secs_f64()
         )),

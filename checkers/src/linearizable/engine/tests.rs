@@ -47,7 +47,7 @@ fn random_ops(rng: &mut SmallRng, model: Model) -> Vec<Op> {
                     Action::Put(value.to_string().into())
                 }
                 Model::Text if changes => Action::AppendText(value.to_string().into()),
-                Model::Text => Action::Get(text.as_str().into()),
+                _ => Action::Get(text.as_str().into()),
             };
             match &action {
                 Action::Append(e) | Action::Add(e) => held.push(*e),
@@ -73,10 +73,7 @@ fn random_ops(rng: &mut SmallRng, model: Model) -> Vec<Op> {
         .collect()
 }
 
-const UNLIMITED: Limits = Limits {
-    per_key: None,
-    per_key_bytes: None,
-};
+const UNLIMITED: Limits = Limits::NONE;
 
 const ROUNDS: u32 = 30_000;
 
@@ -124,18 +121,19 @@ fn hard() -> Vec<Op> {
 fn a_spent_budget_is_unknown() {
     let time = Limits {
         per_key: Some(Duration::from_millis(20)),
-        per_key_bytes: None,
+        ..Limits::NONE
     };
     let decision = Porcupine.decide(Model::Register, &hard(), &time);
-    assert_eq!(decision, Decision::Unknown("budget: 0.02 s".to_owned()));
+    assert_eq!(decision, Decision::unknown("budget: 0.02 s"));
     let memory = Limits {
         per_key: None,
         per_key_bytes: Some(8 << 20),
+        ..Limits::NONE
     };
     let decision = Porcupine.decide(Model::Register, &hard(), &memory);
     assert_eq!(
         decision,
-        Decision::Unknown("budget: 8 MiB of search states".to_owned())
+        Decision::unknown("budget: 8 MiB of search states")
     );
 }
 

@@ -33,7 +33,9 @@ const STEPS_EACH: usize = 32;
 
 /// Whether an order was found. `false` says nothing.
 fn found(model: Model, ops: &[Op]) -> bool {
-    if model == Model::Text || ops.iter().any(|op| !belongs(model, &op.action)) {
+    let known = matches!(model, Model::Register | Model::List | Model::Set);
+    let grows = |op: &Op| !matches!(op.action, Action::Remove(_) | Action::Contains(..));
+    if !known || !ops.iter().all(grows) || ops.iter().any(|op| !belongs(model, &op.action)) {
         return false;
     }
     let mut search = Search::new(ops);
@@ -81,7 +83,7 @@ impl State {
                 self.set.len() == items.len() && items.iter().all(|e| self.set.contains_key(e))
             }
             Action::Write(_) | Action::Append(_) | Action::Add(_) => true,
-            Action::Put(_) | Action::AppendText(_) | Action::Get(_) => false,
+            _ => false,
         }
     }
 
