@@ -37,6 +37,10 @@ pub enum Command {
     Truth(TruthArgs),
     /// Plant known mistakes in the reference store and see whether they are found.
     Museum(MuseumArgs),
+    /// Make a failing run smaller: fewest faults, shortest time, fewest nodes, clients and keys.
+    ///
+    /// Exit codes: 0 if something smaller or equal fails, 2 if the failure could not be reproduced.
+    Shrink(ShrinkArgs),
     /// Run every mode under every fault, many times, and print a scorecard.
     ///
     /// Each cell (mode × fault × repetition) is one run as of `quorate test`; repetition i has the
@@ -217,6 +221,35 @@ pub struct MuseumArgs {
     #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub jobs: u16,
     /// How it is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: SimOutput,
+}
+
+/// `quorate shrink`.
+#[derive(Debug, Args)]
+pub struct ShrinkArgs {
+    /// The directory of a run that failed, e.g. store/demo/latest.
+    pub run: PathBuf,
+    /// Keep the first anomaly of this checker, not the first of all.
+    #[arg(long, value_name = "NAME")]
+    pub check: Option<String>,
+    /// How long to search; the same command goes on where the time was up.
+    #[arg(long, value_name = "TIME", default_value = "60s", value_parser = duration::parse)]
+    pub time: Duration,
+    /// Seeds (in simulation) or repetitions (on real processes) tried before a smaller experiment
+    /// is taken not to fail.
+    #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    pub trials: u32,
+    /// Where to try: in simulation, whatever the run was on, or on real processes.
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// Start from the run again, not from what an earlier search came to.
+    #[arg(long)]
+    pub restart: bool,
+    /// Threads for simulations, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: SimOutput,
 }

@@ -33,6 +33,7 @@ pub mod recorder;
 pub mod report;
 pub mod runner;
 pub mod serve;
+pub mod shrink;
 pub mod sim;
 pub mod statistics;
 pub mod store;

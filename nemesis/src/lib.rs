@@ -35,6 +35,7 @@
 //! * [`schedule`]: faults in time, as YAML, and what makes a schedule impossible.
 //! * [`package`]: seeded random schedules by name.
 //! * [`engine`]: the [`Nemesis`], a state machine that walks a schedule.
+//! * [`shrink`]: the smallest part of a schedule that still does what the whole does.
 
 pub mod action;
 pub mod duration;
@@ -44,6 +45,7 @@ pub mod package;
 pub mod schedule;
 pub mod selector;
 pub mod shape;
+pub mod shrink;
 mod wire;
 
 pub use action::{Action, Command, Endpoint, Link, Node, NodeView, Proof, View};

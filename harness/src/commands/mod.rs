@@ -5,6 +5,7 @@ pub mod clean;
 pub mod compare;
 pub mod list;
 pub mod museum;
+pub mod shrink;
 pub mod sim;
 pub mod test;
 pub mod truth;

@@ -155,7 +155,7 @@ impl Exhibit {
 }
 
 /// When the last operation that proves an anomaly was done, nanoseconds of the run.
-fn shown_at(history: &History, anomaly: &Anomaly) -> u64 {
+pub fn shown_at(history: &History, anomaly: &Anomaly) -> u64 {
     let Ok(operations) = history.operations() else {
         return 0;
     };

@@ -7,6 +7,7 @@ mod compare;
 mod determinism;
 mod gateway;
 mod local;
+mod shrink;
 mod truth;
 mod truth_table;
 mod workloads;
