@@ -13,6 +13,9 @@
 //!   shows a value older than that (registers); valid when the truth holds a certificate.
 //! * `convergence`: invalid exactly when two replicas of the same keys ended with different states,
 //!   or one had stopped replicating.
+//! * `sessions`: on lists and sets exactly the reads that miss an own acknowledged write, or what an
+//!   earlier read of the same process had been shown; on registers none of a process to which
+//!   neither happened.
 //! * `availability`: the time from each fault to the next acknowledged write, to the microsecond.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -50,6 +53,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
     let missed = oracle.missed();
     let mut scene = Scene {
         calls: calls(history),
+        processes: processes(history),
         lists: history
             .events
             .iter()
@@ -77,6 +81,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
             "stale-reads" => scene.stale_reads(result),
             "split-brain" => scene.split_brain(result),
             "linearizable" => scene.linearizable(result),
+            "sessions" => scene.sessions(result),
             "availability" => scene.availability(history, result),
             _ => scene.agreement.compared -= 1,
         }
@@ -95,6 +100,15 @@ fn calls(history: &History) -> BTreeMap<u64, usize> {
         .collect()
 }
 
+/// The process of each call.
+fn processes(history: &History) -> Vec<u64> {
+    let clients = history.events.iter().filter_map(|e| match e.process {
+        Process::Client(n) if e.kind == Kind::Invoke => Some(n),
+        _ => None,
+    });
+    clients.collect()
+}
+
 /// The number of the fault that a remark of the nemesis is about.
 fn fault_id(remark: &Value) -> Option<i64> {
     let Value::Map(pairs) = remark else {
@@ -106,6 +120,7 @@ fn fault_id(remark: &Value) -> Option<i64> {
 
 struct Scene<'a> {
     calls: BTreeMap<u64, usize>,
+    processes: Vec<u64>,
     lists: bool,
     truth: &'a Truth,
     oracle: Oracle<'a>,
@@ -258,6 +273,35 @@ impl Scene<'_> {
                 );
             }
             _ => {}
+        }
+    }
+
+    fn sessions(&mut self, result: &CheckResult) {
+        for (class, really) in [
+            ("read-your-writes", self.oracle.own_missed(&self.processes)),
+            ("monotonic-reads", self.oracle.gone_back(&self.processes)),
+        ] {
+            let found = self.named(result, class, false);
+            // Of registers a value that comes back convicts the session, not the right read of it.
+            let of = |reads: &BTreeSet<usize>| -> BTreeSet<u64> {
+                reads.iter().map(|read| self.processes[*read]).collect()
+            };
+            let false_alarms: Vec<String> = if self.lists {
+                let reads = found.difference(&really);
+                reads.map(|read| format!("call {read}")).collect()
+            } else {
+                let (found, really) = (of(&found), of(&really));
+                let processes = found.difference(&really);
+                processes.map(|p| format!("process {p}")).collect()
+            };
+            for of in false_alarms {
+                self.differ("sessions", format!("false alarm: {class} of {of} holds"));
+            }
+            if self.lists {
+                for read in really.difference(&found) {
+                    self.differ("sessions", format!("miss: {class} of call {read}"));
+                }
+            }
         }
     }
 

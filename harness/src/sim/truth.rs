@@ -290,6 +290,50 @@ impl<'a> Oracle<'a> {
             .map(|(_, call)| *call)
     }
 
+    /// Reads whose state lacked a write of the same process and key that had been acknowledged
+    /// before. `processes`: of each call.
+    pub fn own_missed(&self, processes: &[u64]) -> BTreeSet<usize> {
+        let mut own: BTreeMap<(u64, &str), Vec<(u64, Position)>> = BTreeMap::new();
+        for (key, writes) in &self.writes {
+            for (done, entry, call) in writes {
+                let of = (processes[*call], *key);
+                own.entry(of).or_default().push((*done, *entry));
+            }
+        }
+        let misses = |(i, read): &(usize, &CallTruth)| {
+            let (Some(key), Some(served)) = (read.key.as_deref(), read.served) else {
+                return false;
+            };
+            let mut writes = own.get(&(processes[*i], key)).into_iter().flatten();
+            writes.any(|(done, entry)| *done < read.began && !self.holds(served, *entry))
+        };
+        self.reads().filter(misses).map(|(i, _)| i).collect()
+    }
+
+    /// Reads whose state lacked something that an earlier read of the same process and key had
+    /// been shown. A log that holds an entry holds all before it, so that the newest is enough.
+    pub fn gone_back(&self, processes: &[u64]) -> BTreeSet<usize> {
+        let mut shown: BTreeMap<(u64, &str), Vec<Position>> = BTreeMap::new();
+        let mut back = BTreeSet::new();
+        // Reads of one process follow one another, in the order of their calls.
+        for (i, read) in self.reads() {
+            let (Some(key), Some(served)) = (read.key.as_deref(), read.served) else {
+                continue;
+            };
+            let before = shown.entry((processes[i], key)).or_default();
+            if before.iter().any(|entry| !self.holds(served, *entry)) {
+                back.insert(i);
+            }
+            let newest = self.seen(i).and_then(|call| self.truth.calls[call].created);
+            if let Some(newest) = newest
+                && before.last() != Some(&newest)
+            {
+                before.push(newest);
+            }
+        }
+        back
+    }
+
     fn reads(&self) -> impl Iterator<Item = (usize, &CallTruth)> {
         self.truth
             .calls

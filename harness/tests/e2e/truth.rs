@@ -187,6 +187,77 @@ fn a_wrong_verdict_is_noticed() {
     }
 }
 
+/// Sessions of clients that ask any node.
+#[test]
+fn session_guarantees_agree_with_the_truth() {
+    for (mode, workload, broken) in [
+        ("async", Workload::Append, true),
+        ("async", Workload::Set, true),
+        ("async", Workload::Register, true),
+        ("raft", Workload::Append, false),
+    ] {
+        let mut experiment = experiment(mode, workload);
+        experiment.checks = vec!["sessions".to_owned()];
+        experiment.clients.policy = workloads::Policy::Any;
+        let results = seeds(&experiment, 0..60, 2).unwrap();
+        let invalid = results.iter().filter(|r| r.verdict == Verdict::Invalid);
+        let invalid = invalid.count();
+        assert!(
+            if broken { invalid > 20 } else { invalid == 0 },
+            "{mode}: {invalid}"
+        );
+        for result in &results {
+            let truth = &result.truth;
+            assert_eq!(
+                truth.disagreements,
+                [],
+                "{mode} {workload}, seed {}",
+                result.seed
+            );
+            assert_eq!(truth.compared + truth.unknown.len() as u64, 1);
+        }
+        if !broken {
+            continue;
+        }
+        let seed = results.iter().find(|r| r.verdict == Verdict::Invalid);
+        experiment.seed = seed.map(|r| r.seed);
+        let run = simulate(&experiment).unwrap();
+        let checkers = quorate::judge::of_experiment(&experiment);
+        let result = check_all(&run.history, &checkers).results.remove(0);
+        let noticed = |result: CheckResult| {
+            let agreement = compare(&run.history, &[result], &run.truth);
+            !agreement.disagreements.is_empty()
+        };
+        assert!(!noticed(result.clone()));
+        let lists = workload != Workload::Register;
+        let blind = CheckResult {
+            verdict: Verdict::Valid,
+            anomalies: Vec::new(),
+            ..result.clone()
+        };
+        assert_eq!(noticed(blind), lists, "of registers not all is seen");
+        let mut alarm = result;
+        let fine = run.history.operations().unwrap();
+        let named: std::collections::BTreeSet<u64> =
+            alarm.anomalies.iter().flat_map(|a| a.ops.clone()).collect();
+        let suspects: std::collections::BTreeSet<_> = fine
+            .iter()
+            .filter(|op| named.contains(&op.invoke.index))
+            .map(|op| op.process().clone())
+            .collect();
+        let innocent = fine.iter().find(|op| {
+            op.is_ok() && *op.f() == checkers::F::Read && !suspects.contains(op.process())
+        });
+        if let Some(innocent) = innocent {
+            alarm.anomalies[0].ops = vec![innocent.invoke.index];
+            assert!(
+                noticed(alarm),
+                "{mode} {workload}: a false alarm goes unnoticed"
+            );
+        }
+    }
+}
+
 #[test]
 fn a_wrong_verdict_on_convergence_is_noticed() {
     for (stream, expected, wrong) in [
