@@ -389,6 +389,11 @@ impl Run<'_> {
         let kind = match completion.outcome {
             Outcome::Ok => {
                 self.counts.ok += 1;
+                if invocation.f.is_write() {
+                    let witness = completion.witness.as_ref();
+                    let answered = witness.and_then(|w| nemesis::selector::parse_node(&w.node));
+                    self.view.last_acknowledged = Some(answered.unwrap_or(node));
+                }
                 Kind::Ok
             }
             Outcome::Fail => {
@@ -534,7 +539,11 @@ impl Run<'_> {
             Happening::View(view) => {
                 let beliefs: Vec<_> = view.nodes.iter().map(|n| (n.node, n.leader)).collect();
                 self.plan.router.observe(&beliefs);
-                self.view = view;
+                let last_acknowledged = self.view.last_acknowledged;
+                self.view = View {
+                    last_acknowledged,
+                    ..view
+                };
             }
             Happening::Interrupted => self.interrupted = true,
             Happening::Broken(why) => self.broken = Some(why),

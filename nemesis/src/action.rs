@@ -177,6 +177,8 @@ impl NodeView {
 pub struct View {
     /// All nodes, also those that did not answer.
     pub nodes: Vec<NodeView>,
+    /// The node that acknowledged the last write, as clients saw it.
+    pub last_acknowledged: Option<Node>,
 }
 
 impl View {

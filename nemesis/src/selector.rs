@@ -1,5 +1,6 @@
 //! Targets by role, resolved to nodes at the moment of injection.
 
+use std::cmp::Reverse;
 use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
@@ -24,6 +25,8 @@ pub enum Selector {
     Minority,
     /// The same, the leader among them.
     MinorityWithLeader,
+    /// As many, the leader not among them.
+    MinorityWithoutLeader,
     /// As few random nodes as make a majority.
     Majority,
     /// Every node.
@@ -32,6 +35,12 @@ pub enum Selector {
     Random(u16),
     /// The node that was leader before the present one.
     FormerLeader,
+    /// The follower whose log is longest.
+    MostUpToDate,
+    /// The follower whose log is shortest.
+    LeastUpToDate,
+    /// The node that acknowledged the last write, whatever it calls itself by now.
+    LastAcknowledged,
     /// One of the gateways in front of the replicas.
     Gateway,
     /// The monitor that watches the leader.
@@ -73,6 +82,18 @@ impl Selector {
                 .collect()
         };
         let followers = || with_role("follower");
+        // Of equal ones the first, so that the same view means the same node.
+        let by_length = || -> Vec<(u64, Node)> {
+            let views = scene.view.nodes.iter();
+            let followers = views.filter(|n| n.role.as_deref() == Some("follower"));
+            followers.map(|n| (n.last_index, n.node)).collect()
+        };
+        let longest = || {
+            by_length()
+                .into_iter()
+                .min_by_key(|&(i, node)| (Reverse(i), node))
+        };
+        let shortest = || by_length().into_iter().min();
         let mut draw = |mut from: Vec<Node>, count: usize| -> Vec<Node> {
             from.shuffle(random);
             // Stable: the untaken first, each part in its random order.
@@ -94,11 +115,24 @@ impl Selector {
                 chosen.push(leader);
                 chosen
             }
+            Self::MinorityWithoutLeader => {
+                let leader = leader()?;
+                draw(
+                    all().into_iter().filter(|&n| n != leader).collect(),
+                    minority,
+                )
+            }
             Self::Majority => draw(all(), count / 2 + 1),
             Self::All => all(),
             Self::Random(wanted) => draw(all(), usize::from(*wanted)),
             Self::Gateway => draw(with_role("gateway"), 1),
             Self::Monitor => with_role("monitor"),
+            Self::MostUpToDate => longest().map(|(_, node)| node).into_iter().collect(),
+            Self::LeastUpToDate => shortest().map(|(_, node)| node).into_iter().collect(),
+            Self::LastAcknowledged => {
+                let node = scene.view.last_acknowledged;
+                vec![node.ok_or("nothing was acknowledged yet")?]
+            }
             Self::FormerLeader => vec![scene.former_leader.ok_or("no former leader is known")?],
             Self::Nodes(nodes) => nodes.clone(),
         };
@@ -106,7 +140,9 @@ impl Selector {
         chosen.dedup();
         if chosen.is_empty() {
             return Err(match self {
-                Self::Follower | Self::Followers => "no follower is known",
+                Self::Follower | Self::Followers | Self::MostUpToDate | Self::LeastUpToDate => {
+                    "no follower is known"
+                }
                 Self::Gateway => "no gateway is known",
                 Self::Monitor => "no monitor is known",
                 _ => "the target is empty",
@@ -118,9 +154,18 @@ impl Selector {
     /// How many nodes it means in a cluster of this size, at most.
     pub fn size(&self, nodes: Node) -> Node {
         match self {
-            Self::Leader | Self::Follower | Self::FormerLeader | Self::Gateway | Self::Monitor => 1,
+            Self::Leader
+            | Self::Follower
+            | Self::MostUpToDate
+            | Self::LeastUpToDate
+            | Self::LastAcknowledged
+            | Self::FormerLeader
+            | Self::Gateway
+            | Self::Monitor => 1,
             Self::Followers => nodes.saturating_sub(1),
-            Self::Minority | Self::MinorityWithLeader => nodes.saturating_sub(1) / 2,
+            Self::Minority | Self::MinorityWithLeader | Self::MinorityWithoutLeader => {
+                nodes.saturating_sub(1) / 2
+            }
             Self::Majority => nodes / 2 + 1,
             Self::All => nodes,
             Self::Random(count) => *count,
@@ -137,6 +182,10 @@ impl fmt::Display for Selector {
             Self::Followers => f.write_str("followers"),
             Self::Minority => f.write_str("minority"),
             Self::MinorityWithLeader => f.write_str("minority-with-leader"),
+            Self::MinorityWithoutLeader => f.write_str("minority-without-leader"),
+            Self::MostUpToDate => f.write_str("most-up-to-date"),
+            Self::LeastUpToDate => f.write_str("least-up-to-date"),
+            Self::LastAcknowledged => f.write_str("last-acknowledged"),
             Self::Majority => f.write_str("majority"),
             Self::All => f.write_str("all"),
             Self::Random(1) => f.write_str("random"),
@@ -168,7 +217,8 @@ pub fn parse_node(text: &str) -> Option<Node> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no target; expected leader, follower, followers, minority, \
-     minority-with-leader, majority, all, random, random(k), former-leader, gateway, monitor, \
+     minority-with-leader, minority-without-leader, majority, all, random, random(k), \
+     former-leader, most-up-to-date, least-up-to-date, last-acknowledged, gateway, monitor, \
      a node such as n3, or a list such as [n1, n2]"
 )]
 pub struct SelectorError {
@@ -189,6 +239,10 @@ impl FromStr for Selector {
             "followers" => Self::Followers,
             "minority" => Self::Minority,
             "minority-with-leader" => Self::MinorityWithLeader,
+            "minority-without-leader" => Self::MinorityWithoutLeader,
+            "most-up-to-date" => Self::MostUpToDate,
+            "least-up-to-date" => Self::LeastUpToDate,
+            "last-acknowledged" => Self::LastAcknowledged,
             "majority" => Self::Majority,
             "all" => Self::All,
             "random" => Self::Random(1),
@@ -276,6 +330,7 @@ mod tests {
             });
         View {
             nodes: nodes.collect(),
+            ..View::default()
         }
     }
 
@@ -319,6 +374,38 @@ mod tests {
             let minority = resolve("minority-with-leader", &view, &[], seed).unwrap();
             assert!(minority.len() == 2 && minority.contains(&3), "{minority:?}");
         }
+    }
+
+    #[test]
+    fn followers_are_told_apart_by_their_logs_and_acknowledgements_by_who_gave_them() {
+        let mut view = view(&[
+            (Some("follower"), 1),
+            (Some("leader"), 1),
+            (Some("follower"), 1),
+            (Some("follower"), 1),
+            (None, 0),
+        ]);
+        for (node, length) in view.nodes.iter_mut().zip([7, 9, 5, 7, 99]) {
+            node.last_index = length;
+        }
+        for seed in 0..20 {
+            assert_eq!(resolve("most-up-to-date", &view, &[], seed), Ok(vec![1]));
+            assert_eq!(resolve("least-up-to-date", &view, &[], seed), Ok(vec![3]));
+            let minority = resolve("minority-without-leader", &view, &[], seed).unwrap();
+            assert!(
+                minority.len() == 2 && !minority.contains(&2),
+                "{minority:?}"
+            );
+        }
+        let nobody = resolve("last-acknowledged", &view, &[], 0);
+        assert_eq!(nobody, Err("nothing was acknowledged yet"));
+        view.last_acknowledged = Some(5);
+        assert_eq!(resolve("last-acknowledged", &view, &[], 0), Ok(vec![5]));
+        view.nodes.clear();
+        assert_eq!(
+            resolve("most-up-to-date", &view, &[], 0),
+            Err("no follower is known")
+        );
     }
 
     #[test]

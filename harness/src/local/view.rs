@@ -26,7 +26,10 @@ pub(super) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAd
     }
     let mut nodes = asked.join_all().await;
     nodes.sort_by_key(|view| view.node);
-    View { nodes }
+    View {
+        nodes,
+        ..View::default()
+    }
 }
 
 async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {

@@ -306,6 +306,9 @@ impl SimSubstrate {
                 }
             })
             .collect();
-        View { nodes }
+        View {
+            nodes,
+            ..View::default()
+        }
     }
 }

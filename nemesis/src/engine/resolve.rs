@@ -274,6 +274,7 @@ mod tests {
         });
         View {
             nodes: nodes.collect(),
+            ..View::default()
         }
     }
 

@@ -34,6 +34,7 @@ impl Cluster {
         });
         View {
             nodes: nodes.collect(),
+            ..View::default()
         }
     }
 }
