@@ -87,7 +87,7 @@ fn event(line: &str, index: u64) -> Result<Option<Event>, Bad> {
     let error = |bad: super::edn::parse::Bad| ("error", bad.message);
     if !parser.at_end().map_err(error)? {
         event.error = Some(match parser.value().map_err(error)? {
-            Value::Str(text) => text,
+            Value::Str(text) => text.into(),
             other => other.to_string().into(),
         });
         if !parser.at_end().map_err(error)? {
@@ -137,7 +137,7 @@ pub fn write(out: &mut impl Write, history: &History) -> io::Result<()> {
         )?;
         if let Some(error) = &event.error {
             let mut text = String::new();
-            print::value(&mut text, &Value::Str(error.clone()));
+            print::value(&mut text, &Value::str(error));
             write!(out, "\t{text}")?;
         }
         writeln!(out)?;

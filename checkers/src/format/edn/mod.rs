@@ -171,8 +171,8 @@ fn next_event(
     let of_event = |bad| (None, Bad { began, ..bad });
     let mut value = parser.value().map_err(of_event)?;
     // Jepsen's own record: `#jepsen.history.Op{…}`.
-    while let Value::Tagged(_, inner) = value {
-        value = (*inner).clone();
+    while let Value::Tagged(tagged) = value {
+        value = tagged.1.clone();
     }
     raw_event(&value, began).map(Some)
 }
@@ -250,7 +250,7 @@ fn event(pairs: &[(Value, Value)]) -> Result<RawEvent, (Option<&str>, String)> {
             "role" => event.role = as_text(&mut event.extra, name, value),
             "error" => event.error = as_text(&mut event.extra, name, value),
             "index" | "time" | "epoch" => {}
-            _ => event.extra.push((name.clone(), value.clone())),
+            _ => event.extra.push((name.into(), value.clone())),
         }
     }
     let missing = |name: &str| (None, format!("the field `:{name}` is missing"));
@@ -270,7 +270,7 @@ fn text(value: &Value) -> Option<&str> {
 fn as_text(extra: &mut Vec<(Arc<str>, Value)>, name: &str, value: &Value) -> Option<Arc<str>> {
     match value {
         Value::Nil => None,
-        Value::Str(text) => Some(text.clone()),
+        Value::Str(text) => Some(text.into()),
         other => {
             extra.push((format!("{AS_WRITTEN}{name}").into(), other.clone()));
             Some(other.to_string().into())
@@ -323,7 +323,7 @@ fn number(raw: Vec<RawEvent>, warnings: &mut Vec<Warning>) -> History {
 fn tuple(value: &Value) -> Option<(&Value, &Value)> {
     let items = match value {
         Value::Vector(items) => items,
-        Value::Tagged(tag, inner) if tag.ends_with("MapEntry") => match &**inner {
+        Value::Tagged(tagged) if tagged.0.ends_with("MapEntry") => match &tagged.1 {
             Value::Vector(items) => items,
             _ => return None,
         },
@@ -448,7 +448,7 @@ fn write_event(line: &mut String, event: &Event, tuples: bool, deny_tuples: bool
                 .find(|(n, _)| n.strip_prefix(AS_WRITTEN) == Some(name));
             match as_written {
                 Some((_, value)) => field(name, value),
-                None => field(name, &Value::Str(text.clone())),
+                None => field(name, &Value::str(text)),
             }
         }
     }

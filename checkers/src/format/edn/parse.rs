@@ -5,7 +5,6 @@
 
 use std::iter::Peekable;
 use std::str::CharIndices;
-use std::sync::Arc;
 
 use crate::Value;
 
@@ -272,10 +271,10 @@ fn untag(tag: &str, value: Value) -> Value {
         ("quorate/keyword", Value::Str(name)) => Value::Keyword(name.clone()),
         ("quorate/symbol", Value::Str(name)) => Value::Symbol(name.clone()),
         ("quorate/tagged", Value::Vector(pair)) => match &**pair {
-            [Value::Str(tag), inner] => Value::Tagged(tag.clone(), Arc::new(inner.clone())),
-            _ => Value::Tagged(tag.into(), Arc::new(value)),
+            [Value::Str(tag), inner] => Value::tagged(tag.clone(), inner.clone()),
+            _ => Value::tagged(tag, value),
         },
-        _ => Value::Tagged(tag.into(), Arc::new(value)),
+        _ => Value::tagged(tag, value),
     }
 }
 

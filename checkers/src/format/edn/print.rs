@@ -39,13 +39,14 @@ pub fn value(out: &mut String, value: &Value) {
             }
             out.push('}');
         }
-        Value::Tagged(tag, inner) if is_tag(tag) => {
+        Value::Tagged(tagged) if is_tag(&tagged.0) => {
             out.push('#');
-            out.push_str(tag);
+            out.push_str(&tagged.0);
             out.push(' ');
-            self::value(out, inner);
+            self::value(out, &tagged.1);
         }
-        Value::Tagged(tag, inner) => {
+        Value::Tagged(tagged) => {
+            let (tag, inner) = &**tagged;
             out.push_str("#quorate/tagged [");
             string(out, tag);
             out.push(' ');

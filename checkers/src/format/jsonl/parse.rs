@@ -8,7 +8,7 @@ use rustc_hash::FxHashSet;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::format::error::excerpt;
-use crate::{Event, F, Kind, Process, Value};
+use crate::{Details, Event, F, Kind, Process, Text, Value};
 
 /// Why a line is not an event.
 pub struct Bad {
@@ -30,17 +30,18 @@ impl Bad {
     }
 }
 
-/// Texts that repeat on most lines (nodes, keys), kept once.
+/// Texts that repeat on most lines (keys), and details, kept once.
 #[derive(Default)]
 pub struct Names {
-    seen: FxHashSet<Arc<str>>,
+    seen: FxHashSet<Text>,
+    details: Vec<Arc<Details>>,
 }
 
 impl Names {
     /// More distinct texts than this are not names but data.
     const MAX: usize = 1 << 16;
 
-    fn share(&mut self, text: Arc<str>) -> Arc<str> {
+    fn share(&mut self, text: Text) -> Text {
         if let Some(known) = self.seen.get(&text) {
             return known.clone();
         }
@@ -48,6 +49,17 @@ impl Names {
             self.seen.insert(text.clone());
         }
         text
+    }
+
+    fn share_details(&mut self, details: Option<&Arc<Details>>) -> Option<Arc<Details>> {
+        let details = details?;
+        if let Some(known) = self.details.iter().find(|known| *known == details) {
+            return Some(known.clone());
+        }
+        if self.details.len() < 16 && details.extra.is_empty() {
+            self.details.push(details.clone());
+        }
+        Some(details.clone())
     }
 }
 
@@ -66,12 +78,10 @@ pub fn event(line: &[u8], names: &mut Names) -> Result<Event, Bad> {
         // A line cut within a multi-byte character is not valid UTF-8 any more.
         incomplete: e.is_eof() || std::str::from_utf8(line).is_err_and(|e| e.error_len().is_none()),
     })?;
-    for text in [&mut event.node, &mut event.role, &mut event.error] {
-        *text = text.take().map(|t| names.share(t));
-    }
     if let Some(Value::Str(key)) = &mut event.key {
         *key = names.share(key.clone());
     }
+    event.share_details(names.share_details(event.details()));
     Ok(event)
 }
 
@@ -151,20 +161,23 @@ impl<'de> Visitor<'de> for Line<'_> {
         }
         *self.at_field.borrow_mut() = None;
         let missing = |name: &str| A::Error::custom(format!("the field `{name}` is missing"));
-        Ok(Event {
-            index: index.ok_or_else(|| missing("index"))?,
-            time: time.ok_or_else(|| missing("time"))?,
-            process: process.ok_or_else(|| missing("process"))?,
-            kind: kind.ok_or_else(|| missing("type"))?,
-            f: f.ok_or_else(|| missing("f"))?,
-            key: key.filter(|key: &Value| !key.is_nil()),
-            value: value.unwrap_or_default(),
+        let mut event = Event::new(
+            index.ok_or_else(|| missing("index"))?,
+            time.ok_or_else(|| missing("time"))?,
+            process.ok_or_else(|| missing("process"))?,
+            kind.ok_or_else(|| missing("type"))?,
+            f.ok_or_else(|| missing("f"))?,
+            value.unwrap_or_default(),
+        );
+        event.key = key.filter(|key: &Value| !key.is_nil());
+        event.set_details(Details {
             node: node.flatten(),
             role: role.flatten(),
             epoch: epoch.flatten(),
             error: error.flatten(),
             extra,
-        })
+        });
+        Ok(event)
     }
 }
 
