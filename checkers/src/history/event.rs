@@ -139,22 +139,27 @@ impl F {
 
     /// The function of that name.
     pub fn from_name(name: &str) -> Self {
-        match name {
-            "read" => Self::Read,
-            "write" => Self::Write,
-            "cas" => Self::Cas,
-            "append" => Self::Append,
-            "add" => Self::Add,
-            "increment" => Self::Increment,
-            "insert" => Self::Insert,
-            "remove" => Self::Remove,
-            "put" => Self::Put,
-            "generate" => Self::Generate,
-            "acquire" => Self::Acquire,
-            "release" => Self::Release,
-            "inspect" => Self::Inspect,
-            other => Self::Other(other.into()),
-        }
+        Self::known(name.as_bytes()).unwrap_or_else(|| Self::Other(name.into()))
+    }
+
+    /// The function of that name, if it has a variant of its own.
+    pub(crate) fn known(name: &[u8]) -> Option<Self> {
+        Some(match name {
+            b"read" => Self::Read,
+            b"write" => Self::Write,
+            b"cas" => Self::Cas,
+            b"append" => Self::Append,
+            b"add" => Self::Add,
+            b"increment" => Self::Increment,
+            b"insert" => Self::Insert,
+            b"remove" => Self::Remove,
+            b"put" => Self::Put,
+            b"generate" => Self::Generate,
+            b"acquire" => Self::Acquire,
+            b"release" => Self::Release,
+            b"inspect" => Self::Inspect,
+            _ => return None,
+        })
     }
 
     /// Whether it changes a key.

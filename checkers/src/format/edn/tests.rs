@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
 use super::parse::DEPTH_MAX;
 use super::*;
+use crate::format::Warning;
 use crate::testing;
 
 fn read_text(text: &str) -> Result<ReadReport, ReadError> {
@@ -39,12 +42,21 @@ fn missing_and_disordered_indexes_and_times_are_reported() {
     let text = "{:index 0 :time 9 :process 1 :type :invoke :f :read}\n\
                 {:index 1 :time 7 :process 2 :type :invoke :f :read}\n";
     let report = read_text(text).unwrap();
-    assert_eq!(report.warnings, [Warning::TimesRaised { events: 1 }]);
-    assert_eq!(report.history.events[1].time, 9);
+    let back = Warning::TimesGoBack {
+        first: 1,
+        events: 1,
+    };
+    assert_eq!(report.warnings, [back]);
+    assert_eq!(report.history.events[1].time, 7);
     assert!(report.history.operations().is_ok());
     let mut out = Vec::new();
     write(&mut out, &report.history).unwrap();
-    assert!(String::from_utf8(out).unwrap().contains(":time 7"));
+    assert_eq!(
+        read_text(std::str::from_utf8(&out).unwrap())
+            .unwrap()
+            .history,
+        report.history
+    );
 }
 
 #[test]

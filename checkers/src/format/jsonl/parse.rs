@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::format::error::excerpt;
-use crate::{Details, Event, F, Kind, Process, Text, Value};
+use crate::format::input::EVENT_BYTES_MAX;
+use crate::format::names::Names;
+use crate::{Details, Event, F, Kind, Process, Value};
 
 /// Why a line is not an event.
 pub struct Bad {
@@ -21,45 +22,23 @@ pub struct Bad {
 }
 
 impl Bad {
-    fn field(name: &str, message: String) -> Self {
+    /// Indexes must increase.
+    pub fn order(index: u64, previous: u64) -> Self {
         Self {
-            field: Some(name.to_owned()),
-            message,
+            field: Some("index".to_owned()),
+            message: format!("{index} does not follow {previous}: indexes must increase"),
             incomplete: false,
         }
     }
-}
 
-/// Texts that repeat on most lines (keys), and details, kept once.
-#[derive(Default)]
-pub struct Names {
-    seen: FxHashSet<Text>,
-    details: Vec<Arc<Details>>,
-}
-
-impl Names {
-    /// More distinct texts than this are not names but data.
-    const MAX: usize = 1 << 16;
-
-    fn share(&mut self, text: Text) -> Text {
-        if let Some(known) = self.seen.get(&text) {
-            return known.clone();
+    /// There is a limit to the length of a line.
+    pub fn too_long() -> Self {
+        let mib = EVENT_BYTES_MAX >> 20;
+        Self {
+            field: None,
+            message: format!("longer than {mib} MiB, expected an event"),
+            incomplete: false,
         }
-        if self.seen.len() < Self::MAX {
-            self.seen.insert(text.clone());
-        }
-        text
-    }
-
-    fn share_details(&mut self, details: Option<&Arc<Details>>) -> Option<Arc<Details>> {
-        let details = details?;
-        if let Some(known) = self.details.iter().find(|known| *known == details) {
-            return Some(known.clone());
-        }
-        if self.details.len() < 16 && details.extra.is_empty() {
-            self.details.push(details.clone());
-        }
-        Some(details.clone())
     }
 }
 
@@ -78,32 +57,12 @@ pub fn event(line: &[u8], names: &mut Names) -> Result<Event, Bad> {
         // A line cut within a multi-byte character is not valid UTF-8 any more.
         incomplete: e.is_eof() || std::str::from_utf8(line).is_err_and(|e| e.error_len().is_none()),
     })?;
-    if let Some(Value::Str(key)) = &mut event.key {
-        *key = names.share(key.clone());
+    if let Some(Value::Str(key)) = &mut event.key
+        && let Some(known) = names.text(key.as_bytes())
+    {
+        *key = known;
     }
-    event.share_details(names.share_details(event.details()));
-    Ok(event)
-}
-
-/// An event must come after the one before it, in index and in time.
-pub fn check_order(previous: Option<&Event>, event: Event) -> Result<Event, Bad> {
-    let Some(previous) = previous else {
-        return Ok(event);
-    };
-    if event.index <= previous.index {
-        let message = format!(
-            "{} does not follow {}: indexes must increase",
-            event.index, previous.index
-        );
-        return Err(Bad::field("index", message));
-    }
-    if event.time < previous.time {
-        let message = format!(
-            "{} ns is before the {} ns of the event above it",
-            event.time, previous.time
-        );
-        return Err(Bad::field("time", message));
-    }
+    names.share_details(&mut event);
     Ok(event)
 }
 
