@@ -3,7 +3,8 @@
 use super::input::{EVENT_BYTES_MAX, Input};
 use super::{ReadError, Warning};
 
-const WINDOW_BYTES: usize = 256 << 10;
+/// Small in tests, so that every history has many.
+const WINDOW_BYTES: usize = if cfg!(test) { 1024 } else { 2 << 20 };
 
 /// A piece of text that grows at its end and shrinks at its start.
 pub struct Window<'a> {

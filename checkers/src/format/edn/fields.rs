@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::format::error::excerpt;
 use crate::format::names::Names;
 use crate::format::settle::MISSING;
-use crate::{Event, F, Kind, Process, Text, Value};
+use crate::{Details, Event, F, Kind, Process, Text, Value};
 
 /// Extra fields with this prefix hold what a field of an event was in EDN, when it was not text.
 pub const AS_WRITTEN: &str = "edn:";
@@ -30,6 +30,16 @@ impl Fields {
             kind: false,
             f: false,
         }
+    }
+
+    /// Whether no field that is not the event's own was taken.
+    pub fn has_no_details(&self) -> bool {
+        self.event.details().is_none()
+    }
+
+    /// Those alone.
+    pub fn into_details(self) -> Details {
+        (*self.event).clone()
     }
 
     /// Takes a field.

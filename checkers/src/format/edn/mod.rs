@@ -51,6 +51,19 @@ impl Syntax for Maps {
         parser.skip_blank();
     }
 
+    /// At the start of a line that looks like an operation.
+    fn begins(&self, text: &str, from: usize) -> Option<usize> {
+        let after = text.as_bytes().get(from..)?;
+        memchr::memchr_iter(b'\n', after)
+            .map(|newline| newline + 1)
+            .find(|&at| matches!(after.get(at), Some(b'{' | b'#')))
+            .map(|at| from + at)
+    }
+
+    fn is_between(&self) -> bool {
+        self.opened && !self.closed
+    }
+
     fn next(&mut self, parser: &mut Parser<'_>) -> Result<Option<Event>, Wrong> {
         space(parser)?;
         if !self.opened {

@@ -5,7 +5,7 @@
 
 use super::fields::Fields;
 use crate::format::names::Names;
-use crate::{Event, Items, Value};
+use crate::{Details, Event, Items, Value};
 
 /// Values nested deeper than this are refused: every level is a call, here and in the readers of
 /// the other formats.
@@ -354,7 +354,7 @@ impl<'a> Parser<'a> {
             // Jepsen's own record: `#jepsen.history.Op{…}`.
             self.at += 1;
             let tag = self.token();
-            if tag.is_empty() || tag.starts_with('_') || tag.starts_with("quorate/") {
+            if !tag.starts_with(char::is_alphabetic) || tag.starts_with("quorate/") {
                 return None;
             }
             self.depth += 1;
@@ -374,7 +374,59 @@ impl<'a> Parser<'a> {
                 b':' => {}
                 _ => return None,
             }
-            let name = self.token().get(1..).filter(|name| !name.is_empty())?;
+            let from = self.at;
+            let name = self.token().get(1..)?;
+            match name {
+                "" => return None,
+                "node" | "role" | "epoch" | "error" if fields.has_no_details() => {
+                    if let Some(event) = self.ending(from, &mut fields) {
+                        return Some(event);
+                    }
+                    self.at = from + 1 + name.len();
+                }
+                _ => {}
+            }
+            let value = self.value().ok()?;
+            fields.set(name, value, &mut self.names).ok()?;
+        }
+    }
+
+    /// The rest of a line that ends an operation, from the first field that is none of the event's
+    /// own: the same on many lines.
+    fn ending(&mut self, from: usize, fields: &mut Fields) -> Option<Event> {
+        let rest = &self.text[from..];
+        let length = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
+        let written = rest[..length].trim_ascii_end();
+        if !written.ends_with('}') {
+            return None;
+        }
+        let details = self.names.ending(written.as_bytes(), || {
+            let mut parser = Parser::with(written, Names::default());
+            // As within a tagged map, so that it does not matter where it is found again.
+            parser.depth = 2;
+            parser.details()
+        })?;
+        self.at = from + written.len();
+        let mut event = std::mem::replace(fields, Fields::new())
+            .finish(&mut self.names)
+            .ok()?;
+        event.share_details(details);
+        Some(event)
+    }
+
+    /// Fields up to the end of an operation and of the text, if all are details.
+    fn details(&mut self) -> Option<Details> {
+        let mut fields = Fields::new();
+        loop {
+            self.skip_blank();
+            if self.take(b'}') {
+                let whole = self.peek().is_none();
+                return whole.then(|| fields.into_details());
+            }
+            let name = self.token().strip_prefix(':')?;
+            if !matches!(name, "node" | "role" | "epoch" | "error") {
+                return None;
+            }
             let value = self.value().ok()?;
             fields.set(name, value, &mut self.names).ok()?;
         }
@@ -427,9 +479,23 @@ pub fn in_token(c: char) -> bool {
     }
 }
 
+/// A whole number of up to 18 digits, as most are.
+fn small_number(token: &[u8]) -> Option<i64> {
+    if token.is_empty() || token.len() > 18 {
+        return None;
+    }
+    token.iter().try_fold(0_i64, |n, byte| {
+        let digit = byte.wrapping_sub(b'0');
+        (digit < 10).then(|| n * 10 + i64::from(digit))
+    })
+}
+
 /// What a token is: nil, a truth value, a number, a keyword, or a symbol. Numbers that a
 /// [`Value`] cannot hold exactly (ratios, decimals, integers beyond 64 bits) stay symbols.
 pub fn classify(token: &str, names: &mut Names) -> Result<Value, String> {
+    if let Some(n) = small_number(token.as_bytes()) {
+        return Ok(Value::Int(n));
+    }
     match token {
         "nil" => return Ok(Value::Nil),
         "true" => return Ok(Value::Bool(true)),

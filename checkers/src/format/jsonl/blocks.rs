@@ -9,8 +9,10 @@ use crate::format::input::{EVENT_BYTES_MAX, Input};
 use crate::format::names::Names;
 use crate::format::{ReadError, Reader, Warning};
 
-const BLOCK_BYTES: usize = 256 << 10;
-const BLOCKS: usize = 16;
+/// Small in tests, so that every history has many.
+const BLOCK_BYTES: usize = if cfg!(test) { 512 } else { 256 << 10 };
+/// Parsed together.
+const BLOCKS: usize = if cfg!(test) { 3 } else { 16 };
 
 /// Reads events line by line.
 pub struct Lines<'a> {

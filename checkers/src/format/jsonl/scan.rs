@@ -164,6 +164,42 @@ impl<'a> Scan<'a> {
 
     /// An event and the end of its line.
     pub fn event(&mut self, names: &mut Names) -> Option<Event> {
+        self.canonical(names).or_else(|| {
+            self.at = 0;
+            self.fields(names)
+        })
+    }
+
+    /// An event as Quorate writes it.
+    fn canonical(&mut self, names: &mut Names) -> Option<Event> {
+        self.literal(b"{\"index\":")?;
+        let index = self.natural()?;
+        self.literal(b",\"time\":")?;
+        let time = self.natural()?;
+        self.literal(b",\"process\":")?;
+        let process = self.process(names)?;
+        self.literal(b",\"type\":\"")?;
+        let kind = [Kind::Invoke, Kind::Ok, Kind::Info, Kind::Fail]
+            .into_iter()
+            .find(|kind| self.literal(kind.name().as_bytes()).is_some())?;
+        self.literal(b"\",\"f\":")?;
+        let f = function(self.plain()?, names)?;
+        let mut event = Event::new(index, time, process, kind, f, Value::Nil);
+        if self.literal(b",\"key\":").is_some() {
+            event.key = Some(self.value(names)?).filter(|key| !key.is_nil());
+        }
+        self.literal(b",\"value\":")?;
+        event.value = self.value(names)?;
+        if self.take(b'}') {
+            self.line_end()?;
+        } else {
+            self.literal(b",")?;
+            self.ending(&mut event, names)?;
+        }
+        Some(event)
+    }
+
+    fn fields(&mut self, names: &mut Names) -> Option<Event> {
         let mut event = Event::new(0, 0, Process::Nemesis, Kind::Info, F::Read, Value::Nil);
         let mut given = 0_u8;
         self.mark(b'{')?;
