@@ -215,6 +215,11 @@ impl Block {
         let mut rest = &self.bytes[..];
         while !rest.is_empty() {
             self.lines += 1;
+            if let Some(after) = rest.strip_prefix(b"\n") {
+                self.blank.push(self.lines);
+                rest = after;
+                continue;
+            }
             let mut scan = Scan::new(rest);
             if let Some(event) = scan.event(&mut self.names) {
                 self.events.push(event);
