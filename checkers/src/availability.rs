@@ -129,7 +129,7 @@ impl Window {
             },
             "from_seconds": seconds(self.from),
             "to_seconds": seconds(self.to),
-            "seconds": seconds(self.to - self.from),
+            "seconds": seconds(self.to.saturating_sub(self.from)),
             "ended": self.ended,
         })
     }
@@ -139,8 +139,13 @@ fn seconds(ns: u64) -> f64 {
     ns as f64 / 1e9
 }
 
+/// Times that go back can make windows overlap, and their sum longer than any time.
+fn sum(spans: impl Iterator<Item = u64>) -> u64 {
+    spans.fold(0, u64::saturating_add)
+}
+
 fn total(windows: &[Window]) -> f64 {
-    seconds(windows.iter().map(|w| w.to - w.from).sum())
+    seconds(sum(windows.iter().map(|w| w.to.saturating_sub(w.from))))
 }
 
 /// By invocation, with the earliest end among this and all later ones.
@@ -205,10 +210,8 @@ fn faults(
             let until = next_fault
                 .unwrap_or(end_of_run)
                 .max(healed.unwrap_or(end_of_run));
-            let unavailable: u64 = write_windows
-                .iter()
-                .map(|w| w.to.min(until).saturating_sub(w.from.max(from)))
-                .sum();
+            let overlap = |w: &Window| w.to.min(until).saturating_sub(w.from.max(from));
+            let unavailable = sum(write_windows.iter().map(overlap));
             serde_json::json!({
                 "id": id,
                 "fault": field(&inject.value, "fault"),

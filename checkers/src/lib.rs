@@ -46,7 +46,9 @@ pub use check_all::{Report, by_name, check_all};
 pub use convergence::Convergence;
 pub use counter::Counter;
 pub use format::Format;
-pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
+pub use history::{
+    Details, Event, F, History, HistoryError, Kind, Operation, Outcome, Paired, Process,
+};
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
@@ -54,5 +56,5 @@ pub use sessions::Sessions;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
-pub use value::Value;
+pub use value::{Items, Text, Value};
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
-use crate::{Event, F, History, Kind, Process, Value};
+use crate::{Details, Event, F, History, Kind, Process, Value};
 
 /// Any value that every format can carry.
 pub fn any_value() -> impl Strategy<Value = Value> {
@@ -32,7 +32,7 @@ pub fn any_value() -> impl Strategy<Value = Value> {
                 0..3
             )
             .prop_map(|v| Value::Map(v.into())),
-            (name, inner).prop_map(|(t, v)| Value::Tagged(t.as_str().into(), Arc::new(v))),
+            (name, inner).prop_map(|(t, v)| Value::tagged(t, v)),
         ]
     })
 }
@@ -80,20 +80,16 @@ fn any_event() -> impl Strategy<Value = Event> {
         .prop_map(
             |((process, kind, f, key, value), (node, role, epoch, error, mut extra))| {
                 extra.dedup_by(|a, b| a.0 == b.0);
-                Event {
-                    index: 0,
-                    time: 0,
-                    process,
-                    kind,
-                    f,
-                    key: key.filter(|key: &Value| !key.is_nil()),
-                    value,
+                let mut event = Event::new(0, 0, process, kind, f, value);
+                event.key = key.filter(|key: &Value| !key.is_nil());
+                event.set_details(Details {
                     node,
                     role,
                     epoch: epoch.map(u64::from),
                     error,
                     extra,
-                }
+                });
+                event
             },
         )
 }

@@ -9,7 +9,11 @@ use serde::de::{self, MapAccess, SeqAccess, Visitor};
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A value in a history. Cloning is cheap: text and collections are shared.
+mod shared;
+
+pub use shared::{Items, Text};
+
+/// A value in a history: 16 bytes. Cloning is cheap: text and collections are shared.
 ///
 /// Floats compare and hash by their bits, so that a value always equals itself.
 #[derive(Clone, Debug, Default)]
@@ -24,27 +28,32 @@ pub enum Value {
     /// A number with a fraction, or a whole one beyond 64 bits.
     Float(f64),
     /// Text.
-    Str(Arc<str>),
+    Str(Text),
     /// An EDN keyword, without its colon.
-    Keyword(Arc<str>),
+    Keyword(Text),
     /// An EDN symbol.
-    Symbol(Arc<str>),
+    Symbol(Text),
     /// An ordered collection: EDN vector, JSON array.
-    Vector(Arc<[Value]>),
+    Vector(Items<Value>),
     /// An EDN list.
-    List(Arc<[Value]>),
+    List(Items<Value>),
     /// Pairs in the order written: EDN map, JSON object (keys are `Str`).
-    Map(Arc<[(Value, Value)]>),
+    Map(Items<(Value, Value)>),
     /// An EDN set, in the order written.
-    Set(Arc<[Value]>),
+    Set(Items<Value>),
     /// An EDN tagged element.
-    Tagged(Arc<str>, Arc<Value>),
+    Tagged(Arc<(Text, Value)>),
 }
 
 impl Value {
     /// Text.
     pub fn str(text: &str) -> Self {
         Self::Str(text.into())
+    }
+
+    /// An EDN tagged element.
+    pub fn tagged(tag: impl Into<Text>, value: Self) -> Self {
+        Self::Tagged(Arc::new((tag.into(), value)))
     }
 
     /// The elements of a vector, list or set.
@@ -81,7 +90,7 @@ impl Value {
             Self::List(_) => 8,
             Self::Map(_) => 9,
             Self::Set(_) => 10,
-            Self::Tagged(..) => 11,
+            Self::Tagged(_) => 11,
         }
     }
 }
@@ -118,7 +127,7 @@ impl Ord for Value {
             | (Self::List(a), Self::List(b))
             | (Self::Set(a), Self::Set(b)) => a.cmp(b),
             (Self::Map(a), Self::Map(b)) => a.cmp(b),
-            (Self::Tagged(t, a), Self::Tagged(u, b)) => t.cmp(u).then_with(|| a.cmp(b)),
+            (Self::Tagged(a), Self::Tagged(b)) => a.cmp(b),
             _ => self.rank().cmp(&other.rank()),
         }
     }
@@ -149,10 +158,7 @@ impl Hash for Value {
             Self::Str(s) | Self::Keyword(s) | Self::Symbol(s) => s.hash(state),
             Self::Vector(items) | Self::List(items) | Self::Set(items) => items.hash(state),
             Self::Map(pairs) => pairs.hash(state),
-            Self::Tagged(tag, value) => {
-                tag.hash(state);
-                value.hash(state);
-            }
+            Self::Tagged(tagged) => tagged.hash(state),
         }
     }
 }
@@ -201,7 +207,7 @@ impl fmt::Display for Value {
                 }
                 f.write_str("}")
             }
-            Self::Tagged(tag, value) => write!(f, "#{tag} {value}"),
+            Self::Tagged(tagged) => write!(f, "#{} {}", tagged.0, tagged.1),
         }
     }
 }
@@ -244,7 +250,7 @@ impl Serialize for Value {
                 }
                 map.end()
             }
-            Self::Tagged(tag, value) => wrap(serializer, "$tagged", &(tag, value)),
+            Self::Tagged(tagged) => wrap(serializer, "$tagged", &**tagged),
         }
     }
 }
@@ -306,10 +312,7 @@ impl<'de> Visitor<'de> for ValueVisitor {
                     "$list" => Value::List(map.next_value()?),
                     "$set" => Value::Set(map.next_value()?),
                     "$map" => Value::Map(map.next_value()?),
-                    "$tagged" => {
-                        let (tag, value) = map.next_value()?;
-                        Value::Tagged(tag, Arc::new(value))
-                    }
+                    "$tagged" => Value::Tagged(Arc::new(map.next_value()?)),
                     "$float" => {
                         let text: String = map.next_value()?;
                         Value::Float(text.parse().map_err(de::Error::custom)?)
@@ -329,5 +332,16 @@ impl<'de> Visitor<'de> for ValueVisitor {
             pairs.push((Value::str(&name), map.next_value()?));
         }
         Ok(Value::Map(pairs.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_small() {
+        assert_eq!(size_of::<Value>(), 16);
+        assert_eq!(size_of::<Option<Value>>(), 16);
     }
 }

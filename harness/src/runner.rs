@@ -8,7 +8,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use checkers::{Event, F, Kind, Outcome, Process, Value};
+use checkers::{Details, Event, F, Kind, Outcome, Process, Value};
 use nemesis::{Nemesis, Proof, Schedule, Step, View};
 use workloads::generator::Phases;
 use workloads::{Completion, Context, Generator, Invocation, Next, Router};
@@ -362,19 +362,21 @@ impl Run<'_> {
         let seen = invocation.replaces.as_ref();
         let seen = seen.map(|replaced| (self.seen.clone(), replaced.seen.clone()));
         let process = Process::Client(self.threads[thread as usize].process);
-        self.record(Event {
-            key: invocation.key.clone(),
+        let mut event = Event::new(
+            0,
+            now,
+            process,
+            Kind::Invoke,
+            invocation.f.clone(),
+            invocation.value.clone(),
+        );
+        event.key.clone_from(&invocation.key);
+        event.set_details(Details {
             node: Some(self.names[usize::from(node)].clone()),
             extra: seen.into_iter().collect(),
-            ..Event::new(
-                0,
-                now,
-                process,
-                Kind::Invoke,
-                invocation.f.clone(),
-                invocation.value.clone(),
-            )
+            ..Details::default()
         });
+        self.record(event);
         self.substrate.call(thread, node, &invocation);
         self.threads[thread as usize].open = Some((invocation, node));
     }
@@ -434,14 +436,16 @@ impl Run<'_> {
             ),
             None => (Some(self.names[usize::from(node)].clone()), None, None),
         };
-        self.record(Event {
-            key: invocation.key,
+        let mut event = Event::new(0, now, process, kind, invocation.f, completion.value);
+        event.key = invocation.key;
+        event.set_details(Details {
             node,
             role,
             epoch,
             error: completion.error,
-            ..Event::new(0, now, process, kind, invocation.f, completion.value)
+            extra: Vec::new(),
         });
+        self.record(event);
     }
 
     /// One shared text for each role, however often it is recorded.

@@ -45,10 +45,12 @@ pub enum Warning {
     /// The format has no times: they are the positions of the events, so that every figure in
     /// seconds or milliseconds is meaningless.
     NoTimes,
-    /// Times of this many events went back (Jepsen stamps an event before it records it); they
-    /// were raised to the time before them, and the recorded ones kept in the field
-    /// `recorded-time`.
-    TimesRaised {
+    /// Times of events are before those of the events above them (Jepsen stamps an event before it
+    /// records it). What was first is decided by positions; a figure in seconds may be off by as
+    /// much as they go back.
+    TimesGoBack {
+        /// The index of the first such event.
+        first: u64,
         /// How many.
         events: u64,
     },
@@ -69,9 +71,11 @@ impl fmt::Display for Warning {
                 write!(f, "the compressed stream is torn after line {line}")
             }
             Self::NoTimes => f.write_str("no times recorded: figures in seconds mean nothing"),
-            Self::TimesRaised { events } => {
-                write!(f, "the times of {events} events went back and were raised")
-            }
+            Self::TimesGoBack { first, events } => write!(
+                f,
+                "times go back at {events} events, first at event {first}; the order of the events \
+                 is that of the file"
+            ),
             Self::Renumbered => f.write_str("events were numbered by their position"),
         }
     }
@@ -100,6 +104,22 @@ pub enum ReadError {
         /// What was expected and what was found.
         message: String,
     },
+    /// It is a file of another kind.
+    #[error("{file}: {what}")]
+    Unsupported {
+        /// The file, or `<bytes>`.
+        file: String,
+        /// What it is, and what to do.
+        what: String,
+    },
+    /// It could be one of several formats, which mean different things.
+    #[error("{file}: {what}; name the format")]
+    Ambiguous {
+        /// The file, or `<bytes>`.
+        file: String,
+        /// Which ones.
+        what: String,
+    },
     /// The format is not one of those known.
     #[error(
         "{file}: not a history in a known format: JSON Lines (`jsonl`), a JSON array of operations \
@@ -127,7 +147,7 @@ impl ReadError {
     pub fn line(&self) -> Option<u64> {
         match self {
             Self::Corrupt { line, .. } => Some(*line),
-            Self::Io { .. } | Self::UnknownFormat { .. } => None,
+            _ => None,
         }
     }
 }

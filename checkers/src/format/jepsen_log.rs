@@ -4,12 +4,17 @@
 //! They have no times. An `info` may carry its error in the place of the value (`:timed-out`).
 
 use std::io::{self, Write};
+use std::sync::Arc;
 
 use crate::{Event, F, History, Kind, Process, Value};
 
 use super::edn::parse::Parser;
 use super::edn::{print, writes_as_tuples};
-use super::{Format, ReadError, ReadOptions, ReadReport, Warning};
+use super::input::Input;
+use super::names::Names;
+use super::settle::MISSING;
+use super::window::Window;
+use super::{Format, ReadError, ReadOptions, ReadReport, Reader, Warning};
 
 /// The logger whose lines are operations.
 pub(super) const LOGGER: &str = "jepsen.util";
@@ -20,48 +25,79 @@ pub(super) const LOGGER: &str = "jepsen.util";
 ///
 /// [`ReadError`] names the line of an operation that cannot be read.
 pub fn read(text: &str, file: &str, options: &ReadOptions) -> Result<ReadReport, ReadError> {
-    let mut report = ReadReport {
-        history: History::default(),
-        format: Format::JepsenLog,
-        warnings: vec![Warning::NoTimes],
-        cut: None,
-    };
-    let lines = text.lines().count();
-    for (number, line) in (1..).zip(text.lines()) {
-        let index = report.history.events.len() as u64;
-        let unended = number == lines && !text.ends_with('\n');
-        match event(line, index) {
-            Ok(None) => {}
-            // `:ok :read 4` may be what is left of `:ok :read 42`.
-            Ok(Some(_)) if unended && !line.ends_with([']', ')', '}', '"']) => {
-                let line = number as u64;
-                report.warnings.push(Warning::TornLastLine { line });
-            }
-            Ok(Some(event)) => report.history.events.push(event),
-            Err(_) if unended => {
-                let line = number as u64;
-                report.warnings.push(Warning::TornLastLine { line });
-            }
-            Err((field, message)) => {
-                let error =
-                    ReadError::corrupt(file, number as u64, Some(field.to_owned()), &message);
-                if !options.partial {
-                    return Err(error);
-                }
-                report.cut = Some(error);
-                break;
-            }
+    super::read_stream(text.as_bytes(), file, Some(Format::JepsenLog), options)
+}
+
+/// Reads the operations among the lines.
+pub(super) struct Log<'a> {
+    window: Window<'a>,
+    /// How much of the window was read.
+    read: usize,
+    names: Names,
+}
+
+impl<'a> Log<'a> {
+    pub fn new(input: Input<'a>, file: &str) -> Self {
+        Self {
+            window: Window::new(input, file),
+            read: 0,
+            names: Names::default(),
         }
     }
-    if options.independent == Some(true) {
-        super::edn::split_tuples(&mut report.history);
+}
+
+impl Reader for Log<'_> {
+    fn batch(
+        &mut self,
+        events: &mut Vec<Event>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<bool, ReadError> {
+        self.window.advance(self.read)?;
+        self.read = 0;
+        let text = self.window.text();
+        for (number, line) in (1..).zip(text.split_inclusive('\n')) {
+            let whole = line.ends_with('\n');
+            if !whole && self.window.more() {
+                break;
+            }
+            self.read += line.len();
+            let line = line.trim_end_matches(['\n', '\r']);
+            let torn = match event(line, &mut self.names) {
+                Ok(None) => false,
+                // `:ok :read 4` may be what is left of `:ok :read 42`.
+                Ok(Some(_)) if !whole && !line.ends_with([']', ')', '}', '"']) => true,
+                Ok(Some(event)) => {
+                    events.push(event);
+                    false
+                }
+                Err(_) if !whole => true,
+                Err((field, message)) => {
+                    let line = self.window.line(number);
+                    let field = Some(field.to_owned());
+                    let file = self.window.file();
+                    return Err(ReadError::corrupt(file, line, field, &message));
+                }
+            };
+            if torn && !self.window.is_broken() {
+                let line = self.window.line(number);
+                warnings.push(Warning::TornLastLine { line });
+            }
+        }
+        if self.window.more() {
+            return Ok(true);
+        }
+        self.window.end(warnings).map(|()| false)
     }
-    Ok(report)
+}
+
+/// Whether a line says an operation.
+pub(super) fn is_operation(line: &str) -> bool {
+    matches!(event(line, &mut Names::default()), Ok(Some(_)))
 }
 
 type Bad = (&'static str, String);
 
-fn event(line: &str, index: u64) -> Result<Option<Event>, Bad> {
+fn event(line: &str, names: &mut Names) -> Result<Option<Event>, Bad> {
     let Some((_, rest)) = line.split_once(LOGGER) else {
         return Ok(None);
     };
@@ -81,20 +117,32 @@ fn event(line: &str, index: u64) -> Result<Option<Event>, Bad> {
     let Some(f) = f.strip_prefix(':') else {
         return Err(("f", format!("found `{f}`, expected a keyword")));
     };
-    let mut parser = Parser::new(rest);
-    let value = parser.value().map_err(|bad| ("value", bad.message))?;
-    let mut event = Event::new(index, index, process, kind, F::from_name(f), value);
-    let error = |bad: super::edn::parse::Bad| ("error", bad.message);
-    if !parser.at_end().map_err(error)? {
-        event.error = Some(match parser.value().map_err(error)? {
-            Value::Str(text) => text,
-            other => other.to_string().into(),
-        });
-        if !parser.at_end().map_err(error)? {
-            return Err(("error", "more text after the error".to_owned()));
-        }
+    let mut parser = Parser::with(rest, std::mem::take(names));
+    let result = value_and_error(&mut parser);
+    *names = parser.into_names();
+    let (value, error) = result?;
+    let mut event = Event::new(MISSING, MISSING, process, kind, F::from_name(f), value);
+    if error.is_some() {
+        event.error = error;
+        names.share_details(&mut event);
     }
     Ok(Some(event))
+}
+
+fn value_and_error(parser: &mut Parser<'_>) -> Result<(Value, Option<Arc<str>>), Bad> {
+    let value = parser.value().map_err(|bad| ("value", bad.message))?;
+    let error = |bad: super::edn::parse::Bad| ("error", bad.message);
+    if parser.at_end().map_err(error)? {
+        return Ok((value, None));
+    }
+    let text = match parser.value().map_err(error)? {
+        Value::Str(text) => text.into(),
+        other => other.to_string().into(),
+    };
+    if !parser.at_end().map_err(error)? {
+        return Err(("error", "more text after the error".to_owned()));
+    }
+    Ok((value, Some(text)))
 }
 
 fn word(text: &str) -> (&str, &str) {
@@ -137,7 +185,7 @@ pub fn write(out: &mut impl Write, history: &History) -> io::Result<()> {
         )?;
         if let Some(error) = &event.error {
             let mut text = String::new();
-            print::value(&mut text, &Value::Str(error.clone()));
+            print::value(&mut text, &Value::str(error));
             write!(out, "\t{text}")?;
         }
         writeln!(out)?;
@@ -165,7 +213,7 @@ mod tests {
         assert_eq!(events[2].value, Value::Keyword("timed-out".into()));
         assert_eq!(events[3].error.as_deref(), Some("late"));
         let torn = Warning::TornLastLine { line: 6 };
-        assert_eq!(report.warnings, [Warning::NoTimes, torn]);
+        assert_eq!(report.warnings, [torn, Warning::NoTimes]);
         let mut out = Vec::new();
         write(&mut out, &report.history).unwrap();
         let again = read(

@@ -10,121 +10,123 @@
 
 use std::io::{self, Write};
 
-use crate::{History, Value};
+use crate::{Event, History, Value};
 
-use super::edn::parse::Bad;
-use super::edn::{self, FieldError, RawEvent};
-use super::{Format, ReadError, ReadOptions, ReadReport, jsonl};
+use super::edn;
+use super::edn::parse::{Bad, Parser};
+use super::forms::{Syntax, Wrong};
+use super::jsonl::{self, Scan};
+use super::settle::looks_independent;
+use super::{Format, ReadError, ReadOptions, ReadReport};
 
 /// Reads a history.
 ///
 /// # Errors
 ///
-/// As [`edn::read`].
+/// As [`super::edn::read`].
 pub fn read(text: &str, file: &str, options: &ReadOptions) -> Result<ReadReport, ReadError> {
-    let mut array = Array::new(text);
-    let mut report = edn::collect(|| array.next_event(), text, file, options)?;
-    report.format = Format::Json;
-    edn::settle_keys(&mut report.history, options);
-    Ok(report)
+    super::read_stream(text.as_bytes(), file, Some(Format::Json), options)
 }
 
-/// The elements of an array, one after the other.
-struct Array<'a> {
-    text: &'a str,
-    position: usize,
-    line: u64,
+/// The operations of an array, one after the other.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Array {
     opened: bool,
+    closed: bool,
 }
 
-impl<'a> Array<'a> {
-    fn new(text: &'a str) -> Self {
-        Self {
-            text,
-            position: 0,
-            line: 1,
-            opened: false,
-        }
+impl Syntax for Array {
+    fn skip(parser: &mut Parser<'_>) {
+        skip_space(parser);
     }
 
-    fn advance(&mut self, bytes: usize) {
-        let passed = &self.text[self.position..self.position + bytes];
-        self.line += passed.matches('\n').count() as u64;
-        self.position += bytes;
-    }
-
-    /// Takes the next character after space, if it is one of these.
-    fn take(&mut self, wanted: &[char]) -> Result<char, FieldError> {
-        let rest = &self.text[self.position..];
-        let trimmed = rest.trim_ascii_start();
-        self.advance(rest.len() - trimmed.len());
-        let wanted_names = || {
-            let names: Vec<String> = wanted.iter().map(|c| format!("`{c}`")).collect();
-            names.join(" or ")
-        };
-        match trimmed.chars().next() {
-            Some(c) if wanted.contains(&c) => {
-                self.advance(c.len_utf8());
-                Ok(c)
-            }
-            Some(c) => Err(self.bad(format!("found `{c}`, expected {}", wanted_names()), false)),
-            None => Err(self.bad(format!("the text ends, expected {}", wanted_names()), true)),
-        }
-    }
-
-    fn bad(&self, message: String, incomplete: bool) -> FieldError {
-        let bad = Bad {
-            line: self.line,
-            began: self.line,
-            message,
-            incomplete,
-        };
-        (None, bad)
-    }
-
-    fn next_event(&mut self) -> Result<Option<RawEvent>, FieldError> {
+    fn next(&mut self, parser: &mut Parser<'_>) -> Result<Option<Event>, Wrong> {
+        skip_space(parser);
         if !self.opened {
-            self.take(&['['])?;
+            // A file without content is a history without events.
+            if parser.peek().is_none() {
+                return Ok(None);
+            }
+            take(parser, "[")?;
             self.opened = true;
-            if self.text[self.position..]
-                .trim_ascii_start()
-                .starts_with(']')
-            {
-                self.take(&[']'])?;
-                return self.end();
-            }
-        } else if self.take(&[',', ']'])? == ']' {
-            return self.end();
+            skip_space(parser);
+            self.closed = parser.take(b']');
+        } else if !self.closed {
+            self.closed = take(parser, ",]")? == b']';
         }
-        let rest = &self.text[self.position..];
-        let space = rest.len() - rest.trim_ascii_start().len();
-        self.advance(space);
-        let began = self.line;
-        let rest = &self.text[self.position..];
-        let mut values = serde_json::Deserializer::from_str(rest).into_iter::<Value>();
-        let value = match values.next() {
-            Some(Ok(value)) => value,
-            Some(Err(e)) => {
-                let bad = Bad {
-                    line: began + (e.line() as u64).saturating_sub(1),
-                    began,
-                    message: jsonl::describe(&e),
-                    incomplete: e.is_eof(),
-                };
-                return Err((None, bad));
-            }
-            None => return Err(self.bad("the text ends, expected an operation".to_owned(), true)),
-        };
-        let length = values.byte_offset();
-        self.advance(length);
-        edn::raw_event(&value, began).map(Some)
+        skip_space(parser);
+        if self.closed {
+            return match parser.peek() {
+                None => Ok(None),
+                Some(_) => Err(wrong(parser, "more text after the closing `]`".to_owned())),
+            };
+        }
+        let began = parser.position();
+        let value = value(parser)?;
+        edn::operation(&value, began, parser).map(Some)
     }
+}
 
-    fn end(&mut self) -> Result<Option<RawEvent>, FieldError> {
-        if self.text[self.position..].trim_ascii().is_empty() {
-            return Ok(None);
+fn skip_space(parser: &mut Parser<'_>) {
+    while let Some(b' ' | b'\t' | b'\n' | b'\r') = parser.peek() {
+        parser.advance(1);
+    }
+}
+
+/// Takes the next byte, if it is one of these.
+fn take(parser: &mut Parser<'_>, wanted: &str) -> Result<u8, Wrong> {
+    if let Some(byte) = wanted.bytes().find(|&byte| parser.take(byte)) {
+        return Ok(byte);
+    }
+    let names: Vec<String> = wanted.chars().map(|c| format!("`{c}`")).collect();
+    let found = match parser.rest().chars().next() {
+        Some(c) => format!("found `{c}`"),
+        None => "the text ends".to_owned(),
+    };
+    Err(wrong(
+        parser,
+        format!("{found}, expected {}", names.join(" or ")),
+    ))
+}
+
+fn wrong(parser: &Parser<'_>, message: String) -> Wrong {
+    let bad = Bad {
+        line: parser.line(),
+        message,
+        incomplete: parser.peek().is_none(),
+    };
+    Wrong::at(parser.position(), bad)
+}
+
+fn value(parser: &mut Parser<'_>) -> Result<Value, Wrong> {
+    let began = parser.position();
+    let text = parser.rest();
+    let mut scan = Scan::new(text.as_bytes());
+    if let Some(value) = scan.value(parser.names()) {
+        parser.advance(scan.position());
+        return Ok(value);
+    }
+    let mut values = serde_json::Deserializer::from_str(text).into_iter::<Value>();
+    match values.next() {
+        Some(Ok(value)) => {
+            parser.advance(values.byte_offset());
+            Ok(value)
         }
-        Err(self.bad("more text after the closing `]`".to_owned(), false))
+        Some(Err(e)) => {
+            let bad = Bad {
+                line: parser.line_at(began) + (e.line() as u64).saturating_sub(1),
+                message: jsonl::describe(&e),
+                incomplete: e.is_eof(),
+            };
+            if e.is_eof() {
+                parser.advance(text.len());
+            }
+            Err(Wrong::at(began, bad))
+        }
+        None => Err(wrong(
+            parser,
+            "the text ends, expected an operation".to_owned(),
+        )),
     }
 }
 
@@ -135,7 +137,7 @@ impl<'a> Array<'a> {
 /// Those of the output.
 pub fn write(out: &mut impl Write, history: &History) -> io::Result<()> {
     // Without keys, values that only look like tuples must not be taken for some.
-    let deny_tuples = edn::looks_independent(history);
+    let deny_tuples = looks_independent(history);
     let mut line = Vec::new();
     out.write_all(b"[")?;
     for (i, event) in history.events.iter().enumerate() {
@@ -160,7 +162,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::format::{Warning, detect, read_bytes};
+    use crate::format::{Guess, Warning, detect, read_bytes};
     use crate::testing::any_history;
     use crate::{F, Process};
 
@@ -172,7 +174,7 @@ mod tests {
     fn reads_maps_with_and_without_times() {
         let text = "[ {\"type\":\"invoke\",\"f\":\"add\",\"value\":1,\"op-index\":7,\"process\":0},\n\
                      {\"type\":\"info\",\"f\":\"start\",\"process\":\"nemesis\"}]\n";
-        assert_eq!(detect(text.as_bytes()), Some(Format::Json));
+        assert_eq!(detect(text.as_bytes()), Guess::Format(Format::Json));
         let report = read_text(text).unwrap();
         let events = &report.history.events;
         assert_eq!(events.len(), 2);

@@ -7,15 +7,19 @@
 //! Further fields: `role`, `epoch`, `error`; any other is kept in [`Event::extra`]. `process` is a
 //! number, `"nemesis"` or another name; `value` may be left out when it is null.
 
-use std::io::{self, BufRead, Write};
+use std::io::{self, Write};
 
 use crate::{Event, History, Process, Value};
 
-use super::{Format, ReadError, ReadOptions, ReadReport, Warning};
+use super::{Format, ReadError, ReadOptions, ReadReport};
 
+mod blocks;
 mod parse;
+mod scan;
 
+pub(super) use blocks::Lines;
 pub(super) use parse::describe;
+pub(super) use scan::Scan;
 
 /// Appends one event and a newline. Allocates nothing but the buffer's growth.
 pub fn write_event(out: &mut Vec<u8>, event: &Event) {
@@ -146,56 +150,11 @@ fn write_value(out: &mut Vec<u8>, value: &Value) {
 /// [`ReadError`] names file, line and field. With [`ReadOptions::partial`] a corrupt line ends the
 /// history instead, and the error is in [`ReadReport::cut`].
 pub fn read(
-    mut input: impl BufRead,
+    input: impl io::Read,
     file: &str,
     options: &ReadOptions,
 ) -> Result<ReadReport, ReadError> {
-    let mut report = ReadReport {
-        history: History::default(),
-        format: Format::Jsonl,
-        warnings: Vec::new(),
-        cut: None,
-    };
-    let mut names = parse::Names::default();
-    let mut line = Vec::new();
-    for number in 1.. {
-        line.clear();
-        match input.read_until(b'\n', &mut line) {
-            Ok(0) => break,
-            Ok(_) => {}
-            Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => {
-                let line = number - 1;
-                report.warnings.push(Warning::TornCompression { line });
-                break;
-            }
-            Err(source) => {
-                let file = file.to_owned();
-                return Err(ReadError::Io { file, source });
-            }
-        }
-        let whole = line.ends_with(b"\n");
-        let text = line.trim_ascii();
-        if text.is_empty() {
-            continue;
-        }
-        let parsed = parse::event(text, &mut names)
-            .and_then(|event| parse::check_order(report.history.events.last(), event));
-        match parsed {
-            Ok(event) => report.history.events.push(event),
-            Err(bad) if !whole && bad.incomplete => {
-                report.warnings.push(Warning::TornLastLine { line: number });
-            }
-            Err(bad) => {
-                let error = ReadError::corrupt(file, number, bad.field, &bad.message);
-                if !options.partial {
-                    return Err(error);
-                }
-                report.cut = Some(error);
-                break;
-            }
-        }
-    }
-    Ok(report)
+    super::read_stream(input, file, Some(Format::Jsonl), options)
 }
 
 #[cfg(test)]

@@ -1,22 +1,48 @@
 //! Reading and writing recorded histories.
 //!
-//! [`jsonl`] is the canonical form. [`read_path`] and [`read_bytes`] recognise the format, and
-//! zstd compression, by content.
+//! [`jsonl`] is the canonical form. [`read_path`], [`read_stream`] and [`read_bytes`] recognise the
+//! format, and compression with zstd or gzip, by content. [`Events`] hands out events one by one,
+//! for those who need not keep them.
+//!
+//! The way of the bytes: `input` (compression), then `jsonl` in blocks of lines, or `window` (text)
+//! and `forms` (operation maps) for the others; then `settle` (indexes, times, keys).
 
+mod detect;
 pub mod edn;
 pub mod error;
+pub mod events;
+mod forms;
+mod input;
 pub mod jepsen_log;
 pub mod json;
 pub mod jsonl;
+mod names;
 pub mod porcupine_kv;
+mod settle;
+mod window;
 
 use std::fs::File;
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, Write};
 use std::path::Path;
 
-use crate::History;
+use crate::{Event, History};
 
+pub use detect::{Guess, detect};
 pub use error::{ReadError, ReadOptions, ReadReport, Warning};
+pub use events::Events;
+
+use events::Source;
+
+/// Reads the events of a format, some at a time.
+trait Reader {
+    /// Appends events, with the numbers that are recorded. Whether there may be more. What precedes
+    /// an error is appended, too.
+    fn batch(
+        &mut self,
+        events: &mut Vec<Event>,
+        warnings: &mut Vec<Warning>,
+    ) -> Result<bool, ReadError>;
+}
 
 /// A format that a history can be recorded in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -60,48 +86,7 @@ impl Format {
     }
 }
 
-/// Recognises the format by the start of a history.
-pub fn detect(start: &[u8]) -> Option<Format> {
-    let text = String::from_utf8_lossy(start);
-    let mut lines = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty() && !line.starts_with(';'));
-    let first = lines.next()?;
-    if let Some(object) = first.strip_prefix('{') {
-        let object = object.trim_start();
-        let spread = object.is_empty() && lines.clone().next().is_some_and(|l| l.starts_with('"'));
-        if spread {
-            return Some(Format::Jsonl);
-        }
-        if object.starts_with('"') {
-            return Some(Format::Jsonl);
-        }
-        let porcupine = |line: &str| {
-            line.contains(":f :get,")
-                || line.contains(":f :put,")
-                || line.contains(":f :append,") && line.contains(":key \"")
-        };
-        if !object.contains(":index") && porcupine(object) {
-            return Some(Format::PorcupineKv);
-        }
-        return (object.is_empty() || object.starts_with([':', '#', '}'])).then_some(Format::Edn);
-    }
-    let array = text.trim_start().strip_prefix('[').map(str::trim_start);
-    let object = array.and_then(|rest| rest.strip_prefix('{'));
-    if object.is_some_and(|rest| rest.trim_start().starts_with(['"', '}'])) {
-        return Some(Format::Json);
-    }
-    if first.starts_with(['[', '(', '#']) {
-        return Some(Format::Edn);
-    }
-    let log = |line: &str| line.contains(jepsen_log::LOGGER);
-    (log(first) || lines.any(log)).then_some(Format::JepsenLog)
-}
-
-const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
-
-/// Reads a history from a file, compressed with zstd or not.
+/// Reads a history from a file, compressed with zstd or gzip or not.
 ///
 /// # Errors
 ///
@@ -112,15 +97,14 @@ pub fn read_path(
     options: &ReadOptions,
 ) -> Result<ReadReport, ReadError> {
     let file = path.display().to_string();
-    let io = |source| ReadError::Io {
+    let input = File::open(path).map_err(|source| ReadError::Io {
         file: file.clone(),
         source,
-    };
-    let input = BufReader::new(File::open(path).map_err(io)?);
-    read(input, &file, format, options)
+    })?;
+    read_stream(input, &file, format, options)
 }
 
-/// Reads a history from memory, compressed with zstd or not.
+/// Reads a history from memory, compressed with zstd or gzip or not.
 ///
 /// # Errors
 ///
@@ -130,97 +114,44 @@ pub fn read_bytes(
     format: Option<Format>,
     options: &ReadOptions,
 ) -> Result<ReadReport, ReadError> {
-    read(bytes, "<bytes>", format, options)
+    read_stream(bytes, "<bytes>", format, options)
 }
 
-fn read(
-    mut input: impl BufRead,
+/// Reads a history from a stream, such as the standard input, compressed with zstd or gzip or not.
+/// Beside the events little is kept in memory. `file` is its name in errors.
+///
+/// # Errors
+///
+/// [`ReadError`] names file, line and field.
+pub fn read_stream(
+    input: impl io::Read,
     file: &str,
     format: Option<Format>,
     options: &ReadOptions,
 ) -> Result<ReadReport, ReadError> {
-    let io = |source| ReadError::Io {
-        file: file.to_owned(),
-        source,
-    };
-    if input.fill_buf().map_err(io)?.starts_with(&ZSTD_MAGIC) {
-        let decoder = zstd::stream::read::Decoder::with_buffer(input).map_err(io)?;
-        return read_plain(BufReader::new(decoder), file, format, options);
-    }
-    read_plain(input, file, format, options)
-}
-
-fn read_plain(
-    mut input: impl BufRead,
-    file: &str,
-    format: Option<Format>,
-    options: &ReadOptions,
-) -> Result<ReadReport, ReadError> {
-    let io = |source| ReadError::Io {
-        file: file.to_owned(),
-        source,
-    };
-    let start = match input.fill_buf() {
-        Ok(start) => start,
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => &[],
-        Err(e) => return Err(io(e)),
-    };
-    // A run that was killed at once leaves an empty file.
-    let format = match format.or_else(|| detect(start)) {
-        Some(format) => format,
-        None if start.trim_ascii().is_empty() => Format::Jsonl,
-        None => {
-            let file = file.to_owned();
-            return Err(ReadError::UnknownFormat { file });
+    let mut source = Source::open(input, file, format, options, true)?;
+    let mut history = History::default();
+    while source.batch(&mut history.events)? {}
+    let Source {
+        format,
+        warnings,
+        cut,
+        ..
+    } = source;
+    match format {
+        Format::Edn | Format::Json => settle::keys(&mut history, options),
+        Format::PorcupineKv | Format::JepsenLog if options.independent == Some(true) => {
+            settle::split_tuples(&mut history.events);
         }
-    };
-    if format == Format::Jsonl {
-        return jsonl::read(input, file, options);
+        _ => {}
     }
-    let mut bytes = Vec::new();
-    let torn = match input.read_to_end(&mut bytes) {
-        Ok(_) => false,
-        Err(e) if e.kind() == io::ErrorKind::UnexpectedEof => true,
-        Err(e) => return Err(io(e)),
-    };
-    let mut broken = None;
-    let text = match String::from_utf8(bytes) {
-        Ok(text) => text,
-        // Cut within the last character.
-        Err(e) if e.utf8_error().error_len().is_none() => {
-            let whole = e.utf8_error().valid_up_to();
-            String::from_utf8_lossy(&e.as_bytes()[..whole]).into_owned()
-        }
-        Err(e) => {
-            let before = &e.as_bytes()[..e.utf8_error().valid_up_to()];
-            let line = String::from_utf8_lossy(before).matches('\n').count() as u64 + 1;
-            let message = "found bytes that are not UTF-8, expected text";
-            let error = ReadError::corrupt(file, line, None, message);
-            if !options.partial {
-                return Err(error);
-            }
-            broken = Some(error);
-            // Up to the line that is broken.
-            let whole = before
-                .iter()
-                .rposition(|b| *b == b'\n')
-                .map_or(0, |i| i + 1);
-            String::from_utf8_lossy(&before[..whole]).into_owned()
-        }
-    };
-    let mut report = match format {
-        Format::Json => json::read(&text, file, options),
-        Format::Edn => edn::read(&text, file, options),
-        Format::JepsenLog => jepsen_log::read(&text, file, options),
-        Format::PorcupineKv => porcupine_kv::read(&text, file, options),
-        Format::Jsonl => jsonl::read(text.as_bytes(), file, options),
-    }?;
-    report.cut = report.cut.or(broken);
-    if torn {
-        let line = text.lines().count() as u64;
-        report.warnings.push(Warning::TornCompression { line });
-    }
-    Ok(report)
+    settle::no_nil_keys(&mut history.events);
+    Ok(ReadReport {
+        history,
+        format,
+        warnings,
+        cut,
+    })
 }
 
 /// Writes a history in a format.
@@ -239,46 +170,4 @@ pub fn write(out: &mut impl Write, history: &History, format: Format) -> io::Res
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn formats_are_recognised_by_content() {
-        for (start, format) in [
-            (r#"{"index":0,"time":1}"#, Some(Format::Jsonl)),
-            ("\n[\n {\n \"index\":0,", Some(Format::Json)),
-            ("{\n  \"verdict\": 1", Some(Format::Jsonl)),
-            ("; x\n\n [{:process 1}", Some(Format::Edn)),
-            ("({:process 1", Some(Format::Edn)),
-            ("{:index 0, :f :get, :key 1}", Some(Format::Edn)),
-            ("#jepsen.history.Op{:index 1}", Some(Format::Edn)),
-            (
-                "{:process 1, :type :invoke, :f :get, :key \"9\", :value nil}",
-                Some(Format::PorcupineKv),
-            ),
-            (
-                "2026 INFO x\nINFO  jepsen.util - 0\t:invoke\t:read\tnil",
-                Some(Format::JepsenLog),
-            ),
-            ("hello", None),
-            ("", None),
-        ] {
-            assert_eq!(detect(start.as_bytes()), format, "{start}");
-        }
-        for format in Format::ALL {
-            assert_eq!(Format::from_name(format.name()), Some(format));
-        }
-    }
-
-    #[test]
-    fn other_files_are_refused_and_empty_ones_are_empty_histories() {
-        let error = read_bytes(b"hello\n", None, &ReadOptions::default()).unwrap_err();
-        assert!(matches!(error, ReadError::UnknownFormat { .. }));
-        let report = read_bytes(b"", None, &ReadOptions::default()).unwrap();
-        assert_eq!(report.history, History::default());
-        let missing = read_path(Path::new("/nowhere/x"), None, &ReadOptions::default());
-        assert!(missing.unwrap_err().to_string().starts_with("/nowhere/x: "));
-        let bad = read_bytes(b"[{:a\n\xff}]", Some(Format::Edn), &ReadOptions::default());
-        assert_eq!(bad.unwrap_err().line(), Some(2));
-    }
-}
+mod tests;

@@ -5,27 +5,29 @@
 
 use std::io::{self, Write};
 
-use crate::{F, History, Process};
+use crate::{Event, F, History, Process};
 
-use super::edn::{self, print};
+use super::edn::print;
 use super::{Format, ReadError, ReadOptions, ReadReport};
 
 /// Reads a history.
 ///
 /// # Errors
 ///
-/// As [`edn::read`].
+/// As [`super::edn::read`].
 pub fn read(text: &str, file: &str, options: &ReadOptions) -> Result<ReadReport, ReadError> {
-    let mut report = edn::read_events(text, file, options)?;
-    report.format = Format::PorcupineKv;
-    for event in &mut report.history.events {
+    super::read_stream(text.as_bytes(), file, Some(Format::PorcupineKv), options)
+}
+
+/// Gives functions the names that they have here.
+pub(super) fn translate(events: &mut [Event]) {
+    for event in events {
         event.f = match event.f.name() {
             "get" => F::Read,
             "put" => F::Write,
             _ => continue,
         };
     }
-    Ok(report)
 }
 
 /// Writes process, type, function, key and value.

@@ -154,7 +154,7 @@ fn shown<'a>(model: Model, value: &'a Value, ids: &mut Ids<'a>) -> Result<Action
         }
         Model::Text => match value {
             Value::Nil => Action::Get("".into()),
-            Value::Str(text) => Action::Get(text.clone()),
+            Value::Str(text) => Action::Get(text.into()),
             _ => return Err(UNREADABLE),
         },
         _ => return Err(UNREADABLE),
@@ -182,7 +182,7 @@ fn change<'a>(
         };
     }
     let text = || match argument {
-        Value::Str(text) => Ok(text.clone()),
+        Value::Str(text) => Ok(text.into()),
         _ => Err(MISFIT),
     };
     Ok(Some(match (model, op.f()) {

@@ -166,20 +166,14 @@ fn make_history() -> History {
 }
 
 fn event(time: u64, process: Process, kind: Kind, f: &str, value: &str) -> Event {
-    Event {
-        index: 0,
+    Event::new(
+        0,
         time,
         process,
         kind,
-        f: F::Other(f.into()),
-        key: None,
-        value: Value::str(value),
-        node: None,
-        role: None,
-        epoch: None,
-        error: None,
-        extra: Vec::new(),
-    }
+        F::Other(f.into()),
+        Value::str(value),
+    )
 }
 
 fn faults() -> Vec<FaultRecord> {

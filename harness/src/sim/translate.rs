@@ -65,7 +65,7 @@ pub fn request(invocation: &Invocation) -> Request {
 /// A key as text.
 pub fn text(key: &Value) -> Arc<str> {
     match key {
-        Value::Str(s) => s.clone(),
+        Value::Str(s) => s.into(),
         other => other.to_string().into(),
     }
 }
@@ -89,7 +89,7 @@ fn scalar(value: &Value) -> Scalar {
     match value {
         Value::Nil => Scalar::Nil,
         Value::Int(n) => Scalar::Int(*n),
-        Value::Str(s) => Scalar::Text(s.clone()),
+        Value::Str(s) => Scalar::Text(s.into()),
         other => Scalar::Text(other.to_string().into()),
     }
 }
@@ -98,7 +98,7 @@ fn value(scalar: &Scalar) -> Value {
     match scalar {
         Scalar::Nil => Value::Nil,
         Scalar::Int(n) => Value::Int(*n),
-        Scalar::Text(s) => Value::Str(s.clone()),
+        Scalar::Text(s) => Value::str(s),
     }
 }
 
@@ -179,7 +179,7 @@ pub fn completion(invocation: &Invocation, reply: &Reply, names: &Names) -> Comp
         Ok(Answer::All(entries)) => {
             let pairs = entries
                 .iter()
-                .map(|(k, v)| (Value::Str(k.clone()), datum(v)))
+                .map(|(k, v)| (Value::str(k), datum(v)))
                 .collect::<Vec<_>>();
             (Outcome::Ok, Value::Map(pairs.into()), None, None)
         }
@@ -220,10 +220,10 @@ fn state(digest: &StateDigest) -> Value {
             Value::str("digest"),
             Value::Str(format!("{:016x}", digest.digest).into()),
         ),
-        (Value::str("scope"), Value::Str(digest.scope.clone())),
+        (Value::str("scope"), Value::str(&digest.scope)),
     ];
     if let Some(why) = &digest.stopped {
-        pairs.push((Value::str("stopped"), Value::Str(why.clone())));
+        pairs.push((Value::str("stopped"), Value::str(why)));
     }
     Value::Map(pairs.into())
 }

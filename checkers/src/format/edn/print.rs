@@ -4,6 +4,8 @@ use std::fmt::Write;
 
 use crate::Value;
 
+use crate::format::names::Names;
+
 use super::parse::{classify, in_token};
 
 /// Appends a value. What EDN has no notation for is wrapped in a tag `#quorate/…`.
@@ -39,13 +41,14 @@ pub fn value(out: &mut String, value: &Value) {
             }
             out.push('}');
         }
-        Value::Tagged(tag, inner) if is_tag(tag) => {
+        Value::Tagged(tagged) if is_tag(&tagged.0) => {
             out.push('#');
-            out.push_str(tag);
+            out.push_str(&tagged.0);
             out.push(' ');
-            self::value(out, inner);
+            self::value(out, &tagged.1);
         }
-        Value::Tagged(tag, inner) => {
+        Value::Tagged(tagged) => {
+            let (tag, inner) = &**tagged;
             out.push_str("#quorate/tagged [");
             string(out, tag);
             out.push(' ');
@@ -111,7 +114,7 @@ fn is_symbol(name: &str) -> bool {
         let mut rest = rest.chars();
         rest.next().is_some_and(|c| !c.is_whitespace()) && rest.all(in_token)
     });
-    character || token && matches!(classify(name), Ok(Value::Symbol(_)))
+    character || token && matches!(classify(name, &mut Names::default()), Ok(Value::Symbol(_)))
 }
 
 fn is_tag(tag: &str) -> bool {

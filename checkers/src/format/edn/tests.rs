@@ -1,8 +1,14 @@
 use proptest::prelude::*;
 
+use std::sync::Arc;
+
 use super::parse::DEPTH_MAX;
 use super::*;
+use crate::format::Warning;
 use crate::testing;
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 
 fn read_text(text: &str) -> Result<ReadReport, ReadError> {
     read(text, "x.edn", &ReadOptions::default())
@@ -39,12 +45,21 @@ fn missing_and_disordered_indexes_and_times_are_reported() {
     let text = "{:index 0 :time 9 :process 1 :type :invoke :f :read}\n\
                 {:index 1 :time 7 :process 2 :type :invoke :f :read}\n";
     let report = read_text(text).unwrap();
-    assert_eq!(report.warnings, [Warning::TimesRaised { events: 1 }]);
-    assert_eq!(report.history.events[1].time, 9);
+    let back = Warning::TimesGoBack {
+        first: 1,
+        events: 1,
+    };
+    assert_eq!(report.warnings, [back]);
+    assert_eq!(report.history.events[1].time, 7);
     assert!(report.history.operations().is_ok());
     let mut out = Vec::new();
     write(&mut out, &report.history).unwrap();
-    assert!(String::from_utf8(out).unwrap().contains(":time 7"));
+    assert_eq!(
+        read_text(std::str::from_utf8(&out).unwrap())
+            .unwrap()
+            .history,
+        report.history
+    );
 }
 
 #[test]
@@ -133,6 +148,181 @@ fn odd_literals_stay_what_they_are() {
     assert_eq!(Parser::new("#_ [1 2] 3").value(), Ok(Value::Int(3)));
     assert_eq!(Parser::new("12N").value(), Ok(Value::Int(12)));
     assert_eq!(Parser::new(r#""\u00e9""#).value(), Ok(Value::str("é")));
+}
+
+/// An operation as somebody might write it.
+fn odd_operation(rng: &mut SmallRng) -> String {
+    const VALUES: [&str; 30] = [
+        "nil",
+        "0",
+        "1",
+        "+1",
+        "-1",
+        "-0",
+        "007",
+        "1N",
+        "1.5",
+        "1e3",
+        "1/2",
+        "99999999999999999999",
+        "true",
+        ":kw",
+        ":",
+        ":a/b",
+        "sym",
+        "\"text\"",
+        "\"t\\\"x\"",
+        "\"ключ\"",
+        "[1 2]",
+        "[:append 3 4]",
+        "()",
+        "#{1 2}",
+        "{:a 1}",
+        "{:a}",
+        "#tag 1",
+        "#_ 7 8",
+        "\\a",
+        "#quorate/keyword \"a b\"",
+    ];
+    const NAMES: [&str; 20] = [
+        ":index",
+        ":time",
+        ":process",
+        ":type",
+        ":f",
+        ":value",
+        ":key",
+        ":node",
+        ":role",
+        ":epoch",
+        ":error",
+        ":extra",
+        "\"index\"",
+        "sym",
+        "3",
+        ":",
+        ":process",
+        ":type",
+        ":f",
+        ":value",
+    ];
+    let usual = |rng: &mut SmallRng, name: &str| match name {
+        ":type" => [":invoke", ":ok", ":fail", ":info", "\"ok\""]
+            .choose(rng)
+            .unwrap()
+            .to_string(),
+        ":process" => ["0", "1", "17", ":nemesis", "\"w\""]
+            .choose(rng)
+            .unwrap()
+            .to_string(),
+        ":f" => [":read", ":write", ":txn", "\"cas\""]
+            .choose(rng)
+            .unwrap()
+            .to_string(),
+        ":index" | ":time" | ":epoch" => rng.random_range(0..999).to_string(),
+        _ => VALUES.choose(rng).unwrap().to_string(),
+    };
+    let mut fields = Vec::new();
+    for name in [":type", ":process", ":f", ":value"] {
+        if rng.random_bool(0.95) {
+            fields.push(format!("{name} {}", usual(rng, name)));
+        }
+    }
+    for _ in 0..rng.random_range(0..4) {
+        let name = NAMES.choose(rng).unwrap();
+        let value = if rng.random_bool(0.8) {
+            usual(rng, name)
+        } else {
+            VALUES.choose(rng).unwrap().to_string()
+        };
+        fields.push(format!(
+            "{name}{}{value}",
+            [" ", "  ", ",", "\n"][rng.random_range(0..4)]
+        ));
+    }
+    let head = [
+        "",
+        "",
+        "",
+        "#jepsen.history.Op",
+        "#op ",
+        "#quorate/tagged ",
+        "^:m ",
+    ][rng.random_range(0..7)];
+    let mut text = format!(
+        "{head}{{{}}}",
+        fields.join([", ", " ", "\n", " ; c\n"][rng.random_range(0..4)])
+    );
+    if rng.random_bool(0.1) {
+        let at = rng.random_range(0..=text.len());
+        if text.is_char_boundary(at) {
+            text.insert_str(
+                at,
+                ["}", "{", "\"", " ", "x", "#_", ":"][rng.random_range(0..7)],
+            );
+        }
+    }
+    text
+}
+
+/// What is read field by field is what its map would say.
+#[test]
+fn operations_are_read_as_their_maps_are() {
+    let mut rng = SmallRng::seed_from_u64(9);
+    let (mut quick, mut slow, mut refused) = (0, 0, 0);
+    for _ in 0..100_000 {
+        let text = odd_operation(&mut rng);
+        let mut parser = Parser::new(&text);
+        let found = parser.operation();
+        let end = parser.position();
+        let mut parser = Parser::new(&text);
+        let value = parser.value().map(|mut value| {
+            while let Value::Tagged(tagged) = value {
+                value = tagged.1.clone();
+            }
+            value
+        });
+        let expected = value
+            .ok()
+            .and_then(|value| fields::event(&value, parser.names()).ok());
+        match (found, expected) {
+            (Some(found), Some(expected)) => {
+                assert_eq!(found, expected, "{text}");
+                assert_eq!(end, parser.position(), "{text}");
+                quick += 1;
+            }
+            (Some(found), None) => panic!("{text}: {found:?}"),
+            (None, Some(_)) => slow += 1,
+            (None, None) => refused += 1,
+        }
+    }
+    assert!(
+        quick > 20_000 && slow > 5_000 && refused > 10_000,
+        "{quick}, {slow}, {refused}"
+    );
+}
+
+#[test]
+fn tuples_may_be_tagged() {
+    let text = "{:process 1 :type :invoke :f :read :value #jepsen.independent/tuple [:k nil]}\n\
+                {:process 1 :type :ok :f :read :value #jepsen.independent.Tuple [:k 5]}\n";
+    let events = read_text(text).unwrap().history.events;
+    let key = Some(Value::Keyword("k".into()));
+    assert!(events.iter().all(|e| e.key == key));
+    assert_eq!(events[1].value, Value::Int(5));
+}
+
+#[test]
+fn what_is_discarded_and_does_not_end_is_no_torn_line() {
+    let good = "{:process 1 :type :invoke :f :read}\n";
+    let error = read_text(&format!("{good}#_{{:a\n{good}{good}")).unwrap_err();
+    assert_eq!(error.line(), Some(2), "{error}");
+    let long = format!("{good}{{:process 1 :value \"{}", "x".repeat(3 << 20));
+    let error = read_text(&long).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "x.edn:2: longer than 1 MiB, expected an operation"
+    );
 }
 
 proptest! {

@@ -4,11 +4,12 @@ use std::cell::RefCell;
 use std::fmt;
 use std::sync::Arc;
 
-use rustc_hash::FxHashSet;
 use serde::de::{DeserializeSeed, Deserializer, Error, MapAccess, Visitor};
 
 use crate::format::error::excerpt;
-use crate::{Event, F, Kind, Process, Value};
+use crate::format::input::EVENT_BYTES_MAX;
+use crate::format::names::Names;
+use crate::{Details, Event, F, Kind, Process, Value};
 
 /// Why a line is not an event.
 pub struct Bad {
@@ -21,33 +22,23 @@ pub struct Bad {
 }
 
 impl Bad {
-    fn field(name: &str, message: String) -> Self {
+    /// Indexes must increase.
+    pub fn order(index: u64, previous: u64) -> Self {
         Self {
-            field: Some(name.to_owned()),
-            message,
+            field: Some("index".to_owned()),
+            message: format!("{index} does not follow {previous}: indexes must increase"),
             incomplete: false,
         }
     }
-}
 
-/// Texts that repeat on most lines (nodes, keys), kept once.
-#[derive(Default)]
-pub struct Names {
-    seen: FxHashSet<Arc<str>>,
-}
-
-impl Names {
-    /// More distinct texts than this are not names but data.
-    const MAX: usize = 1 << 16;
-
-    fn share(&mut self, text: Arc<str>) -> Arc<str> {
-        if let Some(known) = self.seen.get(&text) {
-            return known.clone();
+    /// There is a limit to the length of a line.
+    pub fn too_long() -> Self {
+        let mib = EVENT_BYTES_MAX >> 20;
+        Self {
+            field: None,
+            message: format!("longer than {mib} MiB, expected an event"),
+            incomplete: false,
         }
-        if self.seen.len() < Self::MAX {
-            self.seen.insert(text.clone());
-        }
-        text
     }
 }
 
@@ -66,34 +57,12 @@ pub fn event(line: &[u8], names: &mut Names) -> Result<Event, Bad> {
         // A line cut within a multi-byte character is not valid UTF-8 any more.
         incomplete: e.is_eof() || std::str::from_utf8(line).is_err_and(|e| e.error_len().is_none()),
     })?;
-    for text in [&mut event.node, &mut event.role, &mut event.error] {
-        *text = text.take().map(|t| names.share(t));
+    if let Some(Value::Str(key)) = &mut event.key
+        && let Some(known) = names.text(key.as_bytes())
+    {
+        *key = known;
     }
-    if let Some(Value::Str(key)) = &mut event.key {
-        *key = names.share(key.clone());
-    }
-    Ok(event)
-}
-
-/// An event must come after the one before it, in index and in time.
-pub fn check_order(previous: Option<&Event>, event: Event) -> Result<Event, Bad> {
-    let Some(previous) = previous else {
-        return Ok(event);
-    };
-    if event.index <= previous.index {
-        let message = format!(
-            "{} does not follow {}: indexes must increase",
-            event.index, previous.index
-        );
-        return Err(Bad::field("index", message));
-    }
-    if event.time < previous.time {
-        let message = format!(
-            "{} ns is before the {} ns of the event above it",
-            event.time, previous.time
-        );
-        return Err(Bad::field("time", message));
-    }
+    names.share_details(&mut event);
     Ok(event)
 }
 
@@ -151,20 +120,23 @@ impl<'de> Visitor<'de> for Line<'_> {
         }
         *self.at_field.borrow_mut() = None;
         let missing = |name: &str| A::Error::custom(format!("the field `{name}` is missing"));
-        Ok(Event {
-            index: index.ok_or_else(|| missing("index"))?,
-            time: time.ok_or_else(|| missing("time"))?,
-            process: process.ok_or_else(|| missing("process"))?,
-            kind: kind.ok_or_else(|| missing("type"))?,
-            f: f.ok_or_else(|| missing("f"))?,
-            key: key.filter(|key: &Value| !key.is_nil()),
-            value: value.unwrap_or_default(),
+        let mut event = Event::new(
+            index.ok_or_else(|| missing("index"))?,
+            time.ok_or_else(|| missing("time"))?,
+            process.ok_or_else(|| missing("process"))?,
+            kind.ok_or_else(|| missing("type"))?,
+            f.ok_or_else(|| missing("f"))?,
+            value.unwrap_or_default(),
+        );
+        event.key = key.filter(|key: &Value| !key.is_nil());
+        event.set_details(Details {
             node: node.flatten(),
             role: role.flatten(),
             epoch: epoch.flatten(),
             error: error.flatten(),
             extra,
-        })
+        });
+        Ok(event)
     }
 }
 

@@ -3,8 +3,13 @@ use std::sync::Arc;
 use proptest::prelude::*;
 
 use super::*;
+use crate::format::Warning;
+use crate::format::names::Names;
 use crate::testing;
 use crate::{F, Kind};
+use rand::rngs::SmallRng;
+use rand::seq::IndexedRandom;
+use rand::{Rng, SeedableRng};
 
 fn read_text(text: &[u8], partial: bool) -> Result<ReadReport, ReadError> {
     let options = ReadOptions {
@@ -72,10 +77,6 @@ fn a_corrupt_line_names_line_and_field_and_its_prefix_can_be_kept() {
             Some("index"),
         ),
         (
-            r#"{"index":1,"time":1,"process":1,"type":"ok","f":"read"}"#,
-            Some("time"),
-        ),
-        (
             r#"{"index":1,"time":9000000000,"process":1,"type":"ok","f":"read","f":"read"}"#,
             Some("f"),
         ),
@@ -130,18 +131,234 @@ fn fields_without_meaning_are_kept() {
 fn compressed_histories_are_recognised_and_may_be_torn() {
     let mut text = Vec::new();
     let mut event = Event::new(0, 0, Process::Client(0), Kind::Invoke, F::Read, Value::Nil);
-    for index in 0..200_000 {
+    for index in 0..20_000 {
         event.index = index;
         event.time = index * 7919;
         write_event(&mut text, &event);
     }
     let packed = zstd::encode_all(&text[..], 1).unwrap();
     let report = read_text(&packed, false).unwrap();
-    assert_eq!(report.history.events.len(), 200_000);
+    assert_eq!(report.history.events.len(), 20_000);
     let torn = read_text(&packed[..packed.len() / 2], false).unwrap();
     assert!(!torn.history.events.is_empty());
     let events = torn.history.events.len() as u64;
     assert_eq!(torn.warnings, [Warning::TornCompression { line: events }]);
+}
+
+/// The line of an event as somebody might write it: any order, any space, odd numbers and texts.
+fn odd_line(rng: &mut SmallRng) -> String {
+    const NUMBERS: [&str; 16] = [
+        "0",
+        "1",
+        "7",
+        "00",
+        "01",
+        "-0",
+        "-1",
+        "1.0",
+        "1e2",
+        "999999999999999999",
+        "1000000000000000000",
+        "9223372036854775807",
+        "9223372036854775808",
+        "18446744073709551616",
+        "-9223372036854775808",
+        "+1",
+    ];
+    const TEXTS: [&str; 12] = [
+        "\"\"",
+        "\"k7\"",
+        "\"nemesis\"",
+        "\"read\"",
+        "\"append\"",
+        "\"ключ\"",
+        "\"a\\n\"",
+        "\"$map\"",
+        "\"\\u00e9\"",
+        "\"a\tb\"",
+        "\"a",
+        "\"leader\"",
+    ];
+    const WORDS: [&str; 5] = ["null", "true", "false", "nul", "{}"];
+    fn value(rng: &mut SmallRng, depth: usize) -> String {
+        let space = [" ", "", "", "\t"][rng.random_range(0..4)];
+        match rng.random_range(0..if depth > 0 { 8 } else { 5 }) {
+            0 | 1 => NUMBERS[rng.random_range(0..3)].to_owned(),
+            2 => NUMBERS.choose(rng).unwrap().to_string(),
+            3 => TEXTS.choose(rng).unwrap().to_string(),
+            4 => WORDS[rng.random_range(0..if depth > 1 { 3 } else { 5 })].to_owned(),
+            5 | 6 => {
+                let n = rng.random_range(0..4);
+                let items: Vec<String> = (0..n).map(|_| value(rng, depth - 1)).collect();
+                format!("[{space}{}{space}]", items.join(&format!(",{space}")))
+            }
+            _ => {
+                let n = rng.random_range(0..3);
+                let pairs: Vec<String> = (0..n)
+                    .map(|_| {
+                        let name = TEXTS[rng.random_range(0..8)];
+                        format!("{name}{space}:{space}{}", value(rng, depth - 1))
+                    })
+                    .collect();
+                format!("{{{space}{}{space}}}", pairs.join(","))
+            }
+        }
+    }
+    let mut fields: Vec<(&str, String)> = Vec::new();
+    for name in [
+        "index", "time", "process", "type", "f", "key", "value", "node", "role", "epoch", "error",
+        "link",
+    ] {
+        let rare = matches!(name, "role" | "error" | "epoch" | "link");
+        if rng.random_bool(if rare { 0.2 } else { 0.95 }) {
+            let text = match name {
+                "type" => [
+                    "\"invoke\"",
+                    "\"ok\"",
+                    "\"info\"",
+                    "\"fail\"",
+                    "\"okay\"",
+                    "3",
+                ][rng.random_range(0..6).min(rng.random_range(0..6))]
+                .to_owned(),
+                "f" | "node" | "role" | "error" if rng.random_bool(0.9) => {
+                    TEXTS[rng.random_range(1..5)].to_owned()
+                }
+                "index" | "time" | "process" | "epoch" if rng.random_bool(0.9) => {
+                    rng.random_range(0..5000).to_string()
+                }
+                _ => value(rng, 3),
+            };
+            fields.push((name, text));
+        }
+    }
+    if rng.random_bool(0.3) {
+        let (a, b) = (
+            rng.random_range(0..fields.len()),
+            rng.random_range(0..fields.len()),
+        );
+        fields.swap(a, b);
+    }
+    if rng.random_bool(0.05) {
+        let twice = fields.choose(rng).unwrap().clone();
+        fields.push(twice);
+    }
+    let space = ["", "", " ", "\t "][rng.random_range(0..4)];
+    let fields: Vec<String> = fields
+        .iter()
+        .map(|(name, value)| format!("\"{name}\":{space}{value}"))
+        .collect();
+    let mut line = format!("{{{}}}", fields.join(&format!("{space},{space}")));
+    if rng.random_bool(0.1) {
+        let at = rng.random_range(0..=line.len());
+        if line.is_char_boundary(at) {
+            line.insert_str(
+                at,
+                ["}", "\"", ",", " ", "x", "\r", "0"][rng.random_range(0..7)],
+            );
+        }
+    }
+    line + ["", "\n", "\r\n", " \n", "\n{"][rng.random_range(0..5)]
+}
+
+/// What is scanned is what would be parsed.
+#[test]
+fn the_scanner_reads_what_the_parser_reads() {
+    let mut rng = SmallRng::seed_from_u64(3);
+    let (mut scanned, mut parsed, mut refused) = (0, 0, 0);
+    // Endings of lines that are known are taken from memory: the same names all the time.
+    let mut names = Names::default();
+    for _ in 0..200_000 {
+        let text = odd_line(&mut rng);
+        let line = text.split('\n').next().unwrap().trim_ascii();
+        let mut scan = Scan::new(text.as_bytes());
+        let found = scan.event(&mut names);
+        let expected = parse::event(line.as_bytes(), &mut names);
+        match (found, expected) {
+            (Some(found), Ok(expected)) => {
+                assert_eq!(found, expected, "{text:?}");
+                let after = text.find('\n').map_or(text.len(), |at| at + 1);
+                assert_eq!(scan.position(), after, "{text:?}");
+                scanned += 1;
+            }
+            (Some(found), Err(bad)) => panic!("{text:?}: {found:?}, but {}", bad.message),
+            (None, Ok(_)) => parsed += 1,
+            (None, Err(_)) => refused += 1,
+        }
+    }
+    assert!(
+        scanned > 20_000 && parsed > 10_000 && refused > 20_000,
+        "{scanned}, {parsed}, {refused}"
+    );
+}
+
+/// What Quorate writes is scanned, save for what is rare.
+#[test]
+fn the_frequent_lines_are_scanned() {
+    for line in [
+        LINE,
+        r#"{"index":1,"time":2,"process":3,"type":"ok","f":"read","key":"k7","value":null,"node":"n2","role":"leader","epoch":3}"#,
+        r#"{"index": 1, "time": 2, "process": "nemesis", "type": "info", "f": "phase", "value": "final"}"#,
+        r#"{"type":"ok","f":"txn","value":[["append",1,2],["r",3,[1,2]],["r",4,null]],"process":3,"time":2,"index":1}"#,
+        r#"{"index":1,"time":2,"process":3,"type":"info","f":"cas","value":[1,-2],"error":"timeout"}"#,
+        r#"{"index":1,"time":2,"process":3,"type":"ok","f":"read","value":{"1":2,"3":4}}"#,
+    ] {
+        let event = Scan::new(line.as_bytes()).event(&mut Names::default());
+        assert!(event.is_some(), "{line}");
+    }
+}
+
+#[test]
+fn times_may_go_back_but_indexes_may_not() {
+    let line = |index: u64, time: u64| {
+        let event = Event::new(
+            index,
+            time,
+            Process::Client(index),
+            Kind::Invoke,
+            F::Read,
+            Value::Nil,
+        );
+        let mut out = Vec::new();
+        write_event(&mut out, &event);
+        out
+    };
+    let text = [
+        line(0, 5),
+        line(1, 4),
+        line(2, 9),
+        line(7, 8),
+        b"\n\n".to_vec(),
+        line(8, 8),
+    ]
+    .concat();
+    let report = read_text(&text, false).unwrap();
+    assert_eq!(
+        report.warnings,
+        [Warning::TimesGoBack {
+            first: 1,
+            events: 2
+        }]
+    );
+    assert_eq!(report.history.events[1].time, 4);
+    let text = [text, b" \n".to_vec(), line(8, 9)].concat();
+    let error = read_text(&text, false).unwrap_err();
+    let expected = "<bytes>:9: field `index`: 8 does not follow 8: indexes must increase";
+    assert_eq!(error.to_string(), expected);
+    let report = read_text(&text, true).unwrap();
+    assert_eq!(report.history.events.len(), 5);
+}
+
+#[test]
+fn lines_without_end_are_refused() {
+    let text = format!("{LINE}\n{}", "x".repeat(3 << 20));
+    let error = read_text(text.as_bytes(), false).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "<bytes>:2: longer than 1 MiB, expected an event"
+    );
+    let report = read_text(text.as_bytes(), true).unwrap();
+    assert_eq!(report.history.events.len(), 1);
 }
 
 proptest! {

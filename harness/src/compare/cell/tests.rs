@@ -15,9 +15,9 @@ struct Script {
 }
 
 impl Script {
-    fn push(&mut self, event: Event) {
-        let index = self.events.len() as u64;
-        self.events.push(Event { index, ..event });
+    fn push(&mut self, mut event: Event) {
+        event.index = self.events.len() as u64;
+        self.events.push(event);
     }
 
     fn remark(&mut self, at: u64, what: &str, value: Value) {
@@ -41,10 +41,9 @@ impl Script {
             (at, Kind::Invoke, argument),
             (at + SECOND / 100, Kind::Ok, result),
         ] {
-            self.push(Event {
-                key: Some(Value::Int(key)),
-                ..Event::new(0, time, Process::Client(0), kind, f.clone(), value)
-            });
+            let mut event = Event::new(0, time, Process::Client(0), kind, f.clone(), value);
+            event.key = Some(Value::Int(key));
+            self.push(event);
         }
     }
 

@@ -108,7 +108,7 @@ pub(super) fn answered(invocation: &Invocation, status: StatusCode, body: &[u8])
 impl Answer {
     /// What a replica says of its state as a whole.
     fn state(&self) -> Option<Value> {
-        let text = |text: &Arc<str>| Value::Str(text.clone());
+        let text = |text: &Arc<str>| Value::str(text);
         let mut pairs = vec![
             (Value::str("digest"), text(self.digest.as_ref()?)),
             (Value::str("scope"), text(self.scope.as_ref()?)),

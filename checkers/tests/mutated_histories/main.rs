@@ -1,6 +1,8 @@
 //! Histories that were damaged: an error or a verdict, never a panic, and nothing that was not in
 //! the file.
 
+mod hostile;
+
 use checkers::check_all::NAMES;
 use checkers::format::{self, ReadError, ReadOptions, ReadReport, jsonl};
 use checkers::{
