@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, LostWrites,
-    MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, ListAppend,
+    LostWrites, MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 11] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
@@ -22,6 +22,7 @@ pub const NAMES: [&str; 10] = [
     "mutual-exclusion",
     "convergence",
     "availability",
+    "list-append",
 ];
 
 /// The checker of that name with its default settings.
@@ -37,6 +38,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "mutual-exclusion" => Box::new(MutualExclusion),
         "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
+        "list-append" => Box::new(ListAppend::default()),
         _ => return None,
     })
 }
