@@ -29,3 +29,6 @@ mod order;
 
 pub use list_append::ListAppend;
 pub use models::ConsistencyModel;
+
+#[cfg(test)]
+mod tests;

@@ -50,8 +50,16 @@ fn transactions_agree_with_the_known_verdicts() {
         } else {
             Verdict::Valid
         };
-        let told: Vec<_> = result.anomalies.iter().take(3).map(|a| &a.summary).collect();
-        println!("{}: {:?}\n{told:#?}\n{:#?}", entry.file, result.verdict, result.figures);
+        let told: Vec<_> = result
+            .anomalies
+            .iter()
+            .take(3)
+            .map(|a| &a.summary)
+            .collect();
+        println!(
+            "{}: {:?}\n{told:#?}\n{:#?}",
+            entry.file, result.verdict, result.figures
+        );
         assert_eq!(result.verdict, expected, "{}", entry.file);
         checked += 1;
     }

@@ -41,15 +41,9 @@ pub(crate) enum Level {
     Realtime,
 }
 
-pub(crate) const CLASSES: [Class; 5] = [
-    Class::G0,
-    Class::G1c,
-    Class::GSingle,
-    Class::GNonadjacent,
-    Class::G2Item,
-];
+pub(crate) const CLASSES: [Class; 5] = [G0, G1c, GSingle, GNonadjacent, G2Item];
 
-pub(crate) const LEVELS: [Level; 3] = [Level::Data, Level::Process, Level::Realtime];
+pub(crate) const LEVELS: [Level; 3] = [Data, Process, Realtime];
 
 /// Something that a history shows and some models forbid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
