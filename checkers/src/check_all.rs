@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, ListAppend,
-    LostWrites, MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    LostWrites, MutualExclusion, RwRegister, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 11] = [
+pub const NAMES: [&str; 12] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
@@ -23,6 +23,7 @@ pub const NAMES: [&str; 11] = [
     "convergence",
     "availability",
     "list-append",
+    "rw-register",
 ];
 
 /// The checker of that name with its default settings.
@@ -39,6 +40,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
         "list-append" => Box::new(ListAppend::default()),
+        "rw-register" => Box::new(RwRegister::default()),
         _ => return None,
     })
 }

@@ -56,6 +56,6 @@ pub use sessions::Sessions;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
-pub use transactions::{ConsistencyModel, ListAppend};
+pub use transactions::{ConsistencyModel, ListAppend, RwRegister};
 pub use value::Value;
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};

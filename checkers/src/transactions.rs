@@ -26,9 +26,12 @@ mod list_append;
 mod lists;
 mod models;
 mod order;
+mod registers;
+mod rw_register;
 
 pub use list_append::ListAppend;
 pub use models::ConsistencyModel;
+pub use rw_register::RwRegister;
 
 #[cfg(test)]
 mod tests;

@@ -5,7 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use checkers::format::{self, ReadOptions};
-use checkers::{CheckResult, Checker, ConsistencyModel, ListAppend, Verdict};
+use checkers::{CheckResult, Checker, ListAppend, RwRegister, Verdict};
 use serde::Deserialize;
 
 #[derive(Deserialize)]
@@ -42,6 +42,7 @@ fn transactions_agree_with_the_known_verdicts() {
     for entry in entries(&folder) {
         let checker: Box<dyn Checker> = match entry.model.as_str() {
             "list-append" => Box::new(ListAppend::default()),
+            "rw-register" => Box::new(RwRegister::default()),
             _ => continue,
         };
         let result = check(&folder.join(&entry.file), &*checker);
