@@ -22,13 +22,14 @@
 //!
 //! The search begins with all edges and goes into each component found, so that nothing is spent
 //! on the rest. In a component it looks for short cycles first: of length two, three, four and so
-//! on, each the shortest through the edge that it begins with, and no two of a class with a
-//! transaction in common.
+//! on, each the shortest through the edge that it begins with. A cycle has no transaction in common
+//! with another of its class or a worse one: one stale read is one anomaly, not all the cycles that
+//! it closes.
 
 use std::collections::VecDeque;
 use std::collections::hash_map::Entry;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::encode::{Transactions, Txn};
 use super::graph::{Builder, Components, Edge, Graph, Kind, Kinds, nonadjacent_step};
@@ -44,7 +45,7 @@ pub(crate) struct Cycle {
 }
 
 impl Cycle {
-    fn of(steps: Vec<(u32, Kind)>) -> Self {
+    pub(crate) fn of(steps: Vec<(u32, Kind)>) -> Self {
         let is_rw = |&(_, kind): &(u32, Kind)| kind == Kind::Rw;
         let anti = steps.iter().filter(|step| is_rw(step)).count();
         let next = steps.iter().cycle().skip(1);
@@ -93,7 +94,7 @@ pub(crate) const SHOWN_MAX: usize = 1_000;
 const WORK_MAX: u64 = 200_000_000;
 
 /// Lengths of cycles up to which is searched first.
-const LIMITS: [u32; 6] = [2, 3, 4, 8, 32, u32::MAX];
+const LIMITS: [u32; 9] = [2, 3, 4, 5, 6, 7, 8, 32, u32::MAX];
 
 const fn level_kind(level: Level) -> Option<Kind> {
     match level {
@@ -199,7 +200,6 @@ impl<'t> Part<'t> {
         let mut record = Record {
             part: self,
             found,
-            sets: FxHashSet::default(),
             here: Vec::new(),
         };
         let mut bfs = Bfs::new(self);
@@ -227,7 +227,7 @@ impl<'t> Part<'t> {
                     continue;
                 }
                 let want = Want::new(class, level);
-                let budget = (20_000 + 16 * self.graph.size() as u64).min(*work);
+                let budget = (20_000 + 4 * self.graph.size() as u64).min(*work);
                 let mut left = budget;
                 let ended = self.list(&want, within, &reads, &mut bfs, &mut record, &mut left);
                 *work -= budget - left;
@@ -237,7 +237,9 @@ impl<'t> Part<'t> {
                 }
                 match class {
                     Class::GSingle => {}
-                    Class::GNonadjacent => self.one_nonadjacent(level, &nonadjacent, &mut record),
+                    Class::GNonadjacent => {
+                        self.one_nonadjacent(level, &nonadjacent, &mut bfs, &mut record)
+                    }
                     _ => self.one_each(&want, within, &mut bfs, &mut record),
                 }
             }
@@ -256,6 +258,14 @@ impl<'t> Part<'t> {
         left: &mut u64,
     ) -> bool {
         let mut covered = vec![false; self.graph.nodes() as usize];
+        let phenomenon = Phenomenon::Cycle(want.class, want.level);
+        for cycle in &record.here {
+            if cycle.phenomenon().implies(phenomenon) {
+                for &(txn, _) in &cycle.steps {
+                    covered[txn as usize] = true;
+                }
+            }
+        }
         let starts = || {
             let nodes = 0..self.graph.txns();
             nodes.flat_map(|u| self.graph.from(u).iter().map(move |&edge| (u, edge)))
@@ -296,12 +306,60 @@ impl<'t> Part<'t> {
                         for &(txn, _) in &cycle.steps {
                             covered[txn as usize] = true;
                         }
+                        // Of the short ones all shorter ones were found before.
+                        let short = limit <= 8;
+                        let cycle = if short {
+                            cycle
+                        } else {
+                            self.shrunk(cycle, bfs)
+                        };
                         record.add(cycle);
                     }
                 }
             }
         }
         true
+    }
+
+    /// A cycle as bad as this one of fewer of its transactions, if there is one that is soon
+    /// found.
+    fn shrunk(&self, cycle: Cycle, bfs: &mut Bfs<'_>) -> Cycle {
+        const LENGTHS: std::ops::RangeInclusive<usize> = 3..=64;
+        const WORK: u64 = 100_000;
+        let n = cycle.steps.len();
+        if !LENGTHS.contains(&n) {
+            return cycle;
+        }
+        let mut members: Vec<u32> = cycle.steps.iter().map(|s| s.0).collect();
+        members.sort_unstable();
+        let within = |n: u32| n >= self.graph.txns() || members.binary_search(&n).is_ok();
+        let mut left = WORK;
+        let wants: Vec<Want> = LEVELS
+            .into_iter()
+            .filter(|&level| level <= cycle.level)
+            .flat_map(|level| CLASSES.map(|class| Want::new(class, level)))
+            .filter(|want| want.class <= cycle.class)
+            .collect();
+        for limit in 2..n as u32 {
+            for want in &wants {
+                for &u in &members {
+                    for &first in self.graph.from(u) {
+                        if first.kind() != want.first || !within(first.to()) {
+                            continue;
+                        }
+                        let walk = bfs.closed_walk(want, u, first, limit, &mut left, within);
+                        let cycles = walk.into_iter().flat_map(|walk| self.simple(walk));
+                        let smaller = cycles
+                            .map(Cycle::of)
+                            .find(|c| c.phenomenon().implies(cycle.phenomenon()));
+                        if let Some(smaller) = smaller {
+                            return smaller;
+                        }
+                    }
+                }
+            }
+        }
+        cycle
     }
 
     /// Sees to it that every component has a cycle shown that is as bad as its class.
@@ -336,14 +394,20 @@ impl<'t> Part<'t> {
                     continue;
                 };
                 shown[component as usize] = true;
-                record.add(Cycle::of(cycle));
+                record.add(self.shrunk(Cycle::of(cycle), bfs));
                 break;
             }
         }
     }
 
     /// The same for components of the graph without adjacent anti-dependencies.
-    fn one_nonadjacent(&self, level: Level, states: &Components, record: &mut Record<'_, '_>) {
+    fn one_nonadjacent(
+        &self,
+        level: Level,
+        states: &Components,
+        bfs: &mut Bfs<'_>,
+        record: &mut Record<'_, '_>,
+    ) {
         let mut shown = vec![false; states.count()];
         let bad = |c: &&Cycle| c.class <= Class::GNonadjacent && c.level <= level;
         for cycle in record.here.iter().filter(bad) {
@@ -366,7 +430,7 @@ impl<'t> Part<'t> {
             for cycle in self.simple(walk) {
                 let cycle = Cycle::of(cycle);
                 if cycle.class <= Class::GNonadjacent {
-                    record.add(cycle);
+                    record.add(self.shrunk(cycle, bfs));
                 }
             }
         }
@@ -456,25 +520,12 @@ impl<'t> Part<'t> {
 struct Record<'p, 'f> {
     part: &'p Part<'p>,
     found: &'f mut Found,
-    /// The transactions of each cycle: the first of several cycles of the same is enough.
-    sets: FxHashSet<Vec<u32>>,
-    /// The cycles of this part, in its own numbers; those that have no better one.
+    /// The cycles of this part, in its own numbers.
     here: Vec<Cycle>,
 }
 
 impl Record<'_, '_> {
     fn add(&mut self, mut cycle: Cycle) {
-        let mut set: Vec<u32> = cycle.steps.iter().map(|s| s.0).collect();
-        set.sort_unstable();
-        let seen = !self.sets.insert(set);
-        if seen
-            && self
-                .here
-                .iter()
-                .any(|c| c.phenomenon().implies(cycle.phenomenon()) && same(c, &cycle))
-        {
-            return;
-        }
         let first = (0..cycle.steps.len()).min_by_key(|&i| cycle.steps[i].0);
         cycle.steps.rotate_left(first.unwrap_or(0));
         self.here.push(cycle.clone());
@@ -487,15 +538,6 @@ impl Record<'_, '_> {
             self.found.cycles.push(cycle);
         }
     }
-}
-
-fn same(a: &Cycle, b: &Cycle) -> bool {
-    let set = |c: &Cycle| {
-        let mut txns: Vec<u32> = c.steps.iter().map(|s| s.0).collect();
-        txns.sort_unstable();
-        txns
-    };
-    a.steps.len() == b.steps.len() && set(a) == set(b)
 }
 
 /// What a search looks for.

@@ -2,13 +2,14 @@
 //!
 //! A read shows every element that was appended before it, in order. So all reads of a key are
 //! prefixes of the longest, which is its version order as far as anybody saw it; and whatever was
-//! appended by a transaction that succeeded and is not in it, came later. From this follow the
+//! appended by a transaction that was committed and is not in it, came later. From this follow the
 //! dependencies: who appended right after whom (ww), who appended the last element that a read
 //! shows (wr), and who appended the first that it does not show (rw). Of the elements never seen
 //! only their place after the others is known: each of them follows the last one seen, and what
 //! read that far did not see any of them.
 //!
-//! What failed is in no order, what may have failed only if it was seen. A key with elements
+//! What failed is in no order. What may have failed counts if any of it was seen: then all of it was
+//! committed. A key with elements
 //! appended more than once says nothing: who appended what a read shows is not known. One whose
 //! reads contradict each other has no order either; it only shows who saw whose append.
 //!
@@ -104,6 +105,7 @@ impl<'t, 'a> Lists<'t, 'a> {
         lists.longest_reads(findings);
         lists.impossible_reads(findings);
         lists.version_orders(findings);
+        lists.orders_within(findings);
         lists.unseen_appends();
         lists.link_versions(builder);
         lists.transactions(builder, findings);
@@ -350,10 +352,41 @@ impl<'t, 'a> Lists<'t, 'a> {
         );
     }
 
-    /// The appends that succeeded but no read shows.
+    /// Appends of one transaction to a key that stand in another order than it made them.
+    fn orders_within(&self, findings: &mut Findings) {
+        let mut last = vec![(NONE, NONE); self.keys.len()];
+        for (at, txn) in self.all() {
+            for &mop in self.txns.mops_of(txn) {
+                let Mop::Append { key, value } = mop else {
+                    continue;
+                };
+                let (before, earlier) = std::mem::replace(&mut last[key as usize], (at, value));
+                let k = &self.keys[key as usize];
+                if before != at || k.order != Order::Known {
+                    continue;
+                }
+                let position = |element: u32| self.position[element as usize];
+                // What was not seen has the greatest position.
+                if position(value) == NONE || position(earlier) < position(value) {
+                    continue;
+                }
+                findings.add(Phenomenon::IncompatibleOrder, key, &[at, k.reader], || {
+                    let (name, shown) = (self.name(key), shown_in_words(self.txns, k.longest));
+                    let (a, b) = (self.quoted(at), self.quoted(k.reader));
+                    let (earlier, value) = (self.value(earlier), self.value(value));
+                    format!(
+                        "T1 = {a} appended {earlier} and then {value} to {name}, but T2 = {b} \
+                         read {name} = {shown}"
+                    )
+                });
+            }
+        }
+    }
+
+    /// The appends that were committed but no read shows.
     fn unseen_appends(&mut self) {
         for (at, txn) in self.all() {
-            if txn.outcome != Outcome::Ok {
+            if !self.committed[at as usize] {
                 continue;
             }
             for &mop in self.txns.mops_of(txn) {
@@ -466,7 +499,9 @@ impl<'t, 'a> Lists<'t, 'a> {
                         }
                         self.intermediate_read(at, key, shown, findings);
                         let again = here.read.is_some_and(|read| self.txns.list(read) == list);
-                        if !here.appended && !again {
+                        let own = list.last().is_some_and(|&e| self.writer_of(e) == Some(at));
+                        // What comes after its own append is said by the order of versions.
+                        if !own && !again {
                             self.link_read(builder, at, key, list);
                         }
                         here.read = Some(shown);

@@ -1,6 +1,8 @@
 //! Checks of transactions against a simulated database and against brute force.
 
+mod by_hand;
 mod database;
+mod minimal;
 mod oracle;
 
 use std::collections::BTreeMap;
@@ -160,7 +162,7 @@ fn brute_force_agrees() {
     for (model, [missed, found, valid, _]) in table {
         println!("{model}: {found} invalid found, {missed} missed, {valid} valid");
         assert!(valid > 1_000 && found > 500, "{model}");
-        assert!(missed * 50 < found, "{model}: {missed} of {found} missed");
+        assert!(missed * 200 < found, "{model}: {missed} of {found} missed");
     }
 }
 
@@ -207,7 +209,7 @@ fn a_database_of_registers_is_never_accused_of_more_than_it_does() {
             assert_eq!(flagged, [0, 0]);
         } else {
             assert!(
-                flagged[0] > 100 && flagged[1] >= flagged[0],
+                flagged[0] > 10 && flagged[1] >= flagged[0],
                 "{isolation:?}: {flagged:?}"
             );
         }
