@@ -6,12 +6,12 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, LostWrites,
-    MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, ListAppend,
+    LostWrites, MutualExclusion, RwRegister, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 12] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
@@ -22,6 +22,8 @@ pub const NAMES: [&str; 10] = [
     "mutual-exclusion",
     "convergence",
     "availability",
+    "list-append",
+    "rw-register",
 ];
 
 /// The checker of that name with its default settings.
@@ -37,6 +39,8 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "mutual-exclusion" => Box::new(MutualExclusion),
         "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
+        "list-append" => Box::new(ListAppend::default()),
+        "rw-register" => Box::new(RwRegister::default()),
         _ => return None,
     })
 }

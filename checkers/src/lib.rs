@@ -17,6 +17,7 @@
 //! * [`counter`]: counters that lost increments or counted them twice.
 //! * [`mutual_exclusion`]: locks that two owners held at the same time.
 //! * [`convergence`]: whether all replicas hold the same in the end.
+//! * [`transactions`]: the isolation that transactions of several reads and writes got.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
@@ -38,6 +39,7 @@ pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
 mod testing;
+pub mod transactions;
 pub mod value;
 pub mod verdict;
 
@@ -57,4 +59,6 @@ pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
 pub use value::{Items, Text, Value};
+pub use transactions::{ConsistencyModel, ListAppend, RwRegister};
+pub use value::Value;
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};
