@@ -58,7 +58,6 @@ pub use sessions::Sessions;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
-pub use value::{Items, Text, Value};
 pub use transactions::{ConsistencyModel, ListAppend, RwRegister};
-pub use value::Value;
+pub use value::{Items, Text, Value};
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};
