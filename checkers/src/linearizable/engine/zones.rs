@@ -101,9 +101,13 @@ use rustc_hash::FxHashMap;
 
 mod core;
 mod decide;
+pub(crate) mod encode;
+mod numbers;
 mod refused;
-mod table;
+mod screen;
+pub(crate) mod table;
 
+pub use screen::{ScreenedKey, operations_at, screen};
 pub use table::Table;
 
 /// The engine; see the [module](self).
@@ -193,5 +197,7 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+mod history_tests;
 #[cfg(test)]
 mod tests;

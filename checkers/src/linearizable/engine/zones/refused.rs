@@ -58,7 +58,9 @@ fn held(table: &Table, links: &Links) -> Vec<Held> {
         for &value in values.iter().rev() {
             let cluster = table.of(value);
             from = from.min(cluster.first_end());
-            let next_call = links.next(value).map_or(0, |next| table.of(next).write_call);
+            let next_call = links
+                .next(value)
+                .map_or(0, |next| table.of(next).write_call);
             let until = cluster.last_read_call.max(next_call);
             if from < until {
                 held.push(Held { from, until, value });
