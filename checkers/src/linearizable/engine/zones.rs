@@ -100,7 +100,7 @@ use super::{Action, Decision, Engine, Id, Limits, Model, NIL, Op, Refutation};
 use rustc_hash::FxHashMap;
 
 mod core;
-mod decide;
+pub(crate) mod decide;
 pub(crate) mod encode;
 mod numbers;
 mod refused;
