@@ -216,29 +216,27 @@ struct Summary {
     two_atomic: u64,
     more: u64,
     not_atomic: u64,
-    undecided: Vec<String>,
+    /// Why the first key could not be judged.
+    undecided: Option<String>,
     unknown: u64,
     worst: Option<K>,
-    /// The greatest; `Some(None)` if a key has none.
-    delta: Option<Option<u64>>,
+    /// The greatest, ns, and whether a key has none.
+    delta: u64,
+    no_delta: bool,
     anomalies: Vec<Anomaly>,
 }
 
 impl Summary {
     fn unknown(&mut self, key: Option<&Value>, reason: &str) {
         self.unknown += 1;
-        if self.undecided.is_empty() {
-            let key = observe::key_name(key);
-            self.undecided.push(format!("{reason} at {key}"));
-        }
+        let first = || format!("{reason} at {}", observe::key_name(key));
+        self.undecided.get_or_insert_with(first);
     }
 
     fn add(&mut self, operations: &[Operation<'_>], key: Option<&Value>, found: &Found) {
         self.worst = self.worst.max(Some(found.k));
-        self.delta = Some(match (self.delta, found.late.delta) {
-            (None, delta) => delta,
-            (Some(most), delta) => most.and_then(|most| Some(most.max(delta?))),
-        });
+        self.delta = self.delta.max(found.late.delta.unwrap_or(0));
+        self.no_delta |= found.late.delta.is_none();
         match found.k {
             K::One => {
                 self.atomic += 1;
@@ -254,9 +252,12 @@ impl Summary {
     }
 
     fn conclude(self, checker: &str) -> CheckResult {
-        let mut reasons = self.undecided;
-        if let (Some(first), more @ 1..) = (reasons.first_mut(), self.unknown.saturating_sub(1)) {
-            *first += &format!(", and {more} more keys");
+        let mut reasons = Vec::new();
+        if let Some(first) = self.undecided {
+            reasons.push(match self.unknown {
+                1 => first,
+                more => format!("{first}, and {} more keys", more - 1),
+            });
         }
         let verdict = conclude(self.not_atomic > 0, self.judged, reasons);
         let mut result = CheckResult::new(checker, verdict);
@@ -264,9 +265,9 @@ impl Summary {
         result.anomalies = self.anomalies;
         if let Some(worst) = self.worst {
             result.figure("k", worst.figure());
-        }
-        if let Some(Some(delta)) = self.delta {
-            result.figure("delta_ms", delta as f64 / 1e6);
+            if !self.no_delta {
+                result.figure("delta_ms", self.delta as f64 / 1e6);
+            }
         }
         result.figure("keys_atomic", self.atomic);
         result.figure("keys_2_atomic", self.two_atomic);

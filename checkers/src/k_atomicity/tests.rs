@@ -276,17 +276,13 @@ fn delta_is_that_of_trying_every_delta() {
         }
         deltas.sort_unstable();
         deltas.dedup();
-        let expected = match is_delta_atomic(&ops, &times, None) {
-            true => Some(0),
-            false => deltas
-                .into_iter()
-                .find(|delta| is_delta_atomic(&ops, &times, Some(*delta))),
-        };
+        let is_atomic = is_delta_atomic(&ops, &times, None);
+        let by = |delta: &u64| is_atomic || is_delta_atomic(&ops, &times, Some(*delta));
+        let expected = deltas.into_iter().find(by);
         assert_eq!(
             found.late.delta, expected,
             "round {round}: {ops:#?} at {times:?}"
         );
-        let is_atomic = is_delta_atomic(&ops, &times, None);
         assert_eq!(found.k == K::One, is_atomic, "round {round}");
         atomic += u32::from(is_atomic);
         positive += u32::from(expected.is_some_and(|delta| delta > 0));

@@ -176,7 +176,7 @@ impl<'s> Rest<'s> {
             let Some(next) = self.by_last_read.first().filter(after) else {
                 return Epoch::Ended;
             };
-            if self.by_last_read.next(next).filter(after).is_some() {
+            if self.by_last_read.next(next).as_ref().is_some_and(after) {
                 self.put_back();
                 return Epoch::Impossible;
             }

@@ -107,7 +107,7 @@ mod refused;
 mod screen;
 pub(crate) mod table;
 
-pub use screen::{ScreenedKey, operations_at, screen};
+pub use screen::{Screen, ScreenedKey, operations_at, screen};
 pub use table::Table;
 
 /// The engine; see the [module](self).

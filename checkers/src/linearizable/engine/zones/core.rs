@@ -13,7 +13,6 @@ pub(super) fn positions(table: &Table, conflict: Conflict) -> Vec<u64> {
     let mut core = Core::new(table);
     match conflict {
         Conflict::Unwritten(value) if table.of(value).is_written() => core.write(value),
-        Conflict::Unwritten(value) if table.of(value).is_written() => core.write(value),
         Conflict::Unwritten(value) => core.ends_before(&[value], u32::MAX),
         Conflict::TwoSuccessors(a, b) => {
             core.write(a);
@@ -22,10 +21,8 @@ pub(super) fn positions(table: &Table, conflict: Conflict) -> Vec<u64> {
         Conflict::Cycle(value) => core.write(value),
         Conflict::Within(late, early) => {
             let (write, read) = (core.write_call(late), core.last_read_call(late));
-            let last = match late == early || write.instant > read.instant {
-                true => write,
-                false => read,
-            };
+            let is_write = late == early || write.instant > read.instant;
+            let last = if is_write { write } else { read };
             core.op(late, last);
             core.ends_before(&[early], last.instant);
         }
@@ -96,7 +93,9 @@ impl<'t> Core<'t> {
         self.instants.sort_unstable();
         self.instants.dedup();
         let positions = self.instants.into_iter();
-        positions.map(|instant| u64::from(instant) - 1).collect()
+        positions
+            .map(|instant| u64::from(instant.saturating_sub(1)))
+            .collect()
     }
 
     /// The write of a value, those that lead to it, and what shows that it took effect.

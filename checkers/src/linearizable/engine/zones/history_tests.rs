@@ -128,7 +128,7 @@ fn one_pass_says_what_the_long_way_says() {
         screened += 1;
         let found_plainly = found
             .iter()
-            .map(|k| Some((k.key, k.judged, k.decision.is_ok())));
+            .map(|k| Some((k.key.as_ref(), k.judged, k.decision.is_ok())));
         assert_eq!(found_plainly.collect::<Vec<_>>(), expected, "{here}");
         for refuted in found.into_iter().filter_map(|key| key.decision.err()) {
             let core = operations_at(&history, &refuted.positions);
@@ -186,6 +186,15 @@ fn what_does_not_pair_is_not_screened() {
     assert!(!broken(|e| e[1].f = F::Read));
     assert!(!broken(|e| e[1].key = Some(Value::Int(2))));
     assert!(!broken(|e| e[0].key = None));
+    assert!(broken(|e| {
+        e[0].f = F::Inspect;
+        e[1].f = F::Inspect;
+    }));
+    assert!(!broken(|e| {
+        e[0].f = F::Inspect;
+        e[1].f = F::Inspect;
+        e[1].key = Some(Value::Int(2));
+    }));
     assert!(!broken(|e| e[1].process = Process::Client(2)));
     assert!(!broken(|e| e[1].kind = Kind::Invoke));
     assert!(!broken(|e| e[1].process = Process::Other("a".into())));

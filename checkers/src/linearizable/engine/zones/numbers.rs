@@ -7,16 +7,16 @@ use crate::Value;
 
 /// Numbers the values of one register in the order of their appearance; nil is [`NIL`].
 #[derive(Default)]
-pub(super) struct Numbers<'a> {
+pub(super) struct Numbers {
     /// By value, of whole numbers that are not much greater than there are values: looking them up
     /// stays close to where the last one was. [`NIL`] is none.
     small: Vec<Id>,
-    others: FxHashMap<&'a Value, Id>,
+    others: FxHashMap<Value, Id>,
     last: Id,
 }
 
-impl<'a> Numbers<'a> {
-    pub(super) fn of(&mut self, value: &'a Value) -> Id {
+impl Numbers {
+    pub(super) fn of(&mut self, value: &Value) -> Id {
         let small = match value {
             Value::Nil => return NIL,
             Value::Int(n) => usize::try_from(*n).ok(),
@@ -38,10 +38,12 @@ impl<'a> Numbers<'a> {
                 self.last
             }
             _ => {
-                let next = self.last + 1;
-                let number = *self.others.entry(value).or_insert(next);
-                self.last = self.last.max(number);
-                number
+                if let Some(number) = self.others.get(value) {
+                    return *number;
+                }
+                self.last += 1;
+                self.others.insert(value.clone(), self.last);
+                self.last
             }
         }
     }

@@ -78,8 +78,8 @@ pub struct Table {
     pub(crate) refused: Vec<Refused>,
     pub(crate) has_cas: bool,
     pub(crate) has_pending: bool,
-    repeated: bool,
-    too_long: bool,
+    /// A value was written twice, or a position does not fit.
+    unfit: bool,
 }
 
 impl Default for Table {
@@ -89,8 +89,7 @@ impl Default for Table {
             refused: Vec::new(),
             has_cas: false,
             has_pending: false,
-            repeated: false,
-            too_long: false,
+            unfit: false,
         }
     }
 }
@@ -106,7 +105,7 @@ impl Table {
     /// Whether every value was written by at most one operation, and the initial one by none: only
     /// then can anything be decided. (Positions must fit into 32 bits, too.)
     pub fn is_unique(&self) -> bool {
-        !self.repeated && !self.too_long
+        !self.unfit
     }
 
     /// Takes note of a read that completed.
@@ -170,14 +169,14 @@ impl Table {
             cluster.write_end = end;
             cluster.old = old;
         }
-        self.repeated |= again;
+        self.unfit |= again;
     }
 
     fn instant(&mut self, position: u64) -> u32 {
         match u32::try_from(position) {
             Ok(position) if position < NEVER - 1 => position + 1,
             _ => {
-                self.too_long = true;
+                self.unfit = true;
                 1
             }
         }

@@ -44,10 +44,11 @@ fn random_ops(rng: &mut SmallRng, kind: Kind, max: usize) -> Vec<Op> {
                     Action::CasRefused(rng.random_range(0..next))
                 } else {
                     next += 1;
-                    match chance(rng, kind.cas) {
+                    if chance(rng, kind.cas) {
                         // Of what is held now, or will be soon, mostly.
-                        true => Action::Cas(held.max(rng.random_range(0..next - 1)), next - 1),
-                        false => Action::Write(next - 1),
+                        Action::Cas(held.max(rng.random_range(0..next - 1)), next - 1)
+                    } else {
+                        Action::Write(next - 1)
                     }
                 };
                 ops.push(Op {
