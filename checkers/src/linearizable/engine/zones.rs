@@ -103,10 +103,12 @@ mod core;
 pub(crate) mod decide;
 pub(crate) mod encode;
 mod numbers;
+mod online;
 mod refused;
 mod screen;
 pub(crate) mod table;
 
+pub use online::{Answer, Online, Request, Watch};
 pub use screen::{Screen, ScreenedKey, operations_at, screen};
 pub use table::Table;
 
@@ -199,5 +201,7 @@ impl Table {
 
 #[cfg(test)]
 mod history_tests;
+#[cfg(test)]
+mod online_tests;
 #[cfg(test)]
 mod tests;

@@ -25,7 +25,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    const UNKNOWN: Self = Self {
+    pub(super) const UNKNOWN: Self = Self {
         write_call: NEVER,
         write_end: NEVER,
         last_read_call: 0,
@@ -170,6 +170,20 @@ impl Table {
             cluster.old = old;
         }
         self.unfit |= again;
+    }
+
+    /// Takes note that the pending write of this value completed.
+    pub(super) fn answered(&mut self, value: Id, end: u64) {
+        let end = self.instant(end);
+        let cluster = self.cluster(value);
+        cluster.write_end = cluster.write_end.min(end);
+    }
+
+    /// Forgets the pending write of this value: it did not take effect.
+    pub(super) fn take_back(&mut self, value: Id) {
+        let cluster = self.cluster(value);
+        cluster.write_call = NEVER;
+        cluster.old = PLAIN;
     }
 
     fn instant(&mut self, position: u64) -> u32 {

@@ -7,18 +7,18 @@ use super::*;
 
 /// What a random history is made of.
 #[derive(Clone, Copy, Debug, PartialEq)]
-struct Kind {
+pub(super) struct Kind {
     /// Chances, in percent: of a compare-and-set among the writes, of no answer, of a refused
     /// compare-and-set among the others.
     cas: u32,
     pending: u32,
-    refused: u32,
+    pub(super) refused: u32,
     clients: usize,
 }
 
 /// A history as a register gives it, in which then one or two things may be made wrong. Values are
 /// unique.
-fn random_ops(rng: &mut SmallRng, kind: Kind, max: usize) -> Vec<Op> {
+pub(super) fn random_ops(rng: &mut SmallRng, kind: Kind, max: usize) -> Vec<Op> {
     struct Open {
         op: usize,
         done: bool,
@@ -124,7 +124,7 @@ const PLAIN: Kind = Kind {
     clients: 4,
 };
 
-const KINDS: [(&str, Kind); 6] = [
+pub(super) const KINDS: [(&str, Kind); 6] = [
     ("plain", PLAIN),
     ("with cas", Kind { cas: 50, ..PLAIN }),
     (
