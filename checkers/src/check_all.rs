@@ -6,15 +6,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, ListAppend,
-    LostWrites, MutualExclusion, RwRegister, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Linearizable, ListAppend, LostWrites, MutualExclusion, RwRegister, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 12] = [
+pub const NAMES: [&str; 13] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
+    "k-atomicity",
     "split-brain",
     "sessions",
     "siblings",
@@ -32,6 +32,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "linearizable" => Box::new(Linearizable::default()),
         "lost-writes" => Box::new(LostWrites),
         "stale-reads" => Box::new(StaleReads),
+        "k-atomicity" => Box::new(KAtomicity),
         "split-brain" => Box::new(SplitBrain),
         "sessions" => Box::new(Sessions),
         "siblings" => Box::new(Siblings),

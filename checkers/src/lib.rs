@@ -9,6 +9,7 @@
 //! * `observe`: what each key was asked and shown.
 //! * `registers`: registers one by one, fields of maps and siblings included.
 //! * [`linearizable`]: whether each key behaves as if there was one copy of it.
+//! * [`k_atomicity`]: how far each register is from atomic, in versions and in time.
 //! * [`lost_writes`]: acknowledged writes that are readable nowhere.
 //! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
 //! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
@@ -28,6 +29,7 @@ pub mod convergence;
 pub mod counter;
 pub mod format;
 pub mod history;
+pub mod k_atomicity;
 pub mod linearizable;
 pub mod lost_writes;
 pub mod mutual_exclusion;
@@ -51,6 +53,8 @@ pub use format::Format;
 pub use history::{
     Details, Event, F, History, HistoryError, Kind, Operation, Outcome, Paired, Process,
 };
+pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
+pub use k_atomicity::KAtomicity;
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;

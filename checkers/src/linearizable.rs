@@ -232,7 +232,7 @@ fn anomaly(operations: &[Operation<'_>], key: Option<&Value>, proof: &[usize]) -
 }
 
 /// `write 4 by process 1 (1.000–1.004 s)`.
-fn sentence(op: &Operation<'_>) -> String {
+pub(crate) fn sentence(op: &Operation<'_>) -> String {
     let seconds = |ns: u64| ns as f64 / 1e9;
     let span = match op.completed_at() {
         Some(end) => format!("{:.3}–{:.3} s", seconds(op.invoked_at()), seconds(end)),

@@ -10,6 +10,7 @@ use std::time::Duration;
 pub mod brute_force;
 pub mod porcupine;
 pub mod witness;
+pub mod zones;
 
 /// A value of a key, numbered; [`NIL`] is the value of a register that was never written.
 pub type Id = u32;
