@@ -27,6 +27,7 @@ pub mod convergence;
 pub mod counter;
 pub mod format;
 pub mod history;
+pub mod isolation;
 pub mod linearizable;
 pub mod lost_writes;
 pub mod mutual_exclusion;
