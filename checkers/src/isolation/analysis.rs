@@ -236,7 +236,7 @@ fn report_cycles(e: &Execution, findings: &mut Findings) {
 }
 
 /// Why each but the last is before the one that follows; steps within a session become one.
-fn links(e: &Execution, way: &[u32], pairs: &FxHashMap<(u32, u32), Edge>) -> Vec<(u32, Why)> {
+pub(crate) fn links(e: &Execution, way: &[u32], pairs: &FxHashMap<(u32, u32), Edge>) -> Vec<(u32, Why)> {
     let mut links: Vec<(u32, Why)> = Vec::new();
     for two in way.windows(2) {
         let why = why(e, two[0], two[1], pairs);
