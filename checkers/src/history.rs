@@ -243,8 +243,8 @@ impl History {
     ///
     /// # Errors
     ///
-    /// [`HistoryError`] names the events that cannot be: indexes that do not increase, a time that
-    /// goes back, a completion without invocation or of another function, an invocation by a
+    /// [`HistoryError`] names the events that cannot be: indexes that do not increase, a
+    /// completion without invocation or of another function, an invocation by a
     /// process that has an operation open.
     pub fn operations(&self) -> Result<Vec<Operation<'_>>, HistoryError> {
         let mut operations: Vec<Operation<'_>> = Vec::with_capacity(self.events.len() / 2 + 1);
@@ -256,13 +256,6 @@ impl History {
                     return Err(HistoryError::IndexNotIncreasing {
                         index: event.index,
                         previous: previous.index,
-                    });
-                }
-                if event.time < previous.time {
-                    return Err(HistoryError::TimeGoesBack {
-                        index: event.index,
-                        time: event.time,
-                        previous: previous.time,
                     });
                 }
             }
@@ -354,16 +347,6 @@ pub enum HistoryError {
         /// The later event.
         index: u64,
         /// The one recorded before it.
-        previous: u64,
-    },
-    /// The clock of the run is monotonic.
-    #[error("event {index}: its time {time} ns is before the previous event's {previous} ns")]
-    TimeGoesBack {
-        /// The event.
-        index: u64,
-        /// Its time, ns.
-        time: u64,
-        /// The time of the event before it, ns.
         previous: u64,
     },
     /// A client is sequential.

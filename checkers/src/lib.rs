@@ -17,6 +17,7 @@
 //! * [`counter`]: counters that lost increments or counted them twice.
 //! * [`mutual_exclusion`]: locks that two owners held at the same time.
 //! * [`convergence`]: whether all replicas hold the same in the end.
+//! * `transactions`: transactions of micro-operations, and how they depend on each other.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
@@ -39,6 +40,7 @@ pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
 mod testing;
+mod transactions;
 pub mod value;
 pub mod verdict;
 

