@@ -41,7 +41,7 @@ const SEARCH_MAX: u64 = 10_000_000;
 const NEVER: u32 = u32::MAX;
 
 /// What stands against causal memory, given all transactions with causes first.
-pub(super) fn causal_memory(e: &Execution, order: &[u32]) -> Findings {
+pub(crate) fn causal_memory(e: &Execution, order: &[u32]) -> Findings {
     let mut findings = Findings::default();
     let mut rank = vec![0_u32; e.txns() as usize];
     for (i, &txn) in order.iter().enumerate() {

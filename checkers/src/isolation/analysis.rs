@@ -2,7 +2,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::clocks::{self, Stopped};
+use super::clocks;
 use super::execution::{Execution, INITIAL};
 use super::graph::{Components, Graph};
 use super::levels::{self, Edge};
@@ -14,6 +14,9 @@ pub(crate) enum Level {
     ReadAtomic,
     /// With one commit order for all: causal convergence.
     Causal,
+    /// With an order for each session ([`crate::causal`]). No commit order, so that it is not
+    /// decided here.
+    CausalMemory,
 }
 
 /// Why one transaction is before another.
@@ -49,6 +52,8 @@ pub(crate) struct Findings {
     pub(crate) violations: Vec<Violation>,
     /// Pairs on cycles that are not listed, because there are too many.
     pub(crate) unlisted: u64,
+    /// Of causality: whether something is violated even without one commit order for all.
+    pub(crate) weak: bool,
     /// The reason if the level could not be decided.
     pub(crate) undecided: Option<String>,
 }
@@ -64,17 +69,19 @@ const PAIRS_MAX: usize = 1 << 24;
 pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
     let mut findings = Findings::default();
     let order = match level {
-        Level::Causal => clocks::causes_first(e),
+        Level::Causal | Level::CausalMemory => clocks::causes_first(e),
         Level::ReadCommitted | Level::ReadAtomic => Some(Vec::new()),
     };
     let mut pairs = e.versions.clone();
     let Some(order) = order else {
+        findings.weak = true;
         report_cycles(e, &mut findings);
         return findings;
     };
     let mut dedup_at = PAIRS_MAX;
     let inferred = infer(e, level, &order, |edge| {
         if edge.after == INITIAL {
+            findings.weak = true;
             list(&mut findings, || Violation::Initial(edge));
             return;
         }
@@ -89,7 +96,7 @@ pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
             dedup_at = PAIRS_MAX.max(2 * pairs.len());
         }
     });
-    if let Err(Stopped::Budget(reason)) = inferred {
+    if let Err(reason) = inferred {
         findings.undecided = Some(reason);
     }
     let graph = Graph::new(e, &pairs);
@@ -110,16 +117,11 @@ fn list(findings: &mut Findings, violation: impl FnOnce() -> Violation) {
     }
 }
 
-fn infer(
-    e: &Execution,
-    level: Level,
-    order: &[u32],
-    emit: impl FnMut(Edge),
-) -> Result<(), Stopped> {
+fn infer(e: &Execution, level: Level, order: &[u32], emit: impl FnMut(Edge)) -> Result<(), String> {
     match level {
         Level::ReadCommitted => levels::read_committed(e, emit),
         Level::ReadAtomic => levels::read_atomic(e, emit),
-        Level::Causal => return clocks::causal(e, order, emit),
+        Level::Causal | Level::CausalMemory => return clocks::causal(e, order, emit),
     }
     Ok(())
 }
@@ -146,9 +148,10 @@ fn explain(
         }
     });
     let overwritten = match level {
-        Level::Causal => overwritten(e, order, &edges),
+        Level::Causal | Level::CausalMemory => overwritten(e, order, &edges),
         Level::ReadCommitted | Level::ReadAtomic => FxHashSet::default(),
     };
+    findings.weak |= !overwritten.is_empty();
     let mut budget = SEARCH_MAX;
     let base = Graph::new(e, &e.versions);
     let mut rest = Vec::new();
@@ -236,7 +239,11 @@ fn report_cycles(e: &Execution, findings: &mut Findings) {
 }
 
 /// Why each but the last is before the one that follows; steps within a session become one.
-pub(crate) fn links(e: &Execution, way: &[u32], pairs: &FxHashMap<(u32, u32), Edge>) -> Vec<(u32, Why)> {
+pub(crate) fn links(
+    e: &Execution,
+    way: &[u32],
+    pairs: &FxHashMap<(u32, u32), Edge>,
+) -> Vec<(u32, Why)> {
     let mut links: Vec<(u32, Why)> = Vec::new();
     for two in way.windows(2) {
         let why = why(e, two[0], two[1], pairs);

@@ -22,15 +22,6 @@ pub(crate) const ENTRIES_MAX: u64 = 40_000_000_000;
 /// What the clocks that are remembered may take, in entries of 4 bytes.
 const REMEMBERED_MAX: usize = 1 << 29;
 
-/// Why causality could not be gone through.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Stopped {
-    /// Session order and reads-from have a cycle.
-    Cyclic,
-    /// It would cost too much: the reason of the verdict `unknown`.
-    Budget(String),
-}
-
 const NONE: u32 = u32::MAX;
 
 /// All transactions, causes first; `None` if causality has a cycle.
@@ -103,16 +94,16 @@ impl Clocks {
         self.at(self.slot_of[source as usize])
     }
 
-    fn take(&mut self) -> Result<u32, Stopped> {
+    fn take(&mut self) -> Result<u32, String> {
         if let Some(slot) = self.free.pop() {
             return Ok(slot);
         }
         let slot = self.entries.len() / self.sessions;
         if self.entries.len() + self.sessions > REMEMBERED_MAX {
-            return Err(Stopped::Budget(format!(
+            return Err(format!(
                 "budget: {slot} vector clocks of {} sessions take 2 GiB; fewer sessions would do",
                 self.sessions
-            )));
+            ));
         }
         self.entries.resize(self.entries.len() + self.sessions, 0);
         Ok(slot as u32)
@@ -120,11 +111,15 @@ impl Clocks {
 }
 
 /// Visits every transaction, causes first, with its clock: what is before it, without itself.
+///
+/// # Errors
+///
+/// The reason of the verdict `unknown`, if it would cost too much.
 pub(crate) fn walk(
     e: &Execution,
     order: &[u32],
     mut visit: impl FnMut(u32, &Clock, &Clocks),
-) -> Result<(), Stopped> {
+) -> Result<(), String> {
     let sessions = e.sessions() as usize;
     let mut readers = vec![0_u32; e.txns() as usize];
     let mut joins = u64::from(e.txns());
@@ -135,10 +130,10 @@ pub(crate) fn walk(
         }
     }
     if joins * sessions as u64 > ENTRIES_MAX {
-        return Err(Stopped::Budget(format!(
+        return Err(format!(
             "budget: {} transactions of {sessions} sessions; fewer sessions would do",
             e.txns()
-        )));
+        ));
     }
     let mut clocks = Clocks {
         sessions,
@@ -271,12 +266,12 @@ fn last_before(writers: &[u32], run: &mut Run, bound: u32) -> Option<u32> {
 ///
 /// # Errors
 ///
-/// [`Stopped`]; what was given before that holds nevertheless.
+/// The reason of the verdict `unknown`; what was given before that holds nevertheless.
 pub(crate) fn causal(
     e: &Execution,
     order: &[u32],
     mut emit: impl FnMut(Edge),
-) -> Result<(), Stopped> {
+) -> Result<(), String> {
     let Writers {
         writers,
         run_starts,

@@ -173,7 +173,10 @@ pub(crate) struct Grouped {
 
 impl Grouped {
     /// `pairs` is gone through twice.
-    pub(crate) fn new<I: Iterator<Item = (u32, u32)>>(groups: usize, pairs: impl Fn() -> I) -> Self {
+    pub(crate) fn new<I: Iterator<Item = (u32, u32)>>(
+        groups: usize,
+        pairs: impl Fn() -> I,
+    ) -> Self {
         let mut starts = vec![0_u32; groups + 1];
         for (group, _) in pairs() {
             starts[group as usize + 1] += 1;

@@ -15,9 +15,8 @@ impl<'e> Graph<'e> {
     /// `pairs`: what is before what, besides session order and reads-from.
     pub(crate) fn new(execution: &'e Execution, pairs: &[(u32, u32)]) -> Self {
         let txns = execution.txns();
-        let reads = || {
-            (0..txns).flat_map(|t| execution.sources(t).iter().map(move |&source| (source, t)))
-        };
+        let reads =
+            || (0..txns).flat_map(|t| execution.sources(t).iter().map(move |&source| (source, t)));
         Self {
             execution,
             readers: Grouped::new(txns as usize, reads),

@@ -18,7 +18,11 @@ fn any_execution(rng: &mut SmallRng) -> Execution {
     session_of.sort_unstable();
     let writes_often = rng.random_range(0.3..0.9);
     let writes: Vec<Vec<u32>> = (0..txns)
-        .map(|_| (0..keys).filter(|_| rng.random_bool(writes_often)).collect())
+        .map(|_| {
+            (0..keys)
+                .filter(|_| rng.random_bool(writes_often))
+                .collect()
+        })
         .collect();
     let reads_max = rng.random_range(1..=3);
     let initial = rng.random_range(0.0..0.5);
@@ -73,7 +77,7 @@ fn visible(e: &Execution, level: Level, t2: u32, t3: u32, i: usize, causes: &[Ve
         Level::ReadAtomic => {
             e.in_session_order(t2, t3) || e.reads(t3).iter().any(|read| read.from == t2)
         }
-        Level::Causal => causes[t2 as usize][t3 as usize],
+        Level::Causal | Level::CausalMemory => causes[t2 as usize][t3 as usize],
     }
 }
 
