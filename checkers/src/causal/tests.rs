@@ -1,1 +1,3 @@
 mod against_definitions;
+mod by_hand;
+mod stores;

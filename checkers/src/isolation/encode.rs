@@ -12,12 +12,14 @@
 //!
 //! A read of a list is a read of its last element, save for the elements that the transaction had
 //! appended itself. All reads of a list show prefixes of one list (or some of them showed what was
-//! rolled back), and the elements of the longest were written in its order.
+//! rolled back); the elements of the longest were appended in its order, and before those that it
+//! does not show.
 //!
 //! What no level allows is found here: `thin-air-read` (nobody wrote it), `aborted-read` (of a
 //! failed transaction, Adya's G1a), `intermediate-read` (the writer replaced it itself, G1b),
 //! `future-read` (the transaction itself wrote it later), `internal` (it had itself written
-//! another value), `incompatible-order` and `duplicate-elements` of lists.
+//! another value), `incompatible-order`, `duplicate-elements` and `torn-append`
+//! (what one transaction appended is not together and in its order) of lists.
 
 use rustc_hash::FxHashMap;
 
@@ -51,15 +53,18 @@ pub(crate) struct Encoded<'a> {
 #[derive(Clone, Copy)]
 struct Writer {
     txn: u32,
-    /// Whether its transaction did not replace it itself.
-    last: bool,
+    /// How many further writes of the key its transaction did; none replaced the last one.
+    left: u32,
+    /// Whether it is the first write of the key by its transaction.
+    first: bool,
     /// Whether others may have written it, too.
     shared: bool,
 }
 
 const NOBODY: Writer = Writer {
     txn: NONE,
-    last: false,
+    left: 0,
+    first: false,
     shared: false,
 };
 
@@ -85,6 +90,10 @@ struct Encoder<'t, 'a> {
     numbers: Option<FxHashMap<(u32, &'a Value), u32>>,
     /// By transaction: its number in the execution.
     numbered: Vec<u32>,
+    /// By value: whether it is in the longest list.
+    in_longest: Vec<bool>,
+    /// By key: who appended the last element of the longest list, in the execution.
+    last_seen: Vec<u32>,
     listed: Listed,
     ambiguous: u64,
     siblings: u64,
@@ -207,7 +216,8 @@ impl<'t, 'a> Encoder<'t, 'a> {
         let keys = txns.keys.len();
         let mut writers = vec![NOBODY; txns.values.len()];
         let mut nil_written = vec![false; keys];
-        let mut written_by = vec![NONE; keys];
+        // By key: who wrote it last, how often, and what before that.
+        let mut written_by = vec![(NONE, 0_u32, NONE); keys];
         let mut appended = vec![false; keys];
         let mut overwritten = vec![false; keys];
         for (t, txn) in txns.txns.iter().enumerate() {
@@ -225,8 +235,16 @@ impl<'t, 'a> Encoder<'t, 'a> {
                 };
                 kinds[key as usize] |= possible;
                 nil_written[key as usize] |= possible && txns.values[value as usize].is_nil();
-                let last = written_by[key as usize] != t as u32;
-                written_by[key as usize] = t as u32;
+                let (by, times, after) = &mut written_by[key as usize];
+                if *by != t as u32 {
+                    (*by, *times, *after) = (t as u32, 0, NONE);
+                }
+                let left = *times;
+                *times += 1;
+                let after = std::mem::replace(after, value);
+                if after != NONE && writers[after as usize].txn == t as u32 {
+                    writers[after as usize].first = false;
+                }
                 let writer = &mut writers[value as usize];
                 let failed = |w: &Writer| {
                     w.txn == NONE || txns.txns[w.txn as usize].outcome == Outcome::Fail
@@ -236,7 +254,8 @@ impl<'t, 'a> Encoder<'t, 'a> {
                 } else if failed(writer) {
                     *writer = Writer {
                         txn: t as u32,
-                        last,
+                        left,
+                        first: true,
                         shared: false,
                     };
                 } else if possible {
@@ -254,6 +273,8 @@ impl<'t, 'a> Encoder<'t, 'a> {
             longest: vec![(0, 0, NONE); keys],
             numbers: None,
             numbered: vec![NONE; txns.txns.len()],
+            in_longest: vec![false; txns.values.len()],
+            last_seen: vec![NONE; keys],
             listed: Listed::default(),
             ambiguous: 0,
             siblings: 0,
@@ -513,7 +534,7 @@ impl<'t, 'a> Encoder<'t, 'a> {
             self.aborted(t, key, value);
             return None;
         }
-        if !writer.last {
+        if writer.left > 0 {
             self.add("intermediate-read", key, &[writer.txn, t], |this| {
                 format!(
                     "{} read {} of {}, which {} had itself replaced before it ended",
@@ -611,21 +632,71 @@ impl<'t, 'a> Encoder<'t, 'a> {
             }
             let items = self.longest(key);
             self.elements(reader, key, items);
-            let mut previous = NONE;
+            for &value in items {
+                self.in_longest[value as usize] = true;
+            }
+            let mut previous: Option<Writer> = None;
             for &value in items {
                 let writer = self.writers[value as usize];
-                let known = writer.txn != NONE && !writer.shared;
-                let number = if known {
-                    self.numbered[writer.txn as usize]
-                } else {
-                    NONE
-                };
-                if previous != NONE && number != NONE && previous != number {
-                    execution.versions.push((previous, number));
+                let known = writer.txn != NONE
+                    && !writer.shared
+                    && self.numbered[writer.txn as usize] != NONE;
+                if let Some(previous) = previous.filter(|_| known) {
+                    let (a, b) = (previous.txn, writer.txn);
+                    if a != b {
+                        let (a, b) = (self.numbered[a as usize], self.numbered[b as usize]);
+                        execution.versions.push((a, b));
+                    }
+                    let follows = if a == b {
+                        previous.left == writer.left + 1
+                    } else {
+                        previous.left == 0 && writer.first
+                    };
+                    if !follows {
+                        self.torn(reader, key, value);
+                    }
+                } else if known && !writer.first && previous.is_none() && value == items[0] {
+                    self.torn(reader, key, value);
                 }
-                previous = number;
+                previous = known.then_some(writer);
+            }
+            if let Some(last) = previous {
+                self.last_seen[key as usize] = self.numbered[last.txn as usize];
             }
         }
+        // What no read shows was appended later than what one does.
+        for (t, txn) in self.txns.txns.iter().enumerate() {
+            let number = self.numbered[t];
+            if number == NONE {
+                continue;
+            }
+            for mop in self.txns.mops_of(txn) {
+                if let Mop::Append { key, value } = *mop
+                    && !self.in_longest[value as usize]
+                    && !self.writers[value as usize].shared
+                {
+                    let last = self.last_seen[key as usize];
+                    if last != NONE && last != number {
+                        execution.versions.push((last, number));
+                    }
+                }
+            }
+        }
+    }
+
+    /// An element that does not follow the one before it as its transaction appended it.
+    fn torn(&mut self, reader: u32, key: u32, value: u32) {
+        let writer = self.writers[value as usize].txn;
+        self.add("torn-append", key, &[writer, reader], |this| {
+            format!(
+                "{} read a list of {} in which {}, appended by {}, does not follow what was \
+                 appended before it in the same transaction, or comes amid what another appended",
+                explain::told(this.txns, reader),
+                this.key_name(key),
+                this.name(value),
+                explain::told(this.txns, writer),
+            )
+        });
     }
 
     fn thin_air(&mut self, t: u32, key: u32, value: Option<u32>) {

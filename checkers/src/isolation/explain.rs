@@ -1,5 +1,7 @@
 //! Violations in words.
 
+use std::fmt::{self, Write as _};
+
 use super::analysis::{Findings, Level, Violation, Why};
 use super::encode::Encoded;
 use super::execution::{Execution, INITIAL};
@@ -18,15 +20,11 @@ pub(super) fn key_name(txns: &Transactions<'_>, key: u32) -> String {
 
 /// `write 4 to key x by process 1 (1.004 s)`, `transaction [[:r x 4]] of process 2 (1.010 s)`.
 pub(super) fn told(txns: &Transactions<'_>, t: u32) -> String {
-    const CHARS_MAX: usize = 120;
     let txn = &txns.txns[t as usize];
     let op = &txns.operations[txn.op as usize];
     let at = op.completed_at().unwrap_or(op.invoked_at()) as f64 / 1e9;
     let value = op.result().filter(|value| !value.is_nil());
-    let mut value = value.unwrap_or(op.argument()).to_string();
-    if value.chars().count() > CHARS_MAX {
-        value = value.chars().take(CHARS_MAX).chain(['…']).collect();
-    }
+    let value = shortened(value.unwrap_or(op.argument()));
     let key = match op.key() {
         Some(key) => format!("key {key}"),
         None => "the object".to_owned(),
@@ -37,6 +35,29 @@ pub(super) fn told(txns: &Transactions<'_>, t: u32) -> String {
         _ => format!("transaction {value} of"),
     };
     format!("{what} process {} ({at:.3} s)", op.process())
+}
+
+/// A value, up to a length.
+fn shortened(value: &Value) -> String {
+    /// Takes so many characters, and no more work than that.
+    struct Bounded(String, usize);
+
+    impl fmt::Write for Bounded {
+        fn write_str(&mut self, text: &str) -> fmt::Result {
+            for c in text.chars() {
+                self.1 = self.1.checked_sub(1).ok_or(fmt::Error)?;
+                self.0.push(c);
+            }
+            Ok(())
+        }
+    }
+
+    const CHARS_MAX: usize = 120;
+    let mut bounded = Bounded(String::new(), CHARS_MAX);
+    if write!(bounded, "{value}").is_err() {
+        bounded.0.push('…');
+    }
+    bounded.0
 }
 
 /// Puts findings into words.

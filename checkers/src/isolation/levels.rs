@@ -145,10 +145,9 @@ pub(crate) fn read_atomic(e: &Execution, mut emit: impl FnMut(Edge)) {
                     (*reader, *from) = (t3, read.from);
                     keys_read.push(read.key);
                 } else if *from != read.from {
-                    for (before, after) in [(read.from, *from), (*from, read.from)] {
-                        if before != INITIAL {
-                            emit(edge(before, after));
-                        }
+                    // The other way round follows below: it was read from, too.
+                    if *from != INITIAL {
+                        emit(edge(*from, read.from));
                     }
                 }
             }

@@ -39,7 +39,13 @@ pub(super) fn encode(operations: &[Operation<'_>]) -> Result<Encoded, String> {
         siblings: 0,
         judged: 0,
     };
-    for (name, view) in observe::by_key(operations) {
+    let keys = observe::by_key(operations);
+    let counters = keys.values().any(|view| view.family == Family::Counter);
+    for (name, mut view) in keys {
+        if counters && view.family == Family::ReadOnly {
+            // A counter that was never changed reads as 0.
+            view.family = Family::Counter;
+        }
         steps
             .key(operations, &view)
             .map_err(|reason| format!("{reason} at {}", observe::key_name(name)))?;

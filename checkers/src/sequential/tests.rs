@@ -227,6 +227,11 @@ fn histories_are_decided_as_the_definition_says() {
         for case in 0..cases {
             let history = any_history(&mut rng, kind);
             let operations = history.operations().unwrap();
+            let increments = operations.iter().any(|op| op.f() == &F::Increment);
+            if kind == "counter" && !increments {
+                // Nothing tells that it is a counter.
+                continue;
+            }
             let Ok(encoded) = encode::encode(&operations) else {
                 continue;
             };

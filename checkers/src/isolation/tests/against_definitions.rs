@@ -81,7 +81,7 @@ fn visible(e: &Execution, level: Level, t2: u32, t3: u32, i: usize, causes: &[Ve
     }
 }
 
-fn causes(e: &Execution) -> Vec<Vec<bool>> {
+pub(super) fn causes(e: &Execution) -> Vec<Vec<bool>> {
     let n = e.txns() as usize;
     let mut before = vec![vec![false; n]; n];
     for b in 0..e.txns() {
@@ -124,7 +124,7 @@ fn extend(e: &Execution, level: Level, causes: &[Vec<bool>], order: &mut Vec<u32
     false
 }
 
-fn meets(e: &Execution, level: Level, causes: &[Vec<bool>], order: &[u32]) -> bool {
+pub(super) fn meets(e: &Execution, level: Level, causes: &[Vec<bool>], order: &[u32]) -> bool {
     // The initial state comes before everything.
     let place = |t: u32| order.iter().position(|&o| o == t).map_or(0, |p| p + 1);
     let txns = 0..e.txns();
