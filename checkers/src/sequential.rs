@@ -72,7 +72,9 @@ impl Checker for Sequential {
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
         let mut listed = Listed::default();
-        not_causal(history, &mut listed);
+        if encoded.plain {
+            not_causal(history, &mut listed);
+        }
         let mut reasons = encoded.reasons.clone();
         let mut by = "causality";
         if listed.is_empty() {

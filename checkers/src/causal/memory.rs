@@ -25,6 +25,8 @@
 //! **Cost.** `O(n)` for each session where few pairs change something earlier, `O(n·k)` in all; at
 //! worst each operation's `first` goes down once for each operation of the session.
 
+use std::collections::VecDeque;
+
 use rustc_hash::FxHashSet;
 
 use crate::isolation::analysis::{Findings, LISTED_MAX, Violation, links};
@@ -64,8 +66,7 @@ pub(crate) fn causal_memory(e: &Execution, order: &[u32]) -> Findings {
                 list(&mut findings, Violation::Initial(*edge));
             }
         }
-        let forward = |edge: &Edge| rank[edge.before as usize] < rank[edge.after as usize];
-        if !session.pairs.iter().all(forward) {
+        if session.cyclic(order, &rank) {
             cycles(e, &session.pairs, &mut seen, &mut findings);
         }
     }
@@ -138,8 +139,9 @@ struct Session<'e> {
     put_before: Vec<Vec<u32>>,
     pairs: Vec<Edge>,
     initial: Vec<Edge>,
-    /// Writes whose `first` went down.
-    changed: Vec<u32>,
+    /// Writes whose `first` went down, to be looked at in this order: the early ones first, so that
+    /// what depends on them goes down at once and not step by step.
+    changed: VecDeque<u32>,
     steps: u64,
 }
 
@@ -155,7 +157,7 @@ impl<'e> Session<'e> {
             put_before: vec![Vec::new(); e.txns() as usize],
             pairs: Vec::new(),
             initial: Vec::new(),
-            changed: Vec::new(),
+            changed: VecDeque::new(),
             steps: 0,
         }
     }
@@ -199,7 +201,7 @@ impl<'e> Session<'e> {
             while let Some(txn) = stack.pop() {
                 self.steps += 1;
                 if !self.e.writes(txn).is_empty() {
-                    self.changed.push(txn);
+                    self.changed.push_back(txn);
                 }
                 for &cause in self.e.sources(txn).iter().chain(&self.e.previous(txn)) {
                     if self.first[cause as usize] == NEVER {
@@ -213,7 +215,7 @@ impl<'e> Session<'e> {
 
     /// Applies the rule until nothing changes.
     fn saturate(&mut self) {
-        while let Some(write) = self.changed.pop() {
+        while let Some(write) = self.changed.pop_front() {
             let e = self.e;
             for &key in e.writes(write) {
                 self.steps += 1;
@@ -264,11 +266,84 @@ impl<'e> Session<'e> {
             self.steps += 1;
             self.first[txn as usize] = first;
             if !self.e.writes(txn).is_empty() {
-                self.changed.push(txn);
+                self.changed.push_back(txn);
             }
             stack.extend(self.e.sources(txn));
             stack.extend(self.e.previous(txn));
             stack.extend(&self.put_before[txn as usize]);
+        }
+    }
+
+    /// Whether causality and the pairs have a cycle.
+    ///
+    /// `order` has causes first. Each cycle goes back in it somewhere: wherever the order is cut
+    /// between its first and its last operation, by a pair from behind the cut to before it. So it
+    /// is within one stretch that such pairs cover without a gap, and only these are searched.
+    fn cyclic(&mut self, order: &[u32], rank: &[u32]) -> bool {
+        const NEW: u8 = 0;
+        const OPEN: u8 = 1;
+        const DONE: u8 = 2;
+        let ranks = |edge: &Edge| (rank[edge.after as usize], rank[edge.before as usize]);
+        let back = self.pairs.iter().map(ranks).filter(|(to, from)| to < from);
+        let mut back: Vec<(u32, u32)> = back.collect();
+        back.sort_unstable();
+        let mut stretches: Vec<(u32, u32)> = Vec::new();
+        for (to, from) in back {
+            match stretches.last_mut() {
+                Some((_, end)) if to <= *end => *end = from.max(*end),
+                _ => stretches.push((to, from)),
+            }
+        }
+        let mut state: Vec<u8> = Vec::new();
+        let mut stack: Vec<(u32, usize)> = Vec::new();
+        for (start, end) in stretches {
+            state.clear();
+            state.resize((end - start + 1) as usize, NEW);
+            self.steps += u64::from(end - start);
+            for root in start..=end {
+                if state[(root - start) as usize] != NEW {
+                    continue;
+                }
+                state[(root - start) as usize] = OPEN;
+                stack.push((root, 0));
+                while let Some((at, seen)) = stack.last_mut() {
+                    let txn = order[*at as usize];
+                    let Some(before) = self.before(txn, *seen) else {
+                        state[(*at - start) as usize] = DONE;
+                        stack.pop();
+                        continue;
+                    };
+                    *seen += 1;
+                    let before = rank[before as usize];
+                    if !(start..=end).contains(&before) {
+                        continue;
+                    }
+                    match state[(before - start) as usize] {
+                        NEW => {
+                            state[(before - start) as usize] = OPEN;
+                            stack.push((before, 0));
+                        }
+                        OPEN => return true,
+                        _ => {}
+                    }
+                }
+            }
+        }
+        false
+    }
+
+    /// The `n`th operation that is directly before this one.
+    fn before(&self, txn: u32, n: usize) -> Option<u32> {
+        let sources = self.e.sources(txn);
+        let put = &self.put_before[txn as usize];
+        let n = match sources.get(n) {
+            Some(&source) => return Some(source),
+            None => n - sources.len(),
+        };
+        match put.get(n) {
+            Some(&write) => Some(write),
+            None if n == put.len() => self.e.previous(txn),
+            None => None,
         }
     }
 }

@@ -13,6 +13,8 @@ pub(super) struct Encoded {
     pub(super) sources: Vec<usize>,
     /// Whether some operation looks at several keys.
     pub(super) several: bool,
+    /// Whether all keys are registers or lists, as far as can be told.
+    pub(super) plain: bool,
     /// Why not everything could be judged.
     pub(super) reasons: Vec<String>,
     /// Acknowledged reads.
@@ -41,11 +43,13 @@ pub(super) fn encode(operations: &[Operation<'_>]) -> Result<Encoded, String> {
     };
     let keys = observe::by_key(operations);
     let counters = keys.values().any(|view| view.family == Family::Counter);
+    let mut plain = true;
     for (name, mut view) in keys {
         if counters && view.family == Family::ReadOnly {
             // A counter that was never changed reads as 0.
             view.family = Family::Counter;
         }
+        plain &= !matches!(view.family, Family::Counter | Family::Set);
         steps
             .key(operations, &view)
             .map_err(|reason| format!("{reason} at {}", observe::key_name(name)))?;
@@ -86,6 +90,7 @@ pub(super) fn encode(operations: &[Operation<'_>]) -> Result<Encoded, String> {
         problem,
         sources,
         several,
+        plain,
         reasons: reasons.into_iter().collect(),
         judged,
     })

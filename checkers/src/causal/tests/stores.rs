@@ -59,7 +59,7 @@ impl Replica {
 fn run(rng: &mut SmallRng, store: Store, txns: usize) -> History {
     let replicas = rng.random_range(2..=4);
     let keys = rng.random_range(2..=4);
-    let slow = rng.random_range(0.8..0.98);
+    let slow = rng.random_range(0.4..0.95);
     let mut state = vec![
         Replica {
             clock: 0,
@@ -74,7 +74,10 @@ fn run(rng: &mut SmallRng, store: Store, txns: usize) -> History {
     let mut events: Vec<Event> = Vec::new();
     let mut next = 0;
     for _ in 0..txns {
-        let me = rng.random_range(0..replicas);
+        // Some do more than others.
+        let me = rng
+            .random_range(0..replicas)
+            .min(rng.random_range(0..replicas));
         deliver(rng, &mut state[me], &sent, me, store, slow);
         let mut own: Vec<(usize, i64)> = Vec::new();
         let mut mops: Vec<Value> = Vec::new();
@@ -176,7 +179,7 @@ fn held(store: Store, names: &[&str]) -> Vec<usize> {
     let mut rng = SmallRng::seed_from_u64(9);
     let mut held = vec![0; names.len()];
     for _ in 0..200 {
-        let txns = rng.random_range(20..150);
+        let txns = rng.random_range(100..400);
         let history = run(&mut rng, store, txns);
         let holds: Vec<bool> = names.iter().map(|name| holds(name, &history)).collect();
         for (held, holds) in held.iter_mut().zip(holds) {
@@ -198,7 +201,7 @@ fn a_store_that_keeps_the_newest_write_converges() {
     };
     let held = held(store, &FORMS);
     assert!(
-        held[0] == 200 && held[1] == 200 && held[2] < 195,
+        held[0] == 200 && held[1] == 200 && held[2] < 200,
         "{held:?}"
     );
 }
