@@ -100,7 +100,7 @@ impl Checker for Causal {
         if variant == Variant::Memory && registers && !findings.weak {
             level = Level::CausalMemory;
             if let Some(order) = clocks::causes_first(&encoded.execution) {
-                findings = memory::causal_memory(&encoded.execution, &order);
+                findings = memory::causal_memory(&encoded.execution, &order, memory::STEPS_MAX);
             }
         }
         let mut result = report(self.name(), level, encoded, &findings);

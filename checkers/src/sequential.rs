@@ -57,6 +57,11 @@ impl Default for Sequential {
 /// What the check of linearizability may cost, in configurations of a key.
 const LINEARIZABLE_CONFIGURATIONS: u64 = 1_000_000;
 
+/// What the search for reasons against causal memory may cost, in steps.
+const STEPS_MAX: u64 = 20_000_000;
+/// What the search for an interleaving may cost: how many sessions and keys it looks at.
+const LOOKS_MAX: u64 = 2_000_000_000;
+
 impl Checker for Sequential {
     fn name(&self) -> &'static str {
         "sequential"
@@ -81,7 +86,8 @@ impl Checker for Sequential {
             by = "linearizability";
             if encoded.several || !linearizable(history) {
                 by = "search";
-                match search(&encoded.problem, self.configurations) {
+                let limit = self.configurations.min(LOOKS_MAX / encoded.problem.width());
+                match search(&encoded.problem, limit) {
                     Found::Interleaving(_) => {}
                     Found::None { next, .. } => {
                         let core = shrink::shrink(&encoded.problem).unwrap_or(next);
@@ -89,9 +95,8 @@ impl Checker for Sequential {
                         anomaly(&operations, &core.collect::<Vec<_>>(), &mut listed);
                     }
                     Found::Budget { taken } => reasons.push(format!(
-                        "budget: {} configurations, {taken} of {} operations explained at most; \
-                         more configurations, fewer sessions or a shorter history would decide it",
-                        self.configurations,
+                        "budget: {limit} configurations, {taken} of {} operations explained at \
+                         most; more configurations, fewer sessions or a shorter history would do",
                         encoded.problem.ops.len(),
                     )),
                 }
@@ -122,7 +127,7 @@ fn not_causal(history: &History, listed: &mut Listed) {
         && encoded.shape == Shape::Registers
         && let Some(order) = clocks::causes_first(&encoded.execution)
     {
-        let findings = causal::memory::causal_memory(&encoded.execution, &order);
+        let findings = causal::memory::causal_memory(&encoded.execution, &order, STEPS_MAX);
         explain::list(&encoded, Level::CausalMemory, &findings, listed);
     }
 }

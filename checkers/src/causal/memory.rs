@@ -15,9 +15,17 @@
 //! going back from the operations of `p` in their order, once over everything. Then the rule is
 //! applied until nothing changes: for a write `w1` of `x`, take the first read of `x` by `p` from
 //! `first(w1)` on that reads from another write `w2`. A pair `w1 → w2` is added, and what leads to
-//! `w1` may get an earlier `first`. The later reads of `x` by `p` need no pair of their own: one
-//! that reads from `w3` asks for `w1 → w3`, and the rule, applied to `w2`, which happened before all
-//! of them, gives `w2 → w3` or equality, step by step. `first` only goes down, so that it ends.
+//! `w1` may get an earlier `first`. It only goes down, so that this ends.
+//!
+//! *Why the other reads of `x` need no pair.* If the result has a cycle, there is one by the full
+//! rule, which gives all these pairs. If it has none, it is closed under the full rule: let `w1` have
+//! happened before a read `r` of `x` from `w3`, and let `q`, from `w2`, be the read that gave `w1 →
+//! w2`. If `q` is `r`, that is the pair. If not, `q` comes before `r` (or `r` is from `w1`). Look at
+//! the pair of `w2`. Were it from a read before `q`, of a value from `w'`, follow the pairs from
+//! `w'` on: each write on the way was read before `q` (or at it), and its pair is from the next read
+//! after that, or an earlier one, so never from one after `q`, and never missing, until `w2` is
+//! reached; in a finite history that ends in a cycle either way. So it is from a read after `q`, and
+//! step by step `w3` is reached, or a read of the initial state, which is a violation.
 //!
 //! A compare-and-set reads and writes at once: it is a read of `p` where `p` did it, and a write
 //! everywhere. (It writes whatever others see.)
@@ -35,15 +43,16 @@ use crate::isolation::graph::Graph;
 use crate::isolation::levels::Edge;
 
 /// How many steps all sessions together may take.
-const STEPS_MAX: u64 = 6_000_000_000;
+pub(crate) const STEPS_MAX: u64 = 100_000_000;
 /// How many pairs the search for short cycles may look at.
 const SEARCH_MAX: u64 = 10_000_000;
 
 /// Not before any operation of the session.
 const NEVER: u32 = u32::MAX;
 
-/// What stands against causal memory, given all transactions with causes first.
-pub(crate) fn causal_memory(e: &Execution, order: &[u32]) -> Findings {
+/// What stands against causal memory, given all transactions with causes first. At most so many
+/// steps are taken, and those of one session more.
+pub(crate) fn causal_memory(e: &Execution, order: &[u32], steps_max: u64) -> Findings {
     let mut findings = Findings::default();
     let mut rank = vec![0_u32; e.txns() as usize];
     for (i, &txn) in order.iter().enumerate() {
@@ -53,9 +62,9 @@ pub(crate) fn causal_memory(e: &Execution, order: &[u32]) -> Findings {
     let mut seen = FxHashSet::default();
     for p in 0..e.sessions() {
         session.begin(p);
-        if session.steps > STEPS_MAX {
+        if session.steps > steps_max {
             findings.undecided = Some(format!(
-                "budget: {STEPS_MAX} steps, after {p} of {} sessions; fewer sessions would do",
+                "budget: {steps_max} steps, after {p} of {} sessions; fewer sessions would do",
                 e.sessions()
             ));
             return findings;

@@ -64,6 +64,8 @@ pub(crate) const LISTED_MAX: usize = 1_000;
 const SEARCH_MAX: u64 = 30_000_000;
 /// How many pairs may wait before those that are there twice are dropped.
 const PAIRS_MAX: usize = 1 << 24;
+/// How many pairs there may be at all: 1 GiB of them.
+const PAIRS_LIMIT: usize = 1 << 27;
 
 /// Decides a level.
 pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
@@ -79,6 +81,7 @@ pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
         return findings;
     };
     let mut dedup_at = PAIRS_MAX;
+    let mut left_out = false;
     let inferred = infer(e, level, &order, |edge| {
         if edge.after == INITIAL {
             findings.weak = true;
@@ -89,6 +92,10 @@ pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
         if pairs.last() == Some(&pair) {
             return;
         }
+        if pairs.len() >= PAIRS_LIMIT {
+            left_out = true;
+            return;
+        }
         pairs.push(pair);
         if pairs.len() >= dedup_at {
             pairs.sort_unstable();
@@ -97,6 +104,10 @@ pub(crate) fn analyse(e: &Execution, level: Level) -> Findings {
         }
     });
     if let Err(reason) = inferred {
+        findings.undecided = Some(reason);
+    }
+    if left_out {
+        let reason = format!("budget: {PAIRS_LIMIT} pairs of transactions in order");
         findings.undecided = Some(reason);
     }
     let graph = Graph::new(e, &pairs);

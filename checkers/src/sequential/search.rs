@@ -107,6 +107,12 @@ impl Problem {
         self.kinds.len() as u32 - 1
     }
 
+    /// How many sessions and keys there are: what it costs to look at a configuration.
+    pub(super) fn width(&self) -> u64 {
+        let sessions = self.ops.iter().map(|op| op.session + 1).max();
+        u64::from(sessions.unwrap_or(0)) + self.kinds.len() as u64 + 1
+    }
+
     fn state(&mut self, key: u32, content: Content) -> State {
         let next = self.contents.len() as u32;
         let state = *self.states.entry((key, content.clone())).or_insert(next);

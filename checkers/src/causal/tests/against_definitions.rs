@@ -196,7 +196,7 @@ fn decide(e: &Execution, variant: Variant) -> bool {
     {
         // Even where weak fails, which the checker does not wait for.
         let weak = findings.weak;
-        findings = memory::causal_memory(e, &order);
+        findings = memory::causal_memory(e, &order, u64::MAX);
         assert!(!weak || !findings.violations.is_empty(), "{e:?}");
     }
     assert_eq!(findings.undecided, None);
