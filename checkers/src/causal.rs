@@ -6,7 +6,7 @@
 //!
 //! * **Weak** (CC): every operation can be explained by some order of its causes; another operation
 //!   by another order.
-//! * **Convergence** (CCv): by one order of all writes, the same for all. This is what *causal
+//! * **Convergence** (`CCv`): by one order of all writes, the same for all. This is what *causal
 //!   consistency* means for transactions, where it is the level above read atomic (Biswas and Enea,
 //!   OOPSLA 2019); Møldrup and Pavlogiannis (*AWDIT*, PLDI 2025) decide it in `O(n·k)` for `k`
 //!   sessions.
@@ -47,7 +47,7 @@ pub(crate) mod memory;
 pub enum Variant {
     /// CC.
     Weak,
-    /// CCv, causal consistency of transactions.
+    /// `CCv`, causal consistency of transactions.
     Convergence,
     /// CM.
     Memory,
@@ -87,14 +87,14 @@ impl Checker for Causal {
         let converges = findings.violations.is_empty() && findings.unlisted == 0;
         let mut level = Level::Causal;
         if variant != Variant::Convergence {
-            if !registers {
+            if registers {
+                only_weak(&mut findings);
+            } else {
                 let reason = "not-registers: only single operations on registers can be judged";
                 findings = Findings {
                     undecided: Some(reason.to_owned()),
                     ..Findings::default()
                 };
-            } else {
-                only_weak(&mut findings);
             }
         }
         if variant == Variant::Memory && registers && !findings.weak {

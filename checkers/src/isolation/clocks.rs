@@ -197,7 +197,7 @@ struct Run {
 
 /// Who wrote each key, by session.
 struct Writers {
-    writers: Grouped,
+    of_keys: Grouped,
     run_starts: Vec<u32>,
     runs: Vec<Run>,
 }
@@ -225,7 +225,7 @@ impl Writers {
             run_starts.push(runs.len() as u32);
         }
         Self {
-            writers,
+            of_keys: writers,
             run_starts,
             runs,
         }
@@ -273,7 +273,7 @@ pub(crate) fn causal(
     mut emit: impl FnMut(Edge),
 ) -> Result<(), String> {
     let Writers {
-        writers,
+        of_keys,
         run_starts,
         mut runs,
     } = Writers::new(e);
@@ -281,7 +281,7 @@ pub(crate) fn causal(
         for read in e.reads(reader) {
             let past = (read.from != INITIAL).then(|| clocks.of(read.from));
             let of_key = run_starts[read.key as usize]..run_starts[read.key as usize + 1];
-            let writers = writers.of(read.key);
+            let writers = of_keys.of(read.key);
             for run in &mut runs[of_key.start as usize..of_key.end as usize] {
                 let bound = clock[run.session as usize];
                 let known = past.map_or(0, |past| past[run.session as usize]);

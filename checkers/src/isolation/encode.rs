@@ -69,6 +69,7 @@ const NOBODY: Writer = Writer {
 };
 
 /// What a read of a register showed.
+#[derive(Clone, Copy)]
 enum Source {
     Initial,
     /// This value, which was written.

@@ -101,10 +101,13 @@ pub(crate) fn read_committed(e: &Execution, mut emit: impl FnMut(Edge)) {
                 };
                 let writes = e.writes(t2);
                 if writes.len() <= keys_read.len() {
-                    writes.iter().for_each(|&key| consider(key));
+                    for &key in writes {
+                        consider(key);
+                    }
                 } else {
-                    let both = keys_read.iter().filter(|&&key| e.wrote(t2, key));
-                    both.for_each(|&key| consider(key));
+                    for &key in keys_read.iter().filter(|&&key| e.wrote(t2, key)) {
+                        consider(key);
+                    }
                 }
             }
             let next = &mut next[read.key as usize];
@@ -178,10 +181,13 @@ pub(crate) fn read_atomic(e: &Execution, mut emit: impl FnMut(Edge)) {
                 };
                 let writes = e.writes(t2);
                 if writes.len() <= keys_read.len() {
-                    writes.iter().for_each(|&key| consider(key));
+                    for &key in writes {
+                        consider(key);
+                    }
                 } else {
-                    let both = keys_read.iter().filter(|&&key| e.wrote(t2, key));
-                    both.for_each(|&key| consider(key));
+                    for &key in keys_read.iter().filter(|&&key| e.wrote(t2, key)) {
+                        consider(key);
+                    }
                 }
             }
             for &key in e.writes(t3) {
