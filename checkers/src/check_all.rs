@@ -5,12 +5,13 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use serde::{Deserialize, Serialize};
 
+use crate::causal::Variant;
 use crate::{
-    Availability, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Linearizable, ListAppend, LostWrites, MutualExclusion, RwRegister, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, Causal, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Linearizable, ListAppend, LostWrites, MutualExclusion, ReadAtomic, ReadCommitted, RwRegister, Sequential, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 13] = [
+pub const NAMES: [&str; 19] = [
     "linearizable",
     "lost-writes",
     "stale-reads",
@@ -21,6 +22,12 @@ pub const NAMES: [&str; 13] = [
     "counter",
     "mutual-exclusion",
     "convergence",
+    "read-committed",
+    "read-atomic",
+    "causal",
+    "causal-convergence",
+    "causal-memory",
+    "sequential",
     "availability",
     "list-append",
     "rw-register",
@@ -39,6 +46,16 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "counter" => Box::new(Counter),
         "mutual-exclusion" => Box::new(MutualExclusion),
         "convergence" => Box::new(Convergence),
+        "read-committed" => Box::new(ReadCommitted),
+        "read-atomic" => Box::new(ReadAtomic),
+        "causal" => Box::new(Causal::default()),
+        "causal-convergence" => Box::new(Causal {
+            variant: Some(Variant::Convergence),
+        }),
+        "causal-memory" => Box::new(Causal {
+            variant: Some(Variant::Memory),
+        }),
+        "sequential" => Box::new(Sequential::default()),
         "availability" => Box::new(Availability::default()),
         "list-append" => Box::new(ListAppend::default()),
         "rw-register" => Box::new(RwRegister::default()),

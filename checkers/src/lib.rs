@@ -19,22 +19,29 @@
 //! * [`mutual_exclusion`]: locks that two owners held at the same time.
 //! * [`convergence`]: whether all replicas hold the same in the end.
 //! * [`transactions`]: the isolation that transactions of several reads and writes got.
+//! * `transactions`: transactions of micro-operations, and how they depend on each other.
+//! * [`isolation`]: read committed and read atomic, of transactions.
+//! * [`causal`]: causal consistency in its three forms.
+//! * [`sequential`]: sequential consistency.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
 
 pub mod availability;
+pub mod causal;
 pub mod check_all;
 pub mod convergence;
 pub mod counter;
 pub mod format;
 pub mod history;
 pub mod k_atomicity;
+pub mod isolation;
 pub mod linearizable;
 pub mod lost_writes;
 pub mod mutual_exclusion;
 mod observe;
 mod registers;
+pub mod sequential;
 pub mod sessions;
 pub mod siblings;
 pub mod split_brain;
@@ -46,6 +53,7 @@ pub mod value;
 pub mod verdict;
 
 pub use availability::Availability;
+pub use causal::Causal;
 pub use check_all::{Report, by_name, check_all};
 pub use convergence::Convergence;
 pub use counter::Counter;
@@ -55,9 +63,11 @@ pub use history::{
 };
 pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
 pub use k_atomicity::KAtomicity;
+pub use isolation::{ReadAtomic, ReadCommitted};
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
+pub use sequential::Sequential;
 pub use sessions::Sessions;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;

@@ -1,0 +1,3 @@
+mod against_definitions;
+mod by_hand;
+mod histories;
