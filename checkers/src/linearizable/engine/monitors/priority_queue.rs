@@ -5,21 +5,22 @@
 //!
 //! # Everything answered
 //!
-//! `v` may be taken out in a slot unless a smaller value is inside. So go through the values from
-//! the smallest up, and take each out in its first slot in which no smaller one is inside,
-//! `y_v`; put it in as late as possible, in slot `A_v - 1`, or, if `y_v < A_v`, next to its being taken out. Then it
-//! is in the way of larger values in the slots `Z_v = A_v .. y_v`. An order exists if and only if each `v` finds
-//! a slot `y_v < B_v`, and each empty answer a slot in no `Z`:
+//! `v` is inside for certain in the slots `I_v = A_v .. b_v`, if `A_v < b_v`. *Claim: an order
+//! exists if and only if each `v` that was taken out has a slot in `b_v .. B_v` that lies in the
+//! `I` of no smaller value, and each empty answer one that lies in no `I`.*
 //!
-//! * *Only if.* By induction, in any order `v` is in in at least the slots of `Z_v`: it was put in
-//!   by slot `A_v - 1`, and could not be taken out before `y_v`, since the earlier slots from `b_v` on lie in the
-//!   `Z` of smaller values, which are at least as long in that order.
-//! * *If.* Within a slot, first take out what was put in in earlier slots, smallest first; then put in and
-//!   take out, value by value, what does both here; then answer that it is empty; last put in what
-//!   stays. When `v` is taken out in slot `y_v`, a smaller value that is inside was put in in an earlier slot and
-//!   is taken out in a later one (its `Z` has slot `y_v`, contradiction), or in this one, before `v`.
+//! *Only if* is plain. *If:* take `v` out in the first such slot, `y_v`, and put it in as late as
+//! possible: in slot `A_v - 1`, or, if `y_v < A_v`, in slot `y_v`, next to its being taken out. It
+//! is then inside from beginning to end of the slots `A_v .. y_v`: those of `I_v`, and from `b_v` on
+//! some that lie in the `I` of smaller values. So each slot throughout which a value is inside
+//! lies in its own `I` or in that of a smaller value. Within a slot, first take out what was put in
+//! in earlier slots, smallest first; then put in and take out, value by value, what does both
+//! here; then answer that it is empty; last put in what stays. When `v` is taken out, a smaller
+//! value that is inside would be so throughout the slot: it was put in in an earlier one, as what
+//! stays comes last, and is taken out in a later one, or it would be out by then. So the slot would
+//! lie in the `I` of a value smaller than `v`. The same for empty answers.
 //!
-//! A value that nobody took out has `Z = A ..` for ever.
+//! A value that nobody took out has `I = A ..` for ever.
 //!
 //! # Unanswered operations
 //!
@@ -46,7 +47,7 @@
 use std::collections::BTreeSet;
 
 use super::super::{Decision, Op};
-use super::shared::{Empty, Life, Lives, NEVER, NONE, cover, lives, refuted};
+use super::shared::{Empty, Life, Lives, NEVER, NONE, Ranges, cover, lives, refuted};
 
 /// How often the values that must be taken are looked for.
 const ROUNDS_MAX: usize = 64;
@@ -58,7 +59,6 @@ pub(super) fn decide(ops: &[Op]) -> Option<Decision> {
         Ok(lives) => lives,
         Err(decided) => return decided,
     };
-    lives.taken.sort_unstable_by_key(|life| life.value);
     lives.stuck.sort_unstable_by_key(|life| life.value);
     let clock = Clock::new(&lives);
     let calls: Vec<u64> = lives.open_takes.iter().map(|(call, _)| *call).collect();
@@ -100,59 +100,37 @@ fn all_answered(lives: &Lives, clock: &Clock) -> Decision {
     let mut values: Vec<Life> = lives.taken.iter().chain(&lives.stuck).copied().collect();
     values.sort_unstable_by_key(|life| life.value);
     let outs = outs(&values, clock);
-    let inside = |outs: &[u64]| -> Vec<(u64, u64, Life)> {
-        let ranges = values.iter().zip(outs);
-        ranges
-            .map(|(life, &out)| (life.put_end, out, *life))
-            .collect()
+    let proof = |smaller: &[Life], from, to, op: &mut dyn Iterator<Item = usize>| {
+        let inside = smaller
+            .iter()
+            .filter_map(|life| life.inside().map(|(from, to)| (from, to, *life)));
+        let Some(covering) = cover(inside, from, to) else {
+            return Decision::not_linearizable();
+        };
+        refuted(covering.iter().flat_map(Life::ops).chain(op))
     };
-    let wrong = |(life, out): &(&Life, &u64)| life.take != NONE && life.take_end <= **out;
-    if let Some(at) = values.iter().zip(&outs).position(|pair| wrong(&pair)) {
-        let core = why(
-            &inside(&outs[..at]),
-            values[at].take_call,
-            values[at].take_end,
+    let late = |(life, out): (&Life, &u64)| life.take != NONE && life.take_end <= *out;
+    if let Some(at) = values.iter().zip(&outs).position(late) {
+        let life = values[at];
+        return proof(
+            &values[..at],
+            life.take_call,
+            life.take_end,
+            &mut life.ops(),
         );
-        let core = core.map(|core| core.into_iter().chain(values[at].ops()));
-        return core.map_or_else(Decision::not_linearizable, refuted);
     }
-    let ranges = inside(&outs);
-    let mut covered = Busy::of(&ranges, clock);
-    let mut wrong = |empty: &&Empty| covered.next(clock, empty.call) >= empty.end;
-    match lives.empties.iter().find(|empty| wrong(empty)) {
+    let inside = Ranges::union(values.iter().filter_map(Life::inside).collect());
+    let wrong = |empty: &&Empty| empty.end <= inside.next_outside(empty.call);
+    match lives.empties.iter().find(wrong) {
         None => Decision::Linearizable,
         Some(empty) => {
-            let core = why(&ranges, empty.call, empty.end);
-            let core = core.map(|core| core.into_iter().chain([empty.op as usize]));
-            core.map_or_else(Decision::not_linearizable, refuted)
+            let op = &mut std::iter::once(empty.op as usize);
+            proof(&values, empty.call, empty.end, op)
         }
     }
-}
-
-/// Operations for which values are inside in all these slots: those that cover them, and those that
-/// keep these in.
-fn why(inside: &[(u64, u64, Life)], from: u64, to: u64) -> Option<Vec<usize>> {
-    const VALUES_MAX: usize = 24;
-    let mut core = BTreeSet::new();
-    let mut open = vec![(from, to, inside.len())];
-    while let Some((from, to, smaller)) = open.pop() {
-        for life in cover(inside[..smaller].iter().copied(), from, to)? {
-            let at = inside.partition_point(|(.., other)| other.value < life.value);
-            if core.insert(at) && life.take != NONE {
-                // It could not be taken out sooner than it was.
-                let (_, out, _) = inside[at];
-                open.push((life.take_call.min(out), out, at));
-            }
-        }
-        if core.len() > VALUES_MAX {
-            return None;
-        }
-    }
-    Some(core.into_iter().flat_map(|at| inside[at].2.ops()).collect())
 }
 
 /// The first slot in which each of these, smallest first, can be taken out; [`NEVER`] if nobody did.
-/// What is too late for its operation is in the way nevertheless.
 fn outs(values: &[Life], clock: &Clock) -> Vec<u64> {
     let mut busy = Busy::new(clock);
     let mut outs = Vec::with_capacity(values.len());
@@ -161,7 +139,7 @@ fn outs(values: &[Life], clock: &Clock) -> Vec<u64> {
             NEVER => NEVER,
             call => busy.next(clock, call),
         };
-        busy.add(clock, life.put_end, out);
+        busy.add(clock, life.put_end, life.take_call);
         outs.push(out);
     }
     outs
@@ -211,15 +189,10 @@ fn must_go(
         {
             return Outcome::Impossible;
         }
-        let inside: Vec<(u64, u64, Life)> = values
-            .iter()
-            .zip(&outs)
-            .map(|(life, &out)| (life.put_end, out, *life))
-            .collect();
-        let mut busy = Busy::of(&inside, clock);
+        let inside = Ranges::union(values.iter().filter_map(Life::inside).collect());
         let mut slots = BTreeSet::new();
         for empty in &lives.empties {
-            let slot = busy.next(clock, empty.call);
+            let slot = inside.next_outside(empty.call);
             if slot >= empty.end {
                 return Outcome::Impossible;
             }
@@ -268,8 +241,7 @@ impl Clock {
         let takes = lives.open_takes.iter().map(|(call, _)| *call);
         // Stuck ones that are taken may have to be put in first.
         let stuck = lives.stuck.iter().map(|life| life.put_call);
-        let empties = lives.empties.iter().map(|empty| empty.call);
-        let mut instants: Vec<u64> = values.chain(takes).chain(stuck).chain(empties).collect();
+        let mut instants: Vec<u64> = values.chain(takes).chain(stuck).collect();
         instants.push(NEVER);
         instants.sort_unstable();
         instants.dedup();
@@ -287,15 +259,6 @@ struct Busy(Vec<u32>);
 impl Busy {
     fn new(clock: &Clock) -> Self {
         Self((0..clock.0.len() as u32).collect())
-    }
-
-    fn of(ranges: &[(u64, u64, Life)], clock: &Clock) -> Self {
-        // All at once, ranges may overlap: what is busy already is skipped.
-        let mut busy = Self::new(clock);
-        for (from, to, _) in ranges {
-            busy.add(clock, *from, *to);
-        }
-        busy
     }
 
     fn add(&mut self, clock: &Clock, from: u64, to: u64) {
