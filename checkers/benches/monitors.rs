@@ -290,19 +290,24 @@ fn spoil(ops: &mut [Op]) {
         ops[j].action = std::mem::replace(&mut ops[i].action, later);
         return;
     }
-    // Of a set, an element is there and is not, and nothing happened in between.
+    // Of a set, an element is there and is not, more often than what was never answered explains.
+    let open = ops.iter().filter(|op| match op.action {
+        Action::Add(element) | Action::Remove(element) => element == 1 && op.completion.is_none(),
+        _ => false,
+    });
+    let turns = 2 * open.count() as u64 + 2;
     let end = ops
         .iter()
         .map(|op| op.completion.unwrap_or(op.call))
         .max()
         .unwrap_or(0);
-    let last = ops.len();
-    for (i, shown) in [true, false].into_iter().enumerate() {
-        let at = last - 2 + i;
-        ops[at] = Op {
-            call: end + 1 + 2 * i as u64,
-            completion: Some(end + 2 + 2 * i as u64),
-            action: Action::Contains(1, shown),
+    for (turn, op) in (0..turns).zip(ops.iter_mut().rev()) {
+        let call = end + 1 + 2 * turn;
+        let action = Action::Contains(1, turn % 2 == 0);
+        *op = Op {
+            call,
+            completion: Some(call + 1),
+            action,
         };
     }
 }

@@ -156,12 +156,8 @@ fn run(rng: &mut SmallRng, model: Model, shape: &Shape) -> Vec<Op> {
 
 fn take_effect(model: Model, held: &mut Vec<Id>, action: &mut Action, unanswered: bool) {
     match action {
-        Action::Append(e) | Action::Enqueue(e) => held.push(*e),
-        Action::Add(e) => {
-            if !held.contains(e) {
-                held.push(*e);
-            }
-        }
+        Action::Add(e) if held.contains(e) => {}
+        Action::Append(e) | Action::Enqueue(e) | Action::Add(e) => held.push(*e),
         Action::Remove(e) => held.retain(|other| other != e),
         Action::Contains(e, shown) => *shown = held.contains(e),
         Action::ReadList(items) => *items = held.as_slice().into(),

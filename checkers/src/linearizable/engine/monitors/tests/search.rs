@@ -16,6 +16,14 @@ pub(super) fn has_order(model: Model, ops: &[Op]) -> bool {
         if left().all(|(_, op)| op.completion.is_none()) {
             return true;
         }
+        // A list never loses what it holds: no read left may miss it.
+        let missed = |op: &Op| match &op.action {
+            Action::ReadList(items) => op.completion.is_some() && !items.starts_with(&held),
+            _ => false,
+        };
+        if left().any(|(_, op)| missed(op)) {
+            continue;
+        }
         let first_end = left()
             .filter_map(|(_, op)| op.completion)
             .min()
@@ -43,9 +51,8 @@ fn apply(model: Model, held: &[Id], action: &Action) -> Option<Vec<Id>> {
     };
     let unchanged = |right: bool| right.then(|| held.to_vec());
     match action {
-        Action::Append(e) | Action::Enqueue(e) => Some(with(e)),
         Action::Add(e) if held.contains(e) => unchanged(true),
-        Action::Add(e) => Some(with(e)),
+        Action::Append(e) | Action::Enqueue(e) | Action::Add(e) => Some(with(e)),
         Action::Remove(e) => Some(held.iter().copied().filter(|other| other != e).collect()),
         Action::Contains(e, shown) => unchanged(held.contains(e) == *shown),
         Action::ReadList(items) | Action::ReadSet(items) => unchanged(held == &items[..]),
