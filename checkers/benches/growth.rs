@@ -1,9 +1,10 @@
-//! How the cost of deciding linearizability grows: with the history, with the operations that were never answered, and
-//! with the clients; of one register with unique values and of one with five values, ours (through the
-//! checker and its defaults) beside porcupine-rs.
+//! How the cost of deciding linearizability grows: with the history, with the operations that were
+//! never answered, and with the clients; of one register with unique values and of one with five
+//! values, ours (through the checker and its defaults) beside porcupine-rs.
 //!
-//! `cargo bench -p checkers --bench growth` draws `docs/plots/*.svg` and prints what they show. Every measurement
-//! is a process of its own, limited in time and memory; where one gave up, its line ends.
+//! `cargo bench -p checkers --bench growth` draws `docs/plots/*.svg` and prints what they show.
+//! Every measurement is a process of its own, limited in time and memory; where one gave up, its
+//! line ends.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;

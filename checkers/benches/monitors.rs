@@ -1,6 +1,6 @@
 //! The monitors of collections beside one call of porcupine-rs: seconds and peak memory at 10^4 to
-//! 10^7 operations of 20 clients, one in a hundred never answered; of a linearizable history, and of
-//! one that goes wrong near its end.
+//! 10^7 operations of 20 clients, one in a hundred never answered; of a linearizable history, and
+//! of one that goes wrong near its end.
 //!
 //! `cargo bench -p checkers --bench monitors`. Every measurement is a process of its own, so that
 //! its peak memory (`VmHWM` of Linux) is its own; porcupine-rs may take 20 seconds and 8 GiB.
@@ -312,8 +312,8 @@ fn spoil(ops: &mut [Op]) {
     }
 }
 
-/// Two takes of values that were both in when the first began, put in one after the other, taken one after
-/// the other: in no order do they come out the other way round.
+/// Two takes of values that were both in when the first began, put in one after the other, taken
+/// one after the other: in no order do they come out the other way round.
 fn exchangeable(ops: &[Op], from: usize) -> Option<(usize, usize)> {
     let mut puts = vec![(0, u64::MAX); ops.len() + 1];
     for op in ops {

@@ -17,16 +17,17 @@
 //! That unambiguous histories of collections can be decided this fast is the subject of Emmi and
 //! Enea, "Sound, complete, and tractable linearizability monitoring for concurrent collections"
 //! (2018), Lee and Mathur, "Efficient decrease-and-conquer linearizability monitoring" (2025), and
-//! the monitors of `LiMo` (2025). The proofs in these modules do not rest on theirs: they are short,
-//! and they include operations that were never answered.
+//! the monitors of `LiMo` (2025). The proofs in these modules do not rest on theirs: they are
+//! short, and they include operations that were never answered.
 //!
 //! # Slots
 //!
-//! All proofs count time in *slots*: slot `i` lies between the instants `i` and `i + 1`. An operation
-//! invoked at `c` and completed at `e` takes effect in one of the slots `c .. e` (half open), one that
-//! never completed in any slot from `c` on, or never. Within a slot any number of operations take
-//! effect, in any order. This is linearizability: one operation must come before another only if it
-//! completed before the other was invoked, and then all its slots lie before the other's.
+//! All proofs count time in *slots*: slot `i` lies between the instants `i` and `i + 1`. An
+//! operation invoked at `c` and completed at `e` takes effect in one of the slots `c .. e` (half
+//! open), one that never completed in any slot from `c` on, or never. Within a slot any number of
+//! operations take effect, in any order. This is linearizability: one operation must come before
+//! another only if it completed before the other was invoked, and then all its slots lie before the
+//! other's.
 
 pub mod element;
 pub mod grow_set;

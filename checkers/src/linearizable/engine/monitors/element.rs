@@ -1,49 +1,53 @@
 //! Sets that are never read as a whole: element by element.
 //!
-//! Operations on one element say nothing of another, so that a history of a set is linearizable if and only
-//! if its operations on each element are (locality). An element is a flag: adding sets it, removing
-//! clears it, both whether or not it was; `contains` shows it. Values repeat here, however often an element is
-//! added, so that who showed what to whom is not known. The frontier below is exact nevertheless, and
-//! small in practice; if it gets wider than a limit, the monitor does not apply.
+//! Operations on one element say nothing of another, so that a history of a set is linearizable if
+//! and only if its operations on each element are (locality). An element is a flag: adding sets it,
+//! removing clears it, both whether or not it was; `contains` shows it. Values repeat here, however
+//! often an element is added, so that who showed what to whom is not known. The frontier below is
+//! exact nevertheless, and small in practice; if it gets wider than a limit, the monitor does not
+//! apply.
 //!
 //! # What an order is
 //!
-//! Call adding and finding an element *positive*, removing and missing it *negative*. The flag *switches* at
-//! some instants; each switch is made by an add or a remove of its own, which takes effect there. All
-//! other operations just need one of their slots in which the flag is theirs at some time (an add
-//! while it is set changes nothing). So an order is a sequence of switches, alternately by adds and
-//! removes, each in a slot of its operation, such that each answered operation is *satisfied*: in one
-//! of its slots the flag is, at some time, as it needs it. In a slot with a switch the flag is both,
-//! so all operations open there are satisfied. Unanswered operations can make switches, and need not be satisfied.
+//! Call adding and finding an element *positive*, removing and missing it *negative*. The flag
+//! *switches* at some instants; each switch is made by an add or a remove of its own, which takes
+//! effect there. All other operations just need one of their slots in which the flag is theirs at
+//! some time (an add while it is set changes nothing). So an order is a sequence of switches,
+//! alternately by adds and removes, each in a slot of its operation, such that each answered
+//! operation is *satisfied*: in one of its slots the flag is, at some time, as it needs it. In a
+//! slot with a switch the flag is both, so all operations open there are satisfied. Unanswered
+//! operations can make switches, and need not be satisfied.
 //!
 //! # Orders of one form are enough
 //!
 //! * *Of those operations that can make a switch, let the one make it that completes first.* If it
-//!   was to make a later one, the other can make that: it is open for longer. Both are satisfied, being open in slots with
-//!   switches.
-//! * *Switch as late as possible.* Take an order with the fewest switches and, of these, one whose switches are
-//!   latest. Let `o` be the operation that completes right after a slot with switches. If the last
-//!   switch of the slot were moved behind that completion, or, behind the last completion, left out, that would be an
-//!   order, too, unless (1) it is what satisfies `o`, or (2) it is made by `o`. For (1), there is one switch in the slot:
-//!   before a second one, the flag would have been as `o` needs it. For (2), there are one or two:
-//!   of three, the first two could be left out.
+//!   was to make a later one, the other can make that: it is open for longer. Both are satisfied,
+//!   being open in slots with switches.
+//! * *Switch as late as possible.* Take an order with the fewest switches and, of these, one whose
+//!   switches are latest. Let `o` be the operation that completes right after a slot with switches.
+//!   If the last switch of the slot were moved behind that completion, or, behind the last
+//!   completion, left out, that would be an order, too, unless (1) it is what satisfies `o`, or (2)
+//!   it is made by `o`. For (1), there is one switch in the slot: before a second one, the flag
+//!   would have been as `o` needs it. For (2), there are one or two: of three, the first two could
+//!   be left out.
 //!
-//! So it is enough to switch right before completions: when `o` completes and the flag is not as `o`
-//! needs it, switch if `o` is not yet satisfied, and perhaps switch by `o`, if it has not switched yet; when the
-//! flag is as `o` needs it, perhaps switch twice, the second time by `o`, if that satisfies anybody.
+//! So it is enough to switch right before completions: when `o` completes and the flag is not as
+//! `o` needs it, switch if `o` is not yet satisfied, and perhaps switch by `o`, if it has not
+//! switched yet; when the flag is as `o` needs it, perhaps switch twice, the second time by `o`, if
+//! that satisfies anybody.
 //!
 //! # The frontier
 //!
-//! A configuration is the flag, when it switched last (who is open and was not then is satisfied only
-//! if the flag is now as he needs it), and which open operations have made a switch. Of two with the same flag, one
-//! is worth as much as the other or more if it switched no earlier and those that have made a switch are among
-//! those of the other. What is worth less is dropped. Unanswered operations of a kind are open for ever
-//! and alike, so that they are only counted.
+//! A configuration is the flag, when it switched last (who is open and was not then is satisfied
+//! only if the flag is now as he needs it), and which open operations have made a switch. Of two
+//! with the same flag, one is worth as much as the other or more if it switched no earlier and
+//! those that have made a switch are among those of the other. What is worth less is dropped.
+//! Unanswered operations of a kind are open for ever and alike, so that they are only counted.
 //!
 //! # Cost
 //!
-//! Sorting, and for each completion the configurations (at most 256, as a rule one or two) times the
-//! open operations on the element.
+//! Sorting, and for each completion the configurations (at most 256, as a rule one or two) times
+//! the open operations on the element.
 
 use super::super::{Action, Decision, Id, Op};
 use super::shared::{NEVER, refuted};

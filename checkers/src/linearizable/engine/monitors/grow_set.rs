@@ -4,27 +4,29 @@
 //!
 //! A set that only grows runs through a chain of contents. In any order that explains the history:
 //!
-//! * The answered reads, sorted by size, include each other: `S_0 < S_1 < … < S_m`, equal ones counted once.
+//! * The answered reads, sorted by size, include each other: `S_0 < S_1 < … < S_m`, equal ones
+//!   counted once.
 //! * Of several adds of an element only the first one matters. It may as well be the one invoked
 //!   first: in an order in which another one is, move this one right before that; it was invoked
 //!   before that one and completed after its new place, since it took effect later.
 //! * An element that is in `S_k` and in no smaller one is first added between the last read of
-//!   `S_{k-1}` and the first of `S_k`; what was added for certain, or found by a `contains`, and is in no read,
-//!   after all reads. An unanswered add of an element that nobody saw is left out.
-//! * `contains` that missed an element comes before its first add, one that found it after, and so do
-//!   the element's other adds.
+//!   `S_{k-1}` and the first of `S_k`; what was added for certain, or found by a `contains`, and is
+//!   in no read, after all reads. An unanswered add of an element that nobody saw is left out.
+//! * `contains` that missed an element comes before its first add, one that found it after, and so
+//!   do the element's other adds.
 //!
-//! Conversely every order of which all this holds explains the history. So all that is
-//! asked is a linear extension of these precedences and real time. Let each operation take effect as early as
-//! possible: at its invocation, or when the last of its predecessors does. This is an order if and only if
-//! no operation completed before that, since then every operation is within its own time, and what comes first in real time
-//! comes first. Going through the chain, one pass computes these instants: the elements new in `S_k`, the
-//! reads of `S_k`, and so on; nothing comes after a `contains` that found its element, or a later add.
+//! Conversely every order of which all this holds explains the history. So all that is asked is a
+//! linear extension of these precedences and real time. Let each operation take effect as early as
+//! possible: at its invocation, or when the last of its predecessors does. This is an order if and
+//! only if no operation completed before that, since then every operation is within its own time,
+//! and what comes first in real time comes first. Going through the chain, one pass computes these
+//! instants: the elements new in `S_k`, the reads of `S_k`, and so on; nothing comes after a
+//! `contains` that found its element, or a later add.
 //!
 //! # Cost
 //!
-//! Sorting the reads by size, and one comparison of each read with the next larger one: linear in the
-//! elements in the reads.
+//! Sorting the reads by size, and one comparison of each read with the next larger one: linear in
+//! the elements in the reads.
 
 use std::sync::Arc;
 
@@ -260,8 +262,8 @@ impl Set<'_> {
     }
 }
 
-/// Appends what is in the larger but not in the smaller set; returns the first element for which it is the other
-/// way round.
+/// Appends what is in the larger but not in the smaller set; returns the first element for which it
+/// is the other way round.
 fn added_to(smaller: &[Id], larger: &[Id], fresh: &mut Vec<Id>) -> Option<Id> {
     const BLOCK: usize = 64;
     let (mut s, mut l) = (0, 0);

@@ -4,8 +4,8 @@
 //!
 //! Let `L` be the longest answered read. In any order that explains the history:
 //!
-//! * Every answered read is a prefix of `L`, the elements of `L` are distinct, and each was appended.
-//!   Otherwise there is none.
+//! * Every answered read is a prefix of `L`, the elements of `L` are distinct, and each was
+//!   appended. Otherwise there is none.
 //! * A read of length `k` comes after the append of `L[k-1]` and before that of `L[k]`.
 //! * An append whose element is not in `L` comes after all reads of length `|L|`, hence after every
 //!   answered read and every append in `L`: no read shows it. If it was never answered, it may as
@@ -13,17 +13,17 @@
 //! * A read without answer says nothing.
 //!
 //! So the operations fall into groups, *reads of length 0, append of `L[0]`, reads of length 1, …,
-//! reads of length `|L|`, acknowledged appends outside `L`*, and every order runs through the groups
-//! in this sequence. Conversely, any order that does explains the history: operations of one group
-//! commute, but for the last, whose own order nobody sees. Within a group, real time can be obeyed.
-//! Hence the history is linearizable if and only if no operation completed before one of an earlier
-//! group was invoked. An unanswered append in `L` took effect (somebody saw it) and constrains by its
-//! invocation alone.
+//! reads of length `|L|`, acknowledged appends outside `L`*, and every order runs through the
+//! groups in this sequence. Conversely, any order that does explains the history: operations of one
+//! group commute, but for the last, whose own order nobody sees. Within a group, real time can be
+//! obeyed. Hence the history is linearizable if and only if no operation completed before one of an
+//! earlier group was invoked. An unanswered append in `L` took effect (somebody saw it) and
+//! constrains by its invocation alone.
 //!
 //! # Cost
 //!
-//! Linear in the operations and the elements in the reads: one comparison of each read with `L`, and
-//! one pass over the groups.
+//! Linear in the operations and the elements in the reads: one comparison of each read with `L`,
+//! and one pass over the groups.
 
 use std::sync::Arc;
 

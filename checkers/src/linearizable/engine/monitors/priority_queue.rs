@@ -1,7 +1,8 @@
-//! Priority queues into which each value is put by at most one operation; the smallest comes out first.
+//! Priority queues into which each value is put by at most one operation; the smallest comes out
+//! first.
 //!
-//! Notation: value `v` is put in in one of the slots `a_v .. A_v` and taken out in one of `b_v .. B_v`,
-//! narrowed to `a_v <= b_v` and `A_v <= B_v`.
+//! Notation: value `v` is put in in one of the slots `a_v .. A_v` and taken out in one of `b_v ..
+//! B_v`, narrowed to `a_v <= b_v` and `A_v <= B_v`.
 //!
 //! # Everything answered
 //!
@@ -11,38 +12,42 @@
 //!
 //! *Only if* is plain. *If:* take `v` out in the first such slot, `y_v`, and put it in as late as
 //! possible: in slot `A_v - 1`, or, if `y_v < A_v`, in slot `y_v`, next to its being taken out. It
-//! is then inside from beginning to end of the slots `A_v .. y_v`: those of `I_v`, and from `b_v` on
-//! some that lie in the `I` of smaller values. So each slot throughout which a value is inside
+//! is then inside from beginning to end of the slots `A_v .. y_v`: those of `I_v`, and from `b_v`
+//! on some that lie in the `I` of smaller values. So each slot throughout which a value is inside
 //! lies in its own `I` or in that of a smaller value. Within a slot, first take out what was put in
-//! in earlier slots, smallest first; then put in and take out, value by value, what does both
-//! here; then answer that it is empty; last put in what stays. When `v` is taken out, a smaller
-//! value that is inside would be so throughout the slot: it was put in in an earlier one, as what
-//! stays comes last, and is taken out in a later one, or it would be out by then. So the slot would
-//! lie in the `I` of a value smaller than `v`. The same for empty answers.
+//! in earlier slots, smallest first; then put in and take out, value by value, what does both here;
+//! then answer that it is empty; last put in what stays. When `v` is taken out, a smaller value
+//! that is inside would be so throughout the slot: it was put in in an earlier one, as what stays
+//! comes last, and is taken out in a later one, or it would be out by then. So the slot would lie
+//! in the `I` of a value smaller than `v`. The same for empty answers.
 //!
 //! A value that nobody took out has `I = A ..` for ever.
 //!
 //! # Unanswered operations
 //!
-//! Unanswered puts: as for queues. Unanswered takes may take *stuck* values (put in for certain, taken by no
-//! answered operation): then `b_s = max(c, a_s)` with the invocation `c`, and `B_s` is the end of time.
-//! To take out in slot `y`, or to find nothing there, each stuck value (smaller than what is taken)
-//! with `A_s <= y` has to be out. Taking a value out early may need fewer of the others out, but at
-//! a time when fewer takes had been invoked; therefore this is bracketed, as for stacks:
+//! Unanswered puts: as for queues. Unanswered takes may take *stuck* values (put in for certain,
+//! taken by no answered operation): then `b_s = max(c, a_s)` with the invocation `c`, and `B_s` is
+//! the end of time. To take out in slot `y`, or to find nothing there, each stuck value (smaller
+//! than what is taken) with `A_s <= y` has to be out. Taking a value out early may need fewer of
+//! the others out, but at a time when fewer takes had been invoked; therefore this is bracketed, as
+//! for stacks:
 //!
 //! * *Nothing is possible, if not even this:* the stuck values that must go are taken as if each
 //!   take had been the first one. Which must: let all others never have been. The slots `y` and
-//!   those of empty answers that follow are the earliest that any order can have; each stuck value that is in their
-//!   way must go. Repeat until there are no more. If they are more than there are takes, there is no order.
+//!   those of empty answers that follow are the earliest that any order can have; each stuck value
+//!   that is in their way must go. Repeat until there are no more. If they are more than there are
+//!   takes, there is no order.
 //! * *It is possible, if this is:* the slots so found, ascending, come no earlier than the takes,
-//!   ascending: then each can be taken by a take of its own. Or the same with the takes assigned
-//!   to values in the order in which they get into the way.
+//!   ascending: then each can be taken by a take of its own. Or the same with the takes assigned to
+//!   values in the order in which they get into the way.
 //!
-//! With at most one value that must go, the two bounds meet. Between them the monitor does not apply.
+//! With at most one value that must go, the two bounds meet. Between them the monitor does not
+//! apply.
 //!
 //! # Cost
 //!
-//! Sorting by value, and the slots in which something is inside as a union of ranges that only grows: n log n.
+//! Sorting by value, and the slots in which something is inside as a union of ranges that only
+//! grows: n log n.
 
 use std::collections::BTreeSet;
 
@@ -130,7 +135,8 @@ fn all_answered(lives: &Lives, clock: &Clock) -> Decision {
     }
 }
 
-/// The first slot in which each of these, smallest first, can be taken out; [`NEVER`] if nobody did.
+/// The first slot in which each of these, smallest first, can be taken out; [`NEVER`] if nobody
+/// did.
 fn outs(values: &[Life], clock: &Clock) -> Vec<u64> {
     let mut busy = Busy::new(clock);
     let mut outs = Vec::with_capacity(values.len());

@@ -1,59 +1,63 @@
 //! FIFO queues into which each value is put by at most one operation.
 //!
-//! Notation: value `v` is enqueued in one of the slots `a_v .. A_v` and dequeued in one of
-//! `b_v .. B_v`, narrowed to `a_v <= b_v` and `A_v <= B_v` (an enqueue comes before its dequeue).
+//! Notation: value `v` is enqueued in one of the slots `a_v .. A_v` and dequeued in one of `b_v ..
+//! B_v`, narrowed to `a_v <= b_v` and `A_v <= B_v` (an enqueue comes before its dequeue).
 //!
 //! # Everything answered, nothing found empty
 //!
-//! Write `v < w` if `A_v <= a_w` or `B_v <= b_w`: then `v` has to go through the queue before `w`. For
-//! values that nobody dequeued, `b = B = NEVER`; that they come after all dequeued ones is the case
-//! `B_v <= NEVER`.
+//! Write `v < w` if `A_v <= a_w` or `B_v <= b_w`: then `v` has to go through the queue before `w`.
+//! For values that nobody dequeued, `b = B = NEVER`; that they come after all dequeued ones is the
+//! case `B_v <= NEVER`.
 //!
-//! *Claim: an order exists if and only if there are no `v`, `w` with both `A_v <= a_w` and
-//! `B_w <= b_v`.* One direction is plain. For the other, a cycle of `<` implies such a pair: take a
-//! shortest cycle. Both relations are transitive, so that it alternates between them, and each is an
-//! interval order: of `v1 <A v2` and `v3 <A v4` follows `v1 <A v4` or `v3 <A v2`. Of a cycle
-//! `v1 <A v2 <B v3 <A v4 <B …`, the first makes a shorter one, and the second is a pair. Hence without a
-//! pair there is a total order of the values that extends `<`. In this order let each enqueue take
-//! effect in the slot `max a_w` over `w` up to and including `v`, and each dequeue in the slot
-//! `max b_w`. Then enqueues are in this order, so are dequeues, and each enqueue is no later than its
-//! dequeue, since `a <= b`. `max a_w < A_v`, since otherwise `A_v <= a_w` for some `w` before `v`; the
-//! same for `B`. Within a slot, enqueues go first.
+//! *Claim: an order exists if and only if there are no `v`, `w` with both `A_v <= a_w` and `B_w <=
+//! b_v`.* One direction is plain. For the other, a cycle of `<` implies such a pair: take a
+//! shortest cycle. Both relations are transitive, so that it alternates between them, and each is
+//! an interval order: of `v1 <A v2` and `v3 <A v4` follows `v1 <A v4` or `v3 <A v2`. Of a cycle
+//! `v1 <A v2 <B v3 <A v4 <B …`, the first makes a shorter one, and the second is a pair. Hence
+//! without a pair there is a total order of the values that extends `<`. In this order let each enqueue
+//! take effect in the slot `max a_w` over `w` up to and including `v`, and each dequeue in the slot
+//! `max b_w`. Then enqueues are in this order, so are dequeues, and each enqueue is no later than
+//! its dequeue, since `a <= b`. `max a_w < A_v`, since otherwise `A_v <= a_w` for some `w` before
+//! `v`; the same for `B`. Within a slot, enqueues go first.
 //!
 //! # Empty answers
 //!
-//! A value is inside for certain in the slots `A_v .. b_v`, if `A_v < b_v`. *Claim: an operation that
-//! found nothing needs just one of its slots in which no value is inside for certain, and all of
-//! them can be satisfied together, whatever else holds.* Let `t` be such a slot. Each value
-//! has `A_v > t` or `b_v <= t`; it is *before* if `A_v <= t`, *after* if `b_v > t`, else *free*
-//! (`b_v <= t < A_v`): it can go in and out within slot `t`. Let values before leave by slot `t` (`B :=
-//! min(B, t + 1)`; `b <= t` leaves room) and values after come from slot `t` on (`a := max(a, t)`; `A >
-//! t` leaves room); those free at several such slots go in and out at the first of them. `A` and `b` of
-//! values that are not free do not change, so that neither does which slots are empty. No new pair arises:
-//! suppose that `v` is before `t` by the new `B_v <= b_w`, so that `w` is after `t` (or free there, and goes
-//! next to it), and `A_w <= a_v`; but `a_v < A_v <= t < A_w`. Suppose that `w` is after `t` by the new
-//! `A_v <= a_w`, so that `A_v <= t`, and `B_w <= b_v`; but `b_v <= t < b_w`. A free value has `a, b <= t <
-//! A, B`: neither is ahead of it but what is before `t`, nor behind it but what is after `t`. So
-//! the first claim applies to what is left, and at `t` the queue is empty: between what is before
-//! and what is after.
+//! A value is inside for certain in the slots `A_v .. b_v`, if `A_v < b_v`. *Claim: an operation
+//! that found nothing needs just one of its slots in which no value is inside for certain, and all
+//! of them can be satisfied together, whatever else holds.* Let `t` be such a slot; split it into
+//! two halves, with the empty answer between them. Each value has `A_v > t` or `b_v <= t`; it is
+//! *before* if `A_v <= t`, *after* if `b_v > t`, else *free* (`b_v <= t < A_v`): it can go in and
+//! out right before the answer. Let values before leave in the first half at the latest (`B` gets
+//! smaller; `b <= t` leaves room), and values after come in the second half at the earliest (`a`
+//! gets larger; `A > t` leaves room); those free at several such slots go in and out at the first
+//! of them. `A` and `b` of values that are not free do not change, and so neither does which slots
+//! are empty.
+//!
+//! No new pair arises. Suppose that `v`, before `t`, is ahead of `w` by its new `B_v`: then `w` is
+//! after `t`, and `A_w <= a_v` cannot be, since `a_v < A_v <= t < A_w`. Suppose that `w`, after `t`,
+//! is behind `v` by its new `a_w`: then `A_v <= t`, and `B_w <= b_v` cannot be, since `b_v <= t <
+//! b_w`. A free value has `a, b <= t < A, B`: neither is ahead of it but what is before `t`, nor
+//! behind it but what is after `t`. So the first claim applies, with half slots for slots, and at
+//! the answer the queue is empty: it lies between what is before and what is after.
 //!
 //! # Unanswered operations
 //!
-//! * An unanswered enqueue that was seen has `A = B` of its dequeue; one that was not seen is left out
-//!   (see `shared::lives`).
+//! * An unanswered enqueue that was seen has `A = B` of its dequeue; one that was not seen is left
+//!   out (see `shared::lives`).
 //! * Unanswered dequeues may take what is *stuck*: enqueued for certain, dequeued by no answered
-//!   operation. Say that `s` is taken by the unanswered dequeue invoked at `c`: then `b_s = max(c, a_s)`, `B_s`
-//!   is the end of time, and `s` still goes before all that is never dequeued. The conditions above become:
+//!   operation. Say that `s` is taken by the unanswered dequeue invoked at `c`: then `b_s = max(c,
+//!   a_s)`, `B_s` is the end of time, and `s` still goes before all that is never dequeued. The
+//!   conditions above become:
 //!   - for a dequeued `w`, each stuck `s` with `A_s <= a_w` is taken with `c < B_w`;
 //!   - for the slot `t` of an empty answer, each stuck `s` with `A_s <= t` is taken with `c <= t`;
-//!   - if `s` is taken, so is each stuck `s'` with `A_s' <= a_s`. That follows from the others, if only
-//!     what they ask for is taken: their conditions on `A` hold for `s'` if they hold for `s`.
+//!   - if `s` is taken, so is each stuck `s'` with `A_s' <= a_s`. That follows from the others, if
+//!     only what they ask for is taken: their conditions on `A` hold for `s'` if they hold for `s`.
 //!
-//!   Each demand has the form: all stuck `s` with `A_s <= x` are taken by calls before `y`. The stuck
-//!   values of one demand are contained in those of another or contain them, and so are the calls.
-//!   Therefore (Hall's theorem, for nested neighbourhoods) all demands can be met together if and
-//!   only if each of them can be met alone: *as many calls before `y` as stuck values with `A_s <= x`.*
-//!   So unanswered dequeues need no search at all: two counts are compared.
+//!   Each demand has the form: all stuck `s` with `A_s <= x` are taken by calls before `y`. The
+//!   stuck values of one demand are contained in those of another or contain them, and so are the
+//!   calls. Therefore (Hall's theorem, for nested neighbourhoods) all demands can be met together
+//!   if and only if each of them can be met alone: *as many calls before `y` as stuck values with
+//!   `A_s <= x`.* So unanswered dequeues need no search at all: two counts are compared.
 //!
 //! # Cost
 //!
@@ -145,7 +149,8 @@ fn never_empty(lives: &Lives) -> Option<Decision> {
     ))
 }
 
-/// The slots in which there are more stuck values than unanswered dequeues that may have taken them.
+/// The slots in which there are more stuck values than unanswered dequeues that may have taken
+/// them.
 fn too_many(lives: &Lives) -> Vec<(u64, u64)> {
     let put = lives.stuck.iter().map(|life| (life.put_end, 1));
     let taken = lives.open_takes.iter().map(|(call, _)| (*call, -1_i64));

@@ -24,8 +24,8 @@ pub(super) fn refuted(core: impl IntoIterator<Item = usize>) -> Decision {
     Decision::NotLinearizable(Refutation { core, by: None })
 }
 
-/// A map from ids to indexes. Ids number values and are dense as a rule: then it is a table; if not,
-/// no memory is spent on the holes.
+/// A map from ids to indexes. Ids number values and are dense as a rule: then it is a table; if
+/// not, no memory is spent on the holes.
 pub(super) struct IdMap {
     table: Vec<u32>,
     sparse: FxHashMap<Id, u32>,
@@ -67,8 +67,8 @@ impl IdMap {
     }
 }
 
-/// A value in a queue, stack or priority queue: put in in one of the slots `put_call .. put_end`, taken
-/// out in one of `take_call .. take_end`.
+/// A value in a queue, stack or priority queue: put in in one of the slots `put_call .. put_end`,
+/// taken out in one of `take_call .. take_end`.
 ///
 /// It is put in before it is taken out, so that these are narrowed to `put_end <= take_end` and
 /// `put_call <= take_call`: nothing is lost by that.
@@ -129,9 +129,9 @@ pub(super) struct Lives {
 ///
 /// * An unanswered put whose value no answered operation took out. From an order that explains the
 ///   history the value can be taken out together with the unanswered take, if any, that took it:
-///   what is in a queue, stack or priority queue otherwise stays as it is, and so does what comes out,
-///   because the value itself came out nowhere else. Where it hid another value, it was not in the
-///   way of any answered operation.
+///   what is in a queue, stack or priority queue otherwise stays as it is, and so does what comes
+///   out, because the value itself came out nowhere else. Where it hid another value, it was not in
+///   the way of any answered operation.
 /// * An unanswered take that is known to have found nothing: it changes nothing.
 pub(super) fn lives(ops: &[Op]) -> Result<Lives, Option<Decision>> {
     let largest = ops.iter().filter_map(|op| match op.action {

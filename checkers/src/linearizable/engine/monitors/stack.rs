@@ -1,60 +1,60 @@
 //! Stacks onto which each value is put by at most one operation.
 //!
-//! Notation: value `v` is pushed in one of the slots `a_v .. A_v` and popped in one of `b_v .. B_v`,
-//! narrowed to `a_v <= b_v` and `A_v <= B_v`. It is inside for certain in the slots `I_v = A_v .. b_v`, if
-//! `A_v < b_v`. If not, it is *free*: both operations can take effect next to each other in slot `b_v`,
-//! where they disturb nobody, and it is left out.
+//! Notation: value `v` is pushed in one of the slots `a_v .. A_v` and popped in one of `b_v ..
+//! B_v`, narrowed to `a_v <= b_v` and `A_v <= B_v`. It is inside for certain in the slots `I_v =
+//! A_v .. b_v`, if `A_v < b_v`. If not, it is *free*: both operations can take effect next to each
+//! other in slot `b_v`, where they disturb nobody, and it is left out.
 //!
-//! An order is a choice of a push and a pop of each value such that the lives (from push to pop) of any
-//! two values are nested or disjoint, and no empty answer lies within a life.
+//! An order is a choice of a push and a pop of each value such that the lives (from push to pop) of
+//! any two values are nested or disjoint, and no empty answer lies within a life.
 //!
 //! # Everything answered
 //!
 //! *Cutting.* Call a slot *open* if it is in no `I_v`. Of any order, each life that crosses an open
-//! slot `t` can be cut there: if `I_v` lies to the left, `v` is popped in slot `t` (`b_v <= t`), if to the
-//! right, pushed in it (`A_v > t`). The lives that cross `t` are nested in each other: let the inner
-//! ones be popped first, and the outer ones be pushed first. Lives that do not cross `t` lie within
-//! one half or outside, so that all stay nested or disjoint. Hence all open slots can be cut at
-//! once: an empty answer needs one open slot among its own, nothing more, and the values fall apart into
-//! *components*, the maximal sets whose `I_v` together cover a range of slots `l .. r` without gap; each
-//! is decided alone.
+//! slot `t` can be cut there: if `I_v` lies to the left, `v` is popped in slot `t` (`b_v <= t`), if
+//! to the right, pushed in it (`A_v > t`). The lives that cross `t` are nested in each other: let
+//! the inner ones be popped first, and the outer ones be pushed first. Lives that do not cross `t`
+//! lie within one half or outside, so that all stay nested or disjoint. Hence all open slots can be
+//! cut at once: an empty answer needs one open slot among its own, nothing more, and the values
+//! fall apart into *components*, the maximal sets whose `I_v` together cover a range of slots `l ..
+//! r` without gap; each is decided alone.
 //!
-//! *Bottoms.* In an order of one component the stack is never empty from `l` to `r`, so that the life
-//! of one value covers all of it, and the others live within: this bottom `v` has `a_v < A_w` and `b_w < B_v` for
-//! all `w`, that is `a_v < l` and `r < B_v`. If there is no such value, there is no order. If there are
-//! several, any of them will do: of an order, cut the lives of all others at `a_v` and at `B_v - 1`,
-//! which are open (no `I` of the component reaches there), and let `v` live from before the first to after the
-//! last; it is nested around all others. By the same cut, the others are decided as if `v` were not
-//! there.
+//! *Bottoms.* In an order of one component the stack is never empty from `l` to `r`, so that the
+//! life of one value covers all of it, and the others live within: this bottom `v` has `a_v < A_w`
+//! and `b_w < B_v` for all `w`, that is `a_v < l` and `r < B_v`. If there is no such value, there
+//! is no order. If there are several, any of them will do: of an order, cut the lives of all others
+//! at `a_v` and at `B_v - 1`, which are open (no `I` of the component reaches there), and let `v`
+//! live from before the first to after the last; it is nested around all others. By the same cut,
+//! the others are decided as if `v` were not there.
 //!
-//! So: take a bottom out of each component, split what is left into components, and so on, until nothing is left or
-//! a component has no bottom. Components only shrink; so what makes `v` a possible bottom (`a_v < l`,
-//! and `r < B_v`) stays true once it is, and each value moves ahead at most twice. With segment
-//! trees for "which has the earliest push", "the latest pop" and "where is nobody inside", this takes O(n
-//! log n).
+//! So: take a bottom out of each component, split what is left into components, and so on, until
+//! nothing is left or a component has no bottom. Components only shrink; so what makes `v` a
+//! possible bottom (`a_v < l`, and `r < B_v`) stays true once it is, and each value moves ahead at
+//! most twice. With segment trees for "which has the earliest push", "the latest pop" and "where is
+//! nobody inside", this takes O(n log n).
 //!
 //! # Never popped
 //!
-//! A value that no operation popped (*stuck*) stays for ever. *Claim: given that the popped values have an
-//! order, stuck ones can be added if and only if each has a slot in `a_s .. A_s` that is open with regard
-//! to the popped ones.* When it is pushed, no popped value can be below it. Conversely cut the lives
-//! at these slots. Empty answers go before all stuck values: the earliest open slot of each must not be
-//! after the latest open slot of any stuck value.
+//! A value that no operation popped (*stuck*) stays for ever. *Claim: given that the popped values
+//! have an order, stuck ones can be added if and only if each has a slot in `a_s .. A_s` that is
+//! open with regard to the popped ones.* When it is pushed, no popped value can be below it.
+//! Conversely cut the lives at these slots. Empty answers go before all stuck values: the earliest
+//! open slot of each must not be after the latest open slot of any stuck value.
 //!
 //! # Unanswered operations
 //!
-//! Unanswered pushes: as for queues. An unanswered pop invoked at `c` may take a stuck value: then it is
-//! popped with `b_s = max(c, a_s)` and `B_s` the end of time. Which pop takes which value matters, and what that
-//! costs is open. Therefore this is bracketed:
+//! Unanswered pushes: as for queues. An unanswered pop invoked at `c` may take a stuck value: then
+//! it is popped with `b_s = max(c, a_s)` and `B_s` the end of time. Which pop takes which value
+//! matters, and what that costs is open. Therefore this is bracketed:
 //!
-//! * *Nothing is possible, if not even this:* every stuck value that must be taken is taken by the first
-//!   unanswered pop, as if there were as many of it. A value must be taken if it has no open slot, or
-//!   only ones before the earliest possible slot of some empty answer; open with regard to the popped ones and those
-//!   that must be taken, which only makes `I` smaller than it will be. If there are more that must be taken
-//!   than unanswered pops, there is no order either.
+//! * *Nothing is possible, if not even this:* every stuck value that must be taken is taken by the
+//!   first unanswered pop, as if there were as many of it. A value must be taken if it has no open
+//!   slot, or only ones before the earliest possible slot of some empty answer; open with regard to
+//!   the popped ones and those that must be taken, which only makes `I` smaller than it will be. If
+//!   there are more that must be taken than unanswered pops, there is no order either.
 //! * *It is possible, if this is:* if nothing must be taken; or if, with a particular assignment of
-//!   pops to values, the claims above give an order: the newest value to each pop, as a stack would, or
-//!   else the oldest. With at most one value to be taken, the two bounds meet.
+//!   pops to values, the claims above give an order: the newest value to each pop, as a stack
+//!   would, or else the oldest. With at most one value to be taken, the two bounds meet.
 //!
 //! Between the two, the monitor does not apply.
 

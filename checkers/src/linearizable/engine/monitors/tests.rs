@@ -1,7 +1,8 @@
 //! The monitors against engines that try every order, on random histories.
 //!
 //! Histories come from a real object whose operations take effect at random instants, some never
-//! answered; most are then changed in one or two places, so that they are wrong, if at all, by little.
+//! answered; most are then changed in one or two places, so that they are wrong, if at all, by
+//! little.
 
 mod generate;
 mod search;
