@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub mod brute_force;
+pub mod monitors;
 pub mod porcupine;
 pub mod witness;
 pub mod zones;
