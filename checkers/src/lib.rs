@@ -10,6 +10,7 @@
 //! * `registers`: registers one by one, fields of maps and siblings included.
 //! * [`linearizable`]: whether each key behaves as if there was one copy of it.
 //! * [`lost_writes`]: acknowledged writes that are readable nowhere.
+//! * [`set_full`]: every element through all reads: lost, stale, duplicated, phantom.
 //! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
 //! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
 //! * [`sessions`]: reads and writes that contradict what their own client had done and seen.
@@ -26,6 +27,7 @@ pub mod check_all;
 pub mod convergence;
 pub mod counter;
 pub mod format;
+mod found;
 pub mod history;
 pub mod linearizable;
 pub mod lost_writes;
@@ -33,6 +35,7 @@ pub mod mutual_exclusion;
 mod observe;
 mod registers;
 pub mod sessions;
+pub mod set_full;
 pub mod siblings;
 pub mod split_brain;
 pub mod stale_reads;
@@ -51,6 +54,7 @@ pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
 pub use sessions::Sessions;
+pub use set_full::SetFull;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
