@@ -18,11 +18,14 @@
 //! * [`counter`]: counters that lost increments or counted them twice.
 //! * [`mutual_exclusion`]: locks that two owners held at the same time.
 //! * [`convergence`]: whether all replicas hold the same in the end.
+//! * [`bank`]: transfers between accounts that created or destroyed money.
+//! * [`unique_ids`]: identifiers handed out more than once.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
 
 pub mod availability;
+pub mod bank;
 pub mod check_all;
 pub mod convergence;
 pub mod counter;
@@ -41,10 +44,12 @@ pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
 mod testing;
+pub mod unique_ids;
 pub mod value;
 pub mod verdict;
 
 pub use availability::Availability;
+pub use bank::Bank;
 pub use check_all::{Report, by_name, check_all};
 pub use convergence::Convergence;
 pub use counter::Counter;
@@ -58,5 +63,6 @@ pub use set_full::SetFull;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
+pub use unique_ids::UniqueIds;
 pub use value::Value;
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};
