@@ -19,6 +19,8 @@
 //! * [`mutual_exclusion`]: locks that two owners held at the same time.
 //! * [`convergence`]: whether all replicas hold the same in the end.
 //! * [`bank`]: transfers between accounts that created or destroyed money.
+//! * [`queue`]: elements of queues lost, duplicated, reordered, or from nowhere.
+//! * [`kafka`]: messages of logs with offsets lost, duplicated, skipped, out of order.
 //! * [`unique_ids`]: identifiers handed out more than once.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
@@ -32,10 +34,12 @@ pub mod counter;
 pub mod format;
 mod found;
 pub mod history;
+pub mod kafka;
 pub mod linearizable;
 pub mod lost_writes;
 pub mod mutual_exclusion;
 mod observe;
+pub mod queue;
 mod registers;
 pub mod sessions;
 pub mod set_full;
@@ -55,9 +59,11 @@ pub use convergence::Convergence;
 pub use counter::Counter;
 pub use format::Format;
 pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
+pub use kafka::Kafka;
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
+pub use queue::Queue;
 pub use sessions::Sessions;
 pub use set_full::SetFull;
 pub use siblings::Siblings;
