@@ -104,12 +104,17 @@ impl Checker for Bank {
         result.judged = reads;
         result.figure("reads", reads);
         result.figure("transfers", transfers);
-        let number = |n: i128| i64::try_from(n).map_or_else(|_| n.to_string().into(), Into::into);
         let null = || serde_json::Value::Null;
-        result.figure("total", expected.map_or_else(null, number));
+        result.figure("total", expected.map_or_else(null, observe::number));
         result.figure("total_inferred", self.total.is_none());
-        result.figure("total_min", totals.map_or_else(null, |t| number(t.0)));
-        result.figure("total_max", totals.map_or_else(null, |t| number(t.1)));
+        result.figure(
+            "total_min",
+            totals.map_or_else(null, |t| observe::number(t.0)),
+        );
+        result.figure(
+            "total_max",
+            totals.map_or_else(null, |t| observe::number(t.1)),
+        );
         for (figure, class) in CLASSES {
             result.figure(figure, found.count(class));
         }

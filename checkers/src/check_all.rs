@@ -6,20 +6,26 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    Availability, CheckResult, Checker, Convergence, Counter, History, Linearizable, LostWrites,
-    MutualExclusion, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, Bank, CheckResult, Checker, Convergence, Counter, History, Kafka, Linearizable,
+    LostWrites, MutualExclusion, Queue, Sessions, SetFull, Siblings, SplitBrain, StaleReads,
+    UniqueIds, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 10] = [
+pub const NAMES: [&str; 15] = [
     "linearizable",
     "lost-writes",
+    "set-full",
     "stale-reads",
     "split-brain",
     "sessions",
     "siblings",
     "counter",
     "mutual-exclusion",
+    "bank",
+    "queue",
+    "kafka",
+    "unique-ids",
     "convergence",
     "availability",
 ];
@@ -29,12 +35,17 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
     Some(match name {
         "linearizable" => Box::new(Linearizable::default()),
         "lost-writes" => Box::new(LostWrites),
+        "set-full" => Box::new(SetFull::default()),
         "stale-reads" => Box::new(StaleReads),
         "split-brain" => Box::new(SplitBrain),
         "sessions" => Box::new(Sessions),
         "siblings" => Box::new(Siblings),
         "counter" => Box::new(Counter),
         "mutual-exclusion" => Box::new(MutualExclusion),
+        "bank" => Box::new(Bank::default()),
+        "queue" => Box::new(Queue::default()),
+        "kafka" => Box::new(Kafka),
+        "unique-ids" => Box::new(UniqueIds),
         "convergence" => Box::new(Convergence),
         "availability" => Box::new(Availability::default()),
         _ => return None,
@@ -132,7 +143,7 @@ mod tests {
     fn every_name_has_a_checker_and_the_report_survives_json() {
         let all: Vec<_> = NAMES.iter().map(|name| by_name(name).unwrap()).collect();
         assert!(all.iter().zip(NAMES).all(|(c, name)| c.name() == name));
-        assert!(by_name("bank").is_none());
+        assert!(by_name("no-such-checker").is_none());
         for history in [lost(), History::default()] {
             let report = check_all(&history, &all);
             let json = serde_json::to_string(&report).unwrap();

@@ -9,14 +9,23 @@
 //! the other's first acknowledgement to the last one of the superseded node, and `discarded` how
 //! many writes of each side (append, generate, add and insert only, over the whole tenure) are missing from the
 //! final reads (see [`crate::lost_writes`]).
+//!
+//! Also without witnesses, `divergent-branches`: a list or a register forked, and both branches went
+//! on: what each acknowledged is missing from the other (see `branches`). Without witnesses and
+//! without such a fork nobody knows: `unknown(no-witnesses)`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use crate::found::{self, Found, told};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, F, History, Operation, lost_writes, observe};
+use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value, lost_writes, observe};
+
+mod branches;
+
+use branches::Divergence;
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,10 +65,17 @@ impl Checker for SplitBrain {
             Ok(operations) => operations,
             Err(e) => return CheckResult::unknown(self.name(), format!("malformed-history: {e}")),
         };
-        let discarded: FxHashSet<usize> = match observe::known_operations(history) {
-            Ok(known) => lost_writes::lost_operations(&known, history.final_phase()),
-            Err(_) => FxHashSet::default(),
-        };
+        let mut found = Found::default();
+        let mut discarded: FxHashSet<usize> = FxHashSet::default();
+        if observe::all_known(&operations).is_ok() {
+            let keys = observe::by_key(&operations);
+            for (key, view) in &keys {
+                for fork in branches::divergences(&operations, view) {
+                    found.add("divergent-branches", || divergent(&operations, *key, &fork));
+                }
+            }
+            discarded = lost_writes::lost_operations(&operations, keys, history.final_phase());
+        }
         let mut tenures: BTreeMap<(u64, &str), Tenure<'_>> = BTreeMap::new();
         let (mut acknowledged, mut without_witness) = (0_u64, 0_u64);
         for (i, op) in operations.iter().enumerate() {
@@ -98,7 +114,11 @@ impl Checker for SplitBrain {
                 "no-witnesses: {without_witness} of {acknowledged} acknowledged writes"
             ));
         }
-        let verdict = conclude(!overlaps.is_empty(), acknowledged, reasons);
+        let verdict = conclude(
+            !overlaps.is_empty() || !found.is_empty(),
+            acknowledged,
+            reasons,
+        );
         let mut result = CheckResult::new(self.name(), verdict);
         result.judged = acknowledged - without_witness;
         result.figure("tenures", tenures.len());
@@ -106,9 +126,31 @@ impl Checker for SplitBrain {
         result.figure("overlap_seconds", union_seconds(&overlaps));
         result.figure("discarded_writes", discarded_writes(&overlaps));
         result.figure("without_witness", without_witness);
-        result.anomalies = overlaps.iter().map(|o| anomaly(&operations, o)).collect();
+        result.figure("divergent_branches", found.count("divergent-branches"));
+        for overlap in &overlaps {
+            found.add("split-brain", || anomaly(&operations, overlap));
+        }
+        found.list(&mut result);
         result
     }
+}
+
+fn divergent(operations: &[Operation<'_>], key: Option<&Value>, fork: &Divergence) -> Anomaly {
+    let write = |w: usize| told(&operations[w], observe::written(&operations[w]), key);
+    let (first, other, again) = (write(fork.first), write(fork.other), write(fork.again));
+    let mut summary = format!(
+        "two branches of {} both went on: the {first}; then the {other}, without the first; then \
+         the {again}, without the second",
+        observe::key_name(key)
+    );
+    let mut ops = vec![fork.first, fork.other, fork.again];
+    if let Some((a, b)) = fork.shown {
+        let [a_told, b_told] = [a, b].map(|read| told(&operations[read], None, key));
+        summary += &format!("; the {a_told} shows the one branch, the {b_told} the other");
+        ops.extend([a, b]);
+    }
+    let ops: Vec<&Operation<'_>> = ops.iter().map(|&op| &operations[op]).collect();
+    found::anomaly(key, &ops, summary)
 }
 
 /// All pairs that overlap. `tenures` ascend by epoch, then by node.

@@ -168,7 +168,7 @@ impl<'a> Object<'_, '_, 'a> {
     fn read(&mut self, findings: &mut Findings<'_, 'a>, read: Read<'a>) {
         let at = self.reads.all.len() as u32;
         let before = self.reads.all.last().map_or(&[][..], |read| read.items);
-        let common = common_beginning(before, read.items);
+        let common = observe::common_beginning(before, read.items);
         while self.current.len() > common {
             let Some(id) = self.current.pop() else { break };
             let element = &mut self.elements[id as usize];
@@ -481,14 +481,4 @@ impl<'a> Object<'_, '_, 'a> {
             anomaly
         });
     }
-}
-
-/// How many values two reads have in common from the first on.
-fn common_beginning(a: &[Value], b: &[Value]) -> usize {
-    let shorter = a.len().min(b.len());
-    if std::ptr::eq(a.as_ptr(), b.as_ptr()) {
-        return shorter;
-    }
-    let differs = a.iter().zip(b).position(|(a, b)| a != b);
-    differs.unwrap_or(shorter)
 }
