@@ -352,4 +352,129 @@ mod tests {
             Verdict::Unknown("nothing-to-judge".into())
         );
     }
+
+    const TAIL: &str = "two branches of key k both went on";
+
+    #[test]
+    fn branches_that_both_go_on_are_split_brain_without_witnesses() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Append, 1)
+            .op(2, Kind::Ok, F::Append, 2)
+            .op(1, Kind::Ok, F::Append, 3)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 3]))
+            .op(3, Kind::Ok, F::Read, ints(&[2]));
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Invalid);
+        assert_eq!(result.anomalies[0].class, "divergent-branches");
+        assert_eq!(result.anomalies[0].ops, [0, 2, 4, 6, 8]);
+        assert!(result.anomalies[0].summary.starts_with(TAIL));
+        // A failover that lost the end, and registers by their compare-and-sets.
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Append, 1)
+            .op(1, Kind::Ok, F::Append, 3)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 3]))
+            .op(2, Kind::Ok, F::Append, 2)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 2]));
+        assert_eq!(check(&s).verdict, Verdict::Unknown("no-witnesses".into()));
+        for (again, split) in [(ints(&[2, 4]), true), (ints(&[3, 4]), false)] {
+            let mut s = Script::new();
+            s.key("k")
+                .op(1, Kind::Ok, F::Write, 1)
+                .op(1, Kind::Ok, F::Cas, ints(&[1, 2]))
+                .op(1, Kind::Ok, F::Cas, ints(&[1, 3]))
+                .op(1, Kind::Ok, F::Cas, again);
+            assert_eq!(check(&s).verdict == Verdict::Invalid, split);
+        }
+    }
+
+    /// One list with failovers that lose its end, read with a lag; or two that part for good.
+    #[test]
+    fn forks_are_found_as_defined_and_never_where_one_list_is_written() {
+        use rand::rngs::SmallRng;
+        use rand::{Rng, SeedableRng};
+
+        use crate::Value;
+        use crate::testing::correct_run;
+
+        #[derive(Default)]
+        struct Store {
+            lists: [Vec<i64>; 2],
+            old: Vec<Vec<i64>>,
+        }
+
+        let (mut forked, mut clean) = (0, 0);
+        for seed in 0..20_000_u64 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let two = rng.random_bool(0.5);
+            let mut choice = SmallRng::seed_from_u64(seed);
+            let mut next = 0;
+            let ops = rng.random_range(4..20);
+            let history = correct_run(
+                &mut rng,
+                &mut Store::default(),
+                3,
+                ops,
+                |rng| {
+                    if rng.random_bool(0.4) {
+                        return (F::Read, Value::Nil);
+                    }
+                    next += 1;
+                    (F::Append, Value::Int(next))
+                },
+                |store, f, value| {
+                    let node = usize::from(two && choice.random_bool(0.5));
+                    if choice.random_bool(0.1) {
+                        let list = &mut store.lists[node];
+                        store.old.push(list.clone());
+                        let left = choice.random_range(0..=list.len());
+                        list.truncate(left);
+                    }
+                    let list = &mut store.lists[node];
+                    if f == &F::Append {
+                        list.extend(value.as_int());
+                        return value.clone();
+                    }
+                    let lag = choice.random_range(0..store.old.len() + 3);
+                    let shown = store.old.get(lag).unwrap_or(list);
+                    let shown = &shown[..choice.random_range(0..=shown.len())];
+                    ints(shown)
+                },
+            );
+            let operations = history.operations().unwrap();
+            let reads: Vec<&[Value]> = operations
+                .iter()
+                .filter(|op| op.f() == &F::Read)
+                .filter_map(|op| op.result()?.items())
+                .collect();
+            let fork = |a: &[Value], b: &[Value]| !a.starts_with(b) && !b.starts_with(a);
+            let expected = reads.iter().any(|a| {
+                reads.iter().filter(|b| fork(a, b)).any(|b| {
+                    let only = |shows: &[Value], other: &[Value]| -> Vec<&Operation<'_>> {
+                        operations
+                            .iter()
+                            .filter(|op| op.is_ok() && op.f() == &F::Append)
+                            .filter(|op| shows.contains(op.argument()))
+                            .filter(|op| !other.contains(op.argument()))
+                            .collect()
+                    };
+                    let (ours, theirs) = (only(a, b), only(b, a));
+                    ours.iter().any(|x| {
+                        theirs
+                            .iter()
+                            .filter(|y| x.precedes(y))
+                            .any(|y| ours.iter().any(|again| y.precedes(again)))
+                    })
+                })
+            });
+            let result = SplitBrain.check(&history);
+            let found = result.verdict == Verdict::Invalid;
+            assert_eq!(found, expected, "seed {seed}: {history:#?} {result:#?}");
+            assert!(two || !found, "seed {seed}: {history:#?}");
+            forked += u64::from(found);
+            clean += u64::from(!found);
+        }
+        assert!(forked > 300 && clean > 5_000, "{forked} {clean}");
+    }
 }

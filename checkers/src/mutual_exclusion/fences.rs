@@ -40,7 +40,8 @@ pub(super) fn judge(
     let mut ended = by_end.iter().peekable();
     // The greatest token of those acknowledged before.
     let mut greatest: Option<(i64, usize)> = None;
-    let mut first: BTreeMap<i64, usize> = BTreeMap::new();
+    // By token: who had it first, and the first other owner.
+    let mut holders: BTreeMap<i64, (usize, Option<usize>)> = BTreeMap::new();
     for &(w, fence) in &fenced {
         let op = &operations[w];
         while let Some(&(earlier, token)) = ended.next_if(|(e, _)| operations[*e].precedes(op)) {
@@ -49,11 +50,13 @@ pub(super) fn judge(
             }
         }
         let of_other = |w: &usize| Owner::of(&operations[*w]) != Owner::of(op);
-        let not_greater =
-            greatest.filter(|(most, by)| *most > fence || *most == fence && of_other(by));
-        let shared = first.get(&fence).copied().filter(of_other);
-        first.entry(fence).or_insert(w);
-        let before = not_greater.or(shared.map(|by| (fence, by)));
+        let greater = greatest.filter(|(most, _)| *most > fence);
+        let (one, another) = holders.entry(fence).or_insert((w, None));
+        let shared = if of_other(one) { Some(*one) } else { *another };
+        if another.is_none() && of_other(one) {
+            *another = Some(w);
+        }
+        let before = greater.or(shared.map(|by| (fence, by)));
         if let Some((token, by)) = before {
             found.add("fence-not-increasing", || {
                 let told = |op: &Operation<'_>| {

@@ -68,6 +68,7 @@ fn lists(operations: &[Operation<'_>], view: &KeyView<'_>) -> Vec<Divergence> {
         let Some(items) = observe::elements(read.value) else {
             continue;
         };
+        let room = branches.len() < BRANCHES_MAX;
         let known = branches.iter_mut().find(|(_, branch)| {
             observe::common_beginning(branch, items) == branch.len().min(items.len())
         });
@@ -75,7 +76,7 @@ fn lists(operations: &[Operation<'_>], view: &KeyView<'_>) -> Vec<Divergence> {
             Some((by, branch)) if branch.len() < items.len() => {
                 (*by, *branch) = (read.op, items);
             }
-            None if branches.len() < BRANCHES_MAX => branches.push((read.op, items)),
+            None if room => branches.push((read.op, items)),
             _ => {}
         }
     }
