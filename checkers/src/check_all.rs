@@ -7,13 +7,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::causal::Variant;
 use crate::{
-    Availability, Causal, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Linearizable, ListAppend, LostWrites, MutualExclusion, ReadAtomic, ReadCommitted, RwRegister, Sequential, Sessions, Siblings, SplitBrain, StaleReads, Verdict,
+    Availability, Bank, Causal, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Kafka, Linearizable, ListAppend, LostWrites, MutualExclusion, Queue, ReadAtomic, ReadCommitted, RwRegister, Sequential, Sessions, SetFull, Siblings, SplitBrain, StaleReads, UniqueIds, Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.
-pub const NAMES: [&str; 19] = [
+pub const NAMES: [&str; 24] = [
     "linearizable",
     "lost-writes",
+    "set-full",
     "stale-reads",
     "k-atomicity",
     "split-brain",
@@ -21,6 +22,10 @@ pub const NAMES: [&str; 19] = [
     "siblings",
     "counter",
     "mutual-exclusion",
+    "bank",
+    "queue",
+    "kafka",
+    "unique-ids",
     "convergence",
     "read-committed",
     "read-atomic",
@@ -38,6 +43,7 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
     Some(match name {
         "linearizable" => Box::new(Linearizable::default()),
         "lost-writes" => Box::new(LostWrites),
+        "set-full" => Box::new(SetFull::default()),
         "stale-reads" => Box::new(StaleReads),
         "k-atomicity" => Box::new(KAtomicity),
         "split-brain" => Box::new(SplitBrain),
@@ -45,6 +51,10 @@ pub fn by_name(name: &str) -> Option<Box<dyn Checker>> {
         "siblings" => Box::new(Siblings),
         "counter" => Box::new(Counter),
         "mutual-exclusion" => Box::new(MutualExclusion),
+        "bank" => Box::new(Bank::default()),
+        "queue" => Box::new(Queue::default()),
+        "kafka" => Box::new(Kafka),
+        "unique-ids" => Box::new(UniqueIds),
         "convergence" => Box::new(Convergence),
         "read-committed" => Box::new(ReadCommitted),
         "read-atomic" => Box::new(ReadAtomic),
@@ -154,7 +164,7 @@ mod tests {
     fn every_name_has_a_checker_and_the_report_survives_json() {
         let all: Vec<_> = NAMES.iter().map(|name| by_name(name).unwrap()).collect();
         assert!(all.iter().zip(NAMES).all(|(c, name)| c.name() == name));
-        assert!(by_name("bank").is_none());
+        assert!(by_name("no-such-checker").is_none());
         for history in [lost(), History::default()] {
             let report = check_all(&history, &all);
             let json = serde_json::to_string(&report).unwrap();

@@ -10,23 +10,28 @@
 //!
 //! With nothing pending and nothing of unknown outcome the two are the same number.
 //!
-//! Unlike Jepsen's, this checker forgives a read that is merely late, because replicas of a store
+//! **Jepsen's counters** are changed by `add` (and `decrement`) instead of `increment`: a key that is
+//! added to, and whose reads return whole numbers. Each of their reads is judged by its bounds, as
+//! Jepsen does, and no final read is asked for.
+//!
+//! **Other counters**: unlike Jepsen's, this checker forgives a read that is merely late, because replicas of a store
 //! that promises no more than convergence (a counter as a CRDT, say) may be: what is judged by
 //! those bounds are the *final reads* (as in [`crate::lost_writes`]), of which one that is within
 //! them is enough. Any other read must show the sum of some of the amounts that may have been added
 //! before it ended; one that does, but is outside of its own bounds, counts as `stale`.
 //!
-//! `out-of-bounds`: a final read below its lower or above its upper bound, while none is within;
-//! any read above the sum of the positive, or below that of the negative amounts that may have been
+//! `out-of-bounds`: a final read below its lower or above its upper bound, while none is within (of
+//! Jepsen's counters any read that is); any read above the sum of the positive, or below that of the negative amounts that may have been
 //! added. Figures: `increments` (acknowledged), `lost` and `extra` (by how much the final reads are
 //! off, over all keys), `stale`. A key that somebody may have removed is not judged.
 
 use std::collections::BTreeMap;
 
+use crate::found::{Found, anomaly};
 use crate::lost_writes::final_reads;
 use crate::observe::{self, Family, KeyView, View};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
+use crate::{CheckResult, Checker, F, History, Operation, Value};
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
@@ -49,7 +54,7 @@ impl Checker for Counter {
             stale: 0,
             lost: 0,
             extra: 0,
-            anomalies: Vec::new(),
+            found: Found::default(),
             reasons: BTreeMap::new(),
         };
         let marker = history.final_phase();
@@ -119,7 +124,7 @@ struct Findings<'o, 'a> {
     stale: u64,
     lost: i128,
     extra: i128,
-    anomalies: Vec<Anomaly>,
+    found: Found,
     /// Why keys could not be judged, and how many.
     reasons: BTreeMap<&'static str, u64>,
 }
@@ -139,16 +144,20 @@ impl Findings<'_, '_> {
         {
             return Err("removed");
         }
+        let every_read = view
+            .writes
+            .iter()
+            .any(|&w| operations[w].f() != &F::Increment);
         let (mut acknowledged, mut possible) = (Vec::new(), Vec::new());
         for &w in &view.writes {
             let op = &operations[w];
             if !observe::possible(op) {
                 continue;
             }
-            let amount = op.argument().as_int().ok_or("malformed-increment")?;
-            possible.push((op.invoked_position, i128::from(amount)));
+            let amount = observe::amount(op).ok_or("malformed-increment")?;
+            possible.push((op.invoked_position, amount));
             if let (true, Some(completed)) = (op.is_ok(), op.completed_position) {
-                acknowledged.push((completed, i128::from(amount)));
+                acknowledged.push((completed, amount));
             }
         }
         let last_acknowledged = acknowledged.iter().map(|(p, _)| *p).max();
@@ -181,10 +190,15 @@ impl Findings<'_, '_> {
             let off = bounds.off(shown);
             if shown < bounds.least || shown > bounds.most {
                 self.impossible(key, read, shown, &bounds);
+            } else if off != 0 && every_read {
+                self.outside(key, read, shown, &bounds, "while");
             } else if off != 0 {
                 self.stale += 1;
             }
-            if i >= first_final && best.as_ref().is_none_or(|b| off.abs() < b.0.abs()) {
+            if !every_read
+                && i >= first_final
+                && best.as_ref().is_none_or(|b| off.abs() < b.0.abs())
+            {
                 best = Some((off, read, shown, bounds));
             }
         }
@@ -198,7 +212,10 @@ impl Findings<'_, '_> {
             self.extra += off.max(0);
             self.final_read(key, read, shown, &bounds);
         }
-        match (readable, complete || last_acknowledged.is_none()) {
+        match (
+            readable,
+            every_read || complete || last_acknowledged.is_none(),
+        ) {
             (false, _) => Err("unreadable-read"),
             (true, false) => Err("final-read-missing"),
             (true, true) => Ok(()),
@@ -215,10 +232,20 @@ impl Findings<'_, '_> {
     }
 
     fn final_read(&mut self, key: Option<&Value>, read: &View<'_>, shown: i128, bounds: &Bounds) {
-        let last = self.anomalies.last();
-        if last.is_some_and(|a| a.ops == [self.operations[read.op].invoke.index]) {
+        if shown < bounds.least || shown > bounds.most {
             return;
         }
+        self.outside(key, read, shown, bounds, "which is final, but");
+    }
+
+    fn outside(
+        &mut self,
+        key: Option<&Value>,
+        read: &View<'_>,
+        shown: i128,
+        bounds: &Bounds,
+        how: &str,
+    ) {
         let off = bounds.off(shown);
         let what = if off < 0 { "lost" } else { "too many" };
         let expected = if bounds.lower == bounds.upper {
@@ -227,7 +254,7 @@ impl Findings<'_, '_> {
             format!("{} to {}", bounds.lower, bounds.upper)
         };
         let why = format!(
-            "which is final, but the increments come to {expected}: {} {what}",
+            "{how} the increments come to {expected}: {} {what}",
             off.abs()
         );
         self.record(key, read, shown, bounds, &why);
@@ -249,27 +276,26 @@ impl Findings<'_, '_> {
             ("lower", bounds.lower),
             ("upper", bounds.upper),
         ] {
-            figures.insert(name.to_owned(), (number as i64).into());
+            figures.insert(name.to_owned(), observe::number(number));
         }
-        self.anomalies.push(Anomaly {
-            class: "out-of-bounds".to_owned(),
-            key: key.cloned(),
-            summary: format!(
+        self.found.add("out-of-bounds", || {
+            let summary = format!(
                 "a read of {} by process {}{node} shows {shown}, {why}",
                 observe::key_name(key),
                 op.process()
-            ),
-            ops: vec![op.invoke.index],
-            figures,
+            );
+            let mut anomaly = anomaly(key, &[op], summary);
+            anomaly.figures = figures;
+            anomaly
         });
     }
 
-    fn conclude(mut self, checker: &str) -> CheckResult {
+    fn conclude(self, checker: &str) -> CheckResult {
         let reasons = self
             .reasons
             .iter()
             .map(|(reason, keys)| format!("{reason} ({keys} keys)"));
-        let violated = !self.anomalies.is_empty();
+        let violated = !self.found.is_empty();
         let judged = if self.increments > 0 { self.reads } else { 0 };
         let verdict = conclude(violated, judged, reasons.collect());
         let mut result = CheckResult::new(checker, verdict);
@@ -277,10 +303,9 @@ impl Findings<'_, '_> {
         result.figure("increments", self.increments);
         result.figure("reads", self.reads);
         result.figure("stale", self.stale);
-        result.figure("lost", self.lost as i64);
-        result.figure("extra", self.extra as i64);
-        self.anomalies.sort_by(|a, b| a.ops.cmp(&b.ops));
-        result.anomalies = self.anomalies;
+        result.figure("lost", observe::number(self.lost));
+        result.figure("extra", observe::number(self.extra));
+        self.found.list(&mut result);
         result
     }
 }

@@ -11,6 +11,7 @@
 //! * [`linearizable`]: whether each key behaves as if there was one copy of it.
 //! * [`k_atomicity`]: how far each register is from atomic, in versions and in time.
 //! * [`lost_writes`]: acknowledged writes that are readable nowhere.
+//! * [`set_full`]: every element through all reads: lost, stale, duplicated, phantom.
 //! * [`stale_reads`]: reads that miss acknowledged writes, by versions and time.
 //! * [`split_brain`]: nodes that acknowledged writes in overlapping time.
 //! * [`sessions`]: reads and writes that contradict what their own client had done and seen.
@@ -23,37 +24,48 @@
 //! * [`isolation`]: read committed and read atomic, of transactions.
 //! * [`causal`]: causal consistency in its three forms.
 //! * [`sequential`]: sequential consistency.
+//! * [`bank`]: transfers between accounts that created or destroyed money.
+//! * [`queue`]: elements of queues lost, duplicated, reordered, or from nowhere.
+//! * [`kafka`]: messages of logs with offsets lost, duplicated, skipped, out of order.
+//! * [`unique_ids`]: identifiers handed out more than once.
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
 
 pub mod availability;
 pub mod causal;
+pub mod bank;
 pub mod check_all;
 pub mod convergence;
 pub mod counter;
 pub mod format;
+mod found;
 pub mod history;
 pub mod k_atomicity;
 pub mod isolation;
+pub mod kafka;
 pub mod linearizable;
 pub mod lost_writes;
 pub mod mutual_exclusion;
 mod observe;
+pub mod queue;
 mod registers;
 pub mod sequential;
 pub mod sessions;
+pub mod set_full;
 pub mod siblings;
 pub mod split_brain;
 pub mod stale_reads;
 #[cfg(test)]
 mod testing;
 pub mod transactions;
+pub mod unique_ids;
 pub mod value;
 pub mod verdict;
 
 pub use availability::Availability;
 pub use causal::Causal;
+pub use bank::Bank;
 pub use check_all::{Report, by_name, check_all};
 pub use convergence::Convergence;
 pub use counter::Counter;
@@ -68,10 +80,15 @@ pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
 pub use sequential::Sequential;
+pub use kafka::Kafka;
+pub use queue::Queue;
 pub use sessions::Sessions;
+pub use set_full::SetFull;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
 pub use transactions::{ConsistencyModel, ListAppend, RwRegister};
 pub use value::{Items, Text, Value};
+pub use unique_ids::UniqueIds;
+pub use value::Value;
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};

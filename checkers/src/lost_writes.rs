@@ -44,7 +44,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
 
-use crate::observe::{self, Family, View};
+use crate::observe::{self, Family, KeyView, View};
 use crate::registers::Register;
 use crate::verdict::conclude;
 use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
@@ -66,19 +66,25 @@ impl Checker for LostWrites {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
-        find(&operations, history.final_phase()).conclude(self.name())
+        let keys = observe::by_key(&operations);
+        find(&operations, keys, history.final_phase()).conclude(self.name())
     }
 }
 
 /// The acknowledged writes that are lost, by their position among the operations.
-pub(crate) fn lost_operations(
-    operations: &[Operation<'_>],
+pub(crate) fn lost_operations<'a>(
+    operations: &[Operation<'a>],
+    keys: BTreeMap<Option<&'a Value>, KeyView<'a>>,
     marker: Option<usize>,
 ) -> FxHashSet<usize> {
-    find(operations, marker).lost
+    find(operations, keys, marker).lost
 }
 
-fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findings<'o, 'a> {
+fn find<'o, 'a>(
+    operations: &'o [Operation<'a>],
+    keys: BTreeMap<Option<&'a Value>, KeyView<'a>>,
+    marker: Option<usize>,
+) -> Findings<'o, 'a> {
     let mut findings = Findings {
         operations,
         counts: Counts::default(),
@@ -86,7 +92,6 @@ fn find<'o, 'a>(operations: &'o [Operation<'a>], marker: Option<usize>) -> Findi
         anomalies: Vec::new(),
         reasons: BTreeMap::new(),
     };
-    let keys = observe::by_key(operations);
     // A counter that nobody ever changed may be read as zero.
     let counters = keys.values().any(|view| view.family == Family::Counter);
     for (key, view) in keys {

@@ -3,7 +3,10 @@
 //! Mutual exclusion (Dijkstra, *Solution of a Problem in Concurrent Programming Control*, CACM
 //! 1965), as far as clients can tell: an owner holds the lock of a key *for certain* from the
 //! acknowledgement of its `acquire` to the invocation of a `release` that may have taken effect.
-//! There are no leases: what is not released is held to the end of the history.
+//! What is not released is held to the end of the history, unless it was *leased* (Gray and
+//! Cheriton, *Leases*, SOSP 1989): a lock whose acquisition has a field `lease_ms` is certainly held
+//! only until that long after the acquisition was invoked, by the clock of the history, since it
+//! cannot have been granted before. An acquisition that renews a lease begins a tenure of its own.
 //!
 //! The owner is the value of the operation, or the process if it has none. A release by the same
 //! owner counts whoever issues it, and one of unknown outcome may take effect at any time after its
@@ -11,13 +14,21 @@
 //! judged. Nor is one that a pending removal of the key may undo.
 //!
 //! `held-twice`: an owner acquired the lock while another one certainly held it. One anomaly an
-//! acquisition; figures: `acquired`, `held_twice`, and `overlap_seconds` in all.
+//! acquisition; figures: `acquired`, `leased`, `held_twice`, and `overlap_seconds` in all.
+//!
+//! `fence-not-increasing`: the acknowledgement of an acquisition may carry a fencing token, a whole
+//! number: a field `fence` of its value or of the event. Of two acquisitions, one acknowledged
+//! before the other began, the later must have the greater one, and two owners never get the same.
+//! (An owner that renews may keep its own.) Figures: `fenced`, `fence_not_increasing`.
 
 use std::collections::BTreeMap;
 
+use crate::found::{self, Found};
 use crate::observe::{self, Family, KeyView};
 use crate::verdict::conclude;
 use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Process, Value};
+
+mod fences;
 
 const NEVER: usize = usize::MAX;
 
@@ -35,13 +46,17 @@ impl Checker for MutualExclusion {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
-        let (mut acquired, mut mixed) = (0, 0_u64);
+        let (mut acquired, mut leased, mut fenced, mut mixed) = (0, 0, 0, 0_u64);
         let mut found = Vec::new();
+        let mut all = Found::default();
+        let clock = Clock::of(history);
         for (key, view) in observe::by_key(&operations) {
             match view.family {
                 Family::Lock => {
-                    let tenures = tenures(&operations, &view);
+                    let (tenures, leases) = tenures(&operations, &view, &clock);
                     acquired += tenures.len() as u64;
+                    leased += leases;
+                    fenced += fences::judge(&operations, key, &view, &mut all);
                     found.extend(overlaps(tenures).into_iter().map(|pair| (key, pair)));
                 }
                 Family::Mixed => {
@@ -52,25 +67,64 @@ impl Checker for MutualExclusion {
             }
         }
         let reasons = (mixed > 0).then(|| format!("mixed-functions ({mixed} keys)"));
-        let verdict = conclude(!found.is_empty(), acquired, reasons.into_iter().collect());
+        let violated = !found.is_empty() || !all.is_empty();
+        let verdict = conclude(violated, acquired, reasons.into_iter().collect());
         let mut result = CheckResult::new(self.name(), verdict);
         result.judged = acquired;
         result.figure("acquired", acquired);
+        result.figure("leased", leased);
         result.figure("held_twice", found.len());
-        let mut overlap_ns = 0;
-        let mut anomalies: Vec<Anomaly> = found
-            .iter()
-            .map(|(key, pair)| {
-                let ns = overlap(history, &operations, pair);
-                overlap_ns += ns;
-                anomaly(&operations, *key, pair, ns)
-            })
-            .collect();
-        anomalies.sort_by(|a, b| a.ops.cmp(&b.ops));
+        let mut overlap_ns: u64 = 0;
+        for (key, pair) in &found {
+            let ns = overlap(history, &operations, pair);
+            overlap_ns = overlap_ns.saturating_add(ns);
+            all.add("held-twice", || anomaly(&operations, *key, pair, ns));
+        }
         result.figure("overlap_seconds", overlap_ns as f64 / 1e9);
-        result.anomalies = anomalies;
+        result.figure("fenced", fenced);
+        let refused = all.count("fence-not-increasing");
+        result.figure("fence_not_increasing", refused);
+        all.list(&mut result);
         result
     }
+}
+
+/// The latest time up to each event, ns: what the clock of the history had certainly come to.
+struct Clock(Vec<u64>);
+
+impl Clock {
+    fn of(history: &History) -> Self {
+        let mut latest = 0;
+        let times = history.events.iter().map(|event| {
+            latest = event.time.max(latest);
+            latest
+        });
+        Self(times.collect())
+    }
+
+    /// The first event from which on a time had come.
+    fn first_at(&self, time: u64) -> usize {
+        self.0.partition_point(|&t| t < time)
+    }
+}
+
+/// For how long an acquisition was leased, ns.
+fn lease(op: &Operation<'_>) -> Option<u64> {
+    let ms = match extra(op, "lease_ms")? {
+        Value::Int(ms) => *ms as f64,
+        Value::Float(ms) => *ms,
+        _ => return None,
+    };
+    // A cast that is out of range takes the nearest number.
+    (ms >= 0.0).then_some((ms * 1e6) as u64)
+}
+
+/// A field that has no meaning to other checkers: of the completion, or of the invocation.
+fn extra<'a>(op: &Operation<'a>, name: &str) -> Option<&'a Value> {
+    let events = [op.complete, Some(op.invoke)];
+    let mut fields = events.into_iter().flatten().flat_map(|event| &event.extra);
+    let (_, value) = fields.find(|(field, _)| &**field == name)?;
+    Some(value)
 }
 
 /// Who holds a lock.
@@ -99,8 +153,13 @@ struct Tenure<'a> {
     op: usize,
 }
 
-/// The certain tenures of one lock, by their beginning.
-fn tenures<'a>(operations: &[Operation<'a>], view: &KeyView<'a>) -> Vec<Tenure<'a>> {
+/// The certain tenures of one lock, by their beginning, and how many of them are leases.
+fn tenures<'a>(
+    operations: &[Operation<'a>],
+    view: &KeyView<'a>,
+    clock: &Clock,
+) -> (Vec<Tenure<'a>>, u64) {
+    let mut leases = 0;
     // By owner, or of everybody: when what gives the lock back began and ended, by beginning, with
     // the last end up to there.
     let mut given_back: BTreeMap<Option<Owner<'a>>, Vec<(usize, usize)>> = BTreeMap::new();
@@ -137,6 +196,12 @@ fn tenures<'a>(operations: &[Operation<'a>], view: &KeyView<'a>) -> Vec<Tenure<'
             let next = ends.get(later).map_or(NEVER, |&(began, _)| began);
             to = to.min(if pending { from } else { next });
         }
+        if let Some(ns) = lease(op) {
+            leases += 1;
+            to = to
+                .min(clock.first_at(op.invoked_at().saturating_add(ns)))
+                .max(from);
+        }
         tenures.push(Tenure {
             owner,
             from,
@@ -145,7 +210,7 @@ fn tenures<'a>(operations: &[Operation<'a>], view: &KeyView<'a>) -> Vec<Tenure<'
         });
     }
     tenures.sort_by_key(|tenure| tenure.from);
-    tenures
+    (tenures, leases)
 }
 
 /// Each tenure that began within one of another owner, with that one.
@@ -206,22 +271,22 @@ fn anomaly(
         (owner, node, at)
     };
     let ((holder, from, since), (other, other_from, at)) = (told(first), told(second));
-    let until = operations[first.op].invoke.index;
     let mut figures = serde_json::Map::new();
     let seconds = overlap_ns as f64 / 1e9;
     figures.insert("seconds".to_owned(), seconds.into());
-    Anomaly {
-        class: "held-twice".to_owned(),
-        key: key.cloned(),
-        summary: format!(
-            "{other} acquired the lock of {}{other_from} at {at:.3} s while {holder}, who had \
-             acquired it{from} at {since:.3} s, had not begun to release it: both held it for \
-             {seconds:.3} s",
-            observe::key_name(key)
-        ),
-        ops: vec![until, operations[second.op].invoke.index],
-        figures,
-    }
+    let lease = lease(&operations[first.op]).map_or_else(String::new, |ns| {
+        format!(" on a lease of {:.3} s", ns as f64 / 1e9)
+    });
+    let summary = format!(
+        "{other} acquired the lock of {}{other_from} at {at:.3} s while {holder}, who had \
+         acquired it{from} at {since:.3} s{lease}, had not begun to release it: both held it for \
+         {seconds:.3} s",
+        observe::key_name(key)
+    );
+    let ops = [&operations[first.op], &operations[second.op]];
+    let mut anomaly = found::anomaly(key, &ops, summary);
+    anomaly.figures = figures;
+    anomaly
 }
 
 #[cfg(test)]

@@ -2,6 +2,7 @@
 //! over the keys.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
@@ -20,7 +21,7 @@ pub(crate) enum Family {
     Text,
     /// Written by put: reads return fields with their values, each field a register.
     Map,
-    /// Changed by increment: reads return the sum.
+    /// Changed by increment (or by add and decrement): reads return the sum.
     Counter,
     /// Acquired and released.
     Lock,
@@ -39,15 +40,38 @@ impl Family {
             F::Insert => Self::Text,
             F::Put => Self::Map,
             F::Increment => Self::Counter,
+            f if is_decrement(f) => Self::Counter,
             F::Acquire | F::Release => Self::Lock,
             F::Read | F::Remove | F::Inspect | F::Other(_) => return self,
         };
         match self {
             Self::ReadOnly => of,
             same if same == of => same,
+            // What is added to something that is incremented is an amount.
+            Self::Set | Self::Counter if matches!(of, Self::Set | Self::Counter) => Self::Counter,
             _ => Self::Mixed,
         }
     }
+}
+
+/// Jepsen's other name for a negative increment.
+fn is_decrement(f: &F) -> bool {
+    matches!(f, F::Other(name) if &**name == "decrement")
+}
+
+/// Whether it changes a key.
+pub(crate) fn changes(f: &F) -> bool {
+    f.is_write() || is_decrement(f)
+}
+
+/// What is added to a counter: by `increment`, or by Jepsen's `add` and `decrement`.
+pub(crate) fn amount(op: &Operation<'_>) -> Option<i128> {
+    let amount = i128::from(op.argument().as_int()?);
+    Some(if is_decrement(op.f()) {
+        -amount
+    } else {
+        amount
+    })
 }
 
 /// An ok read of one key: the operation (by position among the operations) and what it showed.
@@ -75,7 +99,7 @@ pub(crate) struct KeyView<'a> {
 /// rests on the values of keys can be said of such a history. The error is the reason of the
 /// verdict `unknown`.
 pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, String> {
-    operations_of(history, |f| !matches!(f, F::Other(_)))
+    operations_of(history, is_known)
 }
 
 /// The operations of a history of registers, lists and sets that only grow: what a sequential
@@ -96,18 +120,38 @@ fn operations_of(
     let operations = history
         .operations()
         .map_err(|e| format!("malformed-history: {e}"))?;
-    for op in &operations {
+    refuse_unknown(&operations, is_known)?;
+    Ok(operations)
+}
+
+/// Whether the checkers know what all of the operations do; the reason if they do not.
+pub(crate) fn all_known(operations: &[Operation<'_>]) -> Result<(), String> {
+    refuse_unknown(operations, is_known)
+}
+
+fn is_known(f: &F) -> bool {
+    !matches!(f, F::Other(_)) || is_decrement(f)
+}
+
+fn refuse_unknown(
+    operations: &[Operation<'_>],
+    is_known: impl Fn(&F) -> bool,
+) -> Result<(), String> {
+    for op in operations {
         if !is_known(op.f()) && possible(op) {
             let (name, index) = (op.f().name(), op.invoke.index);
             return Err(format!("unknown-function: `{name}` at event {index}"));
         }
     }
-    Ok(operations)
+    Ok(())
 }
 
 static ABSENT: Value = Value::Nil;
 
 /// Sorts reads and writes by key. An inspection is neither.
+///
+/// A key that is only added to, and whose reads return whole numbers, is a counter (Jepsen's
+/// counters are added to like its sets).
 ///
 /// A read without a key whose result is a map is a read of everything: it shows every key that is
 /// written anywhere in the history, `nil` for those not in the map. If anything was written without
@@ -118,9 +162,9 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
     let mut of_everything = Vec::new();
     let one_object = operations
         .iter()
-        .any(|op| op.f().is_write() && op.key().is_none() && possible(op));
+        .any(|op| changes(op.f()) && op.key().is_none() && possible(op));
     for (i, op) in operations.iter().enumerate() {
-        if !(op.f() == &F::Read || op.f().is_write()) {
+        if !(op.f() == &F::Read || changes(op.f())) {
             continue;
         }
         if let (F::Read, None, Some(Value::Map(pairs)), false) =
@@ -137,16 +181,27 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
         entry.family = entry.family.with(op.f());
         if op.f() == &F::Remove {
             entry.removes.push(i);
-        } else if op.f().is_write() {
+        } else if changes(op.f()) {
             entry.writes.push(i);
         } else if let Some(value) = op.result() {
             entry.reads.push(View { op: i, value });
         }
     }
     let mut keys: BTreeMap<_, _> = found.into_iter().collect();
-    if of_everything.is_empty() {
-        return keys;
+    if !of_everything.is_empty() {
+        spread(&mut keys, of_everything);
     }
+    for view in keys.values_mut() {
+        view.tell_counter();
+    }
+    keys
+}
+
+/// A read of everything is one of each key.
+fn spread<'a>(
+    keys: &mut BTreeMap<Option<&'a Value>, KeyView<'a>>,
+    of_everything: Vec<(usize, &'a Arc<[(Value, Value)]>)>,
+) {
     for (_, pairs) in &of_everything {
         for (key, _) in pairs.iter() {
             keys.entry(Some(key)).or_insert_with(KeyView::new);
@@ -154,7 +209,7 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
     }
     for (op, pairs) in of_everything {
         let shown: BTreeMap<&Value, &'a Value> = pairs.iter().map(|(k, v)| (k, v)).collect();
-        for (key, entry) in &mut keys {
+        for (key, entry) in keys.iter_mut() {
             let Some(key) = key else { continue };
             let value = shown.get(key).copied().unwrap_or(&ABSENT);
             entry.reads.push(View { op, value });
@@ -163,7 +218,6 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
     for entry in keys.values_mut() {
         entry.reads.sort_by_key(|r| r.op);
     }
-    keys
 }
 
 impl KeyView<'_> {
@@ -173,6 +227,17 @@ impl KeyView<'_> {
             writes: Vec::new(),
             removes: Vec::new(),
             reads: Vec::new(),
+        }
+    }
+
+    fn tell_counter(&mut self) {
+        let number = |read: &View<'_>| read.value.as_int().is_some();
+        let none = |read: &View<'_>| read.value.is_nil();
+        if self.family == Family::Set
+            && self.reads.iter().any(number)
+            && self.reads.iter().all(|read| number(read) || none(read))
+        {
+            self.family = Family::Counter;
         }
     }
 }
@@ -268,6 +333,16 @@ pub(crate) fn elements(value: &Value) -> Option<&[Value]> {
     }
 }
 
+/// How many values two lists have in common from the first on.
+pub(crate) fn common_beginning(a: &[Value], b: &[Value]) -> usize {
+    let shorter = a.len().min(b.len());
+    if std::ptr::eq(a.as_ptr(), b.as_ptr()) {
+        return shorter;
+    }
+    let differs = a.iter().zip(b).position(|(a, b)| a != b);
+    differs.unwrap_or(shorter)
+}
+
 /// Whether stores show a key like this that was never written: nil, an empty collection or text.
 /// (Only what nobody wrote: an empty text may also be the value of a register.)
 pub(crate) fn is_blank(value: &Value) -> bool {
@@ -282,6 +357,11 @@ pub(crate) fn is_blank(value: &Value) -> bool {
 /// How a key is called in a sentence.
 pub(crate) fn key_name(key: Option<&Value>) -> String {
     key.map_or_else(|| "the object".to_owned(), |k| format!("key {k}"))
+}
+
+/// A number of any size as a figure: as text if JSON's numbers do not hold it.
+pub(crate) fn number(n: i128) -> serde_json::Value {
+    i64::try_from(n).map_or_else(|_| n.to_string().into(), Into::into)
 }
 
 /// Whether the operation may have taken effect.

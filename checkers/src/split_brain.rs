@@ -9,14 +9,23 @@
 //! the other's first acknowledgement to the last one of the superseded node, and `discarded` how
 //! many writes of each side (append, generate, add and insert only, over the whole tenure) are missing from the
 //! final reads (see [`crate::lost_writes`]).
+//!
+//! Also without witnesses, `divergent-branches`: a list or a register forked, and both branches went
+//! on: what each acknowledged is missing from the other (see `branches`). Without witnesses and
+//! without such a fork nobody knows: `unknown(no-witnesses)`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rustc_hash::FxHashSet;
 
+use crate::found::{self, Found, told};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, F, History, Operation, lost_writes, observe};
+use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value, lost_writes, observe};
+
+mod branches;
+
+use branches::Divergence;
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
@@ -56,10 +65,17 @@ impl Checker for SplitBrain {
             Ok(operations) => operations,
             Err(e) => return CheckResult::unknown(self.name(), format!("malformed-history: {e}")),
         };
-        let discarded: FxHashSet<usize> = match observe::known_operations(history) {
-            Ok(known) => lost_writes::lost_operations(&known, history.final_phase()),
-            Err(_) => FxHashSet::default(),
-        };
+        let mut found = Found::default();
+        let mut discarded: FxHashSet<usize> = FxHashSet::default();
+        if observe::all_known(&operations).is_ok() {
+            let keys = observe::by_key(&operations);
+            for (key, view) in &keys {
+                for fork in branches::divergences(&operations, view) {
+                    found.add("divergent-branches", || divergent(&operations, *key, &fork));
+                }
+            }
+            discarded = lost_writes::lost_operations(&operations, keys, history.final_phase());
+        }
         let mut tenures: BTreeMap<(u64, &str), Tenure<'_>> = BTreeMap::new();
         let (mut acknowledged, mut without_witness) = (0_u64, 0_u64);
         for (i, op) in operations.iter().enumerate() {
@@ -98,7 +114,11 @@ impl Checker for SplitBrain {
                 "no-witnesses: {without_witness} of {acknowledged} acknowledged writes"
             ));
         }
-        let verdict = conclude(!overlaps.is_empty(), acknowledged, reasons);
+        let verdict = conclude(
+            !overlaps.is_empty() || !found.is_empty(),
+            acknowledged,
+            reasons,
+        );
         let mut result = CheckResult::new(self.name(), verdict);
         result.judged = acknowledged - without_witness;
         result.figure("tenures", tenures.len());
@@ -106,9 +126,31 @@ impl Checker for SplitBrain {
         result.figure("overlap_seconds", union_seconds(&overlaps));
         result.figure("discarded_writes", discarded_writes(&overlaps));
         result.figure("without_witness", without_witness);
-        result.anomalies = overlaps.iter().map(|o| anomaly(&operations, o)).collect();
+        result.figure("divergent_branches", found.count("divergent-branches"));
+        for overlap in &overlaps {
+            found.add("split-brain", || anomaly(&operations, overlap));
+        }
+        found.list(&mut result);
         result
     }
+}
+
+fn divergent(operations: &[Operation<'_>], key: Option<&Value>, fork: &Divergence) -> Anomaly {
+    let write = |w: usize| told(&operations[w], observe::written(&operations[w]), key);
+    let (first, other, again) = (write(fork.first), write(fork.other), write(fork.again));
+    let mut summary = format!(
+        "two branches of {} both went on: the {first}; then the {other}, without the first; then \
+         the {again}, without the second",
+        observe::key_name(key)
+    );
+    let mut ops = vec![fork.first, fork.other, fork.again];
+    if let Some((a, b)) = fork.shown {
+        let [a_told, b_told] = [a, b].map(|read| told(&operations[read], None, key));
+        summary += &format!("; the {a_told} shows the one branch, the {b_told} the other");
+        ops.extend([a, b]);
+    }
+    let ops: Vec<&Operation<'_>> = ops.iter().map(|&op| &operations[op]).collect();
+    found::anomaly(key, &ops, summary)
 }
 
 /// All pairs that overlap. `tenures` ascend by epoch, then by node.
@@ -309,5 +351,130 @@ mod tests {
             check(&Script::new()).verdict,
             Verdict::Unknown("nothing-to-judge".into())
         );
+    }
+
+    const TAIL: &str = "two branches of key k both went on";
+
+    #[test]
+    fn branches_that_both_go_on_are_split_brain_without_witnesses() {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Append, 1)
+            .op(2, Kind::Ok, F::Append, 2)
+            .op(1, Kind::Ok, F::Append, 3)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 3]))
+            .op(3, Kind::Ok, F::Read, ints(&[2]));
+        let result = check(&s);
+        assert_eq!(result.verdict, Verdict::Invalid);
+        assert_eq!(result.anomalies[0].class, "divergent-branches");
+        assert_eq!(result.anomalies[0].ops, [0, 2, 4, 6, 8]);
+        assert!(result.anomalies[0].summary.starts_with(TAIL));
+        // A failover that lost the end, and registers by their compare-and-sets.
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Append, 1)
+            .op(1, Kind::Ok, F::Append, 3)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 3]))
+            .op(2, Kind::Ok, F::Append, 2)
+            .op(3, Kind::Ok, F::Read, ints(&[1, 2]));
+        assert_eq!(check(&s).verdict, Verdict::Unknown("no-witnesses".into()));
+        for (again, split) in [(ints(&[2, 4]), true), (ints(&[3, 4]), false)] {
+            let mut s = Script::new();
+            s.key("k")
+                .op(1, Kind::Ok, F::Write, 1)
+                .op(1, Kind::Ok, F::Cas, ints(&[1, 2]))
+                .op(1, Kind::Ok, F::Cas, ints(&[1, 3]))
+                .op(1, Kind::Ok, F::Cas, again);
+            assert_eq!(check(&s).verdict == Verdict::Invalid, split);
+        }
+    }
+
+    /// One list with failovers that lose its end, read with a lag; or two that part for good.
+    #[test]
+    fn forks_are_found_as_defined_and_never_where_one_list_is_written() {
+        use rand::rngs::SmallRng;
+        use rand::{Rng, SeedableRng};
+
+        use crate::Value;
+        use crate::testing::correct_run;
+
+        #[derive(Default)]
+        struct Store {
+            lists: [Vec<i64>; 2],
+            old: Vec<Vec<i64>>,
+        }
+
+        let (mut forked, mut clean) = (0, 0);
+        for seed in 0..20_000_u64 {
+            let mut rng = SmallRng::seed_from_u64(seed);
+            let two = rng.random_bool(0.5);
+            let mut choice = SmallRng::seed_from_u64(seed);
+            let mut next = 0;
+            let ops = rng.random_range(4..20);
+            let history = correct_run(
+                &mut rng,
+                &mut Store::default(),
+                3,
+                ops,
+                |rng| {
+                    if rng.random_bool(0.4) {
+                        return (F::Read, Value::Nil);
+                    }
+                    next += 1;
+                    (F::Append, Value::Int(next))
+                },
+                |store, f, value| {
+                    let node = usize::from(two && choice.random_bool(0.5));
+                    if choice.random_bool(0.1) {
+                        let list = &mut store.lists[node];
+                        store.old.push(list.clone());
+                        let left = choice.random_range(0..=list.len());
+                        list.truncate(left);
+                    }
+                    let list = &mut store.lists[node];
+                    if f == &F::Append {
+                        list.extend(value.as_int());
+                        return value.clone();
+                    }
+                    let lag = choice.random_range(0..store.old.len() + 3);
+                    let shown = store.old.get(lag).unwrap_or(list);
+                    let shown = &shown[..choice.random_range(0..=shown.len())];
+                    ints(shown)
+                },
+            );
+            let operations = history.operations().unwrap();
+            let reads: Vec<&[Value]> = operations
+                .iter()
+                .filter(|op| op.f() == &F::Read)
+                .filter_map(|op| op.result()?.items())
+                .collect();
+            let fork = |a: &[Value], b: &[Value]| !a.starts_with(b) && !b.starts_with(a);
+            let expected = reads.iter().any(|a| {
+                reads.iter().filter(|b| fork(a, b)).any(|b| {
+                    let only = |shows: &[Value], other: &[Value]| -> Vec<&Operation<'_>> {
+                        operations
+                            .iter()
+                            .filter(|op| op.is_ok() && op.f() == &F::Append)
+                            .filter(|op| shows.contains(op.argument()))
+                            .filter(|op| !other.contains(op.argument()))
+                            .collect()
+                    };
+                    let (ours, theirs) = (only(a, b), only(b, a));
+                    ours.iter().any(|x| {
+                        theirs
+                            .iter()
+                            .filter(|y| x.precedes(y))
+                            .any(|y| ours.iter().any(|again| y.precedes(again)))
+                    })
+                })
+            });
+            let result = SplitBrain.check(&history);
+            let found = result.verdict == Verdict::Invalid;
+            assert_eq!(found, expected, "seed {seed}: {history:#?} {result:#?}");
+            assert!(two || !found, "seed {seed}: {history:#?}");
+            forked += u64::from(found);
+            clean += u64::from(!found);
+        }
+        assert!(forked > 300 && clean > 5_000, "{forked} {clean}");
     }
 }

@@ -5,6 +5,9 @@ use std::sync::Arc;
 use proptest::collection::vec;
 use proptest::prelude::*;
 
+use rand::Rng;
+use rand::rngs::SmallRng;
+
 use crate::{Details, Event, F, History, Kind, Process, Value};
 
 /// Any value that every format can carry.
@@ -188,4 +191,75 @@ impl Script {
 /// A vector of numbers.
 pub fn ints(items: &[i64]) -> Value {
     items.iter().copied().map(Value::Int).collect()
+}
+
+/// What a store that makes no mistake records: every operation takes effect at one instant while it
+/// is open, a failed one never, one of unknown outcome perhaps, at any time after its invocation.
+///
+/// `next` comes up with operations, `apply` carries one out and says what it answers.
+pub fn correct_run<S>(
+    rng: &mut SmallRng,
+    store: &mut S,
+    clients: usize,
+    ops: usize,
+    mut next: impl FnMut(&mut SmallRng) -> (F, Value),
+    mut apply: impl FnMut(&mut S, &F, &Value) -> Value,
+) -> History {
+    enum Client {
+        Idle,
+        Asked(F, Value, Kind),
+        Done(F, Value, Kind),
+    }
+    let mut script = Script::new();
+    let mut open: Vec<Client> = (0..clients).map(|_| Client::Idle).collect();
+    let mut processes: Vec<u64> = (0..clients as u64).collect();
+    let mut late: Vec<(F, Value)> = Vec::new();
+    let mut begun = 0;
+    loop {
+        if !late.is_empty() && rng.random_bool(0.1) {
+            let (f, value) = late.swap_remove(rng.random_range(0..late.len()));
+            if rng.random_bool(0.5) {
+                apply(store, &f, &value);
+            }
+        }
+        let c = rng.random_range(0..clients);
+        let process = processes[c];
+        open[c] = match std::mem::replace(&mut open[c], Client::Idle) {
+            Client::Idle if begun == ops => {
+                if open.iter().all(|client| matches!(client, Client::Idle)) {
+                    return script.history();
+                }
+                Client::Idle
+            }
+            Client::Idle => {
+                begun += 1;
+                let (f, value) = next(rng);
+                script.client(process, Kind::Invoke, f.clone(), value.clone());
+                let kind = match rng.random_range(0..10) {
+                    0 => Kind::Info,
+                    1 => Kind::Fail,
+                    _ => Kind::Ok,
+                };
+                Client::Asked(f, value, kind)
+            }
+            Client::Asked(f, value, kind) => {
+                let result = match kind {
+                    Kind::Ok => apply(store, &f, &value),
+                    Kind::Info => {
+                        late.push((f.clone(), value.clone()));
+                        value
+                    }
+                    _ => value,
+                };
+                Client::Done(f, result, kind)
+            }
+            Client::Done(f, result, kind) => {
+                script.client(process, kind, f, result);
+                if kind == Kind::Info {
+                    processes[c] += clients as u64;
+                }
+                Client::Idle
+            }
+        };
+    }
 }

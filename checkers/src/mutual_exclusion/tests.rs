@@ -136,3 +136,108 @@ fn what_cannot_be_judged_is_unknown() {
         unknown("mixed-functions (1 keys); nothing-to-judge")
     );
 }
+
+/// Acquisitions on leases and with tokens, held against the definitions pair by pair.
+#[test]
+fn leases_expire_and_tokens_increase() {
+    use std::collections::BTreeSet;
+
+    use rand::rngs::SmallRng;
+    use rand::{Rng, SeedableRng};
+
+    use crate::testing::correct_run;
+    use crate::{Operation, Value};
+
+    let (mut twice, mut refused, mut clean) = (0, 0, 0);
+    for seed in 0..10_000_u64 {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let (mut tokens, mut owner) = (0, 0);
+        let wrong_tokens = rng.random_bool(0.3);
+        let ops = rng.random_range(2..10);
+        let mut choice = SmallRng::seed_from_u64(seed);
+        let mut history = correct_run(
+            &mut rng,
+            &mut (),
+            3,
+            ops,
+            |rng| {
+                owner = rng.random_range(0..4);
+                (F::Acquire, Value::Int(owner))
+            },
+            |(), _, _| {
+                tokens += 1;
+                let wrong = wrong_tokens && choice.random_bool(0.3);
+                let token = if wrong {
+                    tokens - choice.random_range(1..3)
+                } else {
+                    tokens
+                };
+                Value::Map([(Value::Keyword("fence".into()), Value::Int(token))].into())
+            },
+        );
+        // Half of the runs are of a store that waits for leases to expire, as far as clients see.
+        let patient = rng.random_bool(0.5);
+        let mut leases: Vec<Option<u64>> = Vec::new();
+        let positions: Vec<usize> = (0..history.events.len())
+            .filter(|&i| history.events[i].kind == Kind::Ok)
+            .collect();
+        for &at in &positions {
+            let ms = if patient { 0 } else { rng.random_range(0..12) };
+            let leased = rng.random_bool(0.9) || patient;
+            leases.push(leased.then_some(ms));
+            if leased {
+                let field = ("lease_ms".into(), Value::Int(ms as i64));
+                history.events[at].extra.push(field);
+            }
+        }
+        let operations = history.operations().unwrap();
+        let acquired: Vec<&Operation<'_>> = operations.iter().filter(|op| op.is_ok()).collect();
+        let lease_of = |op: &Operation<'_>| {
+            let at = op.completed_position.unwrap();
+            leases[positions.iter().position(|p| *p == at).unwrap()]
+        };
+        let token = |op: &Operation<'_>| match op.result().unwrap() {
+            Value::Map(fields) => fields[0].1.as_int().unwrap(),
+            other => panic!("{other}"),
+        };
+        let (mut held, mut fences) = (BTreeSet::new(), BTreeSet::new());
+        for b in &acquired {
+            for a in &acquired {
+                let other = a.argument() != b.argument();
+                let until = lease_of(a).map_or(u64::MAX, |ms| a.invoked_at() + ms * 1_000_000);
+                let ended = |op: &Operation<'_>| op.completed_position.unwrap();
+                // What is held not even at its acknowledgement is not held for certain.
+                let holds = |op: &Operation<'_>| {
+                    lease_of(op).is_none_or(|ms| {
+                        op.invoked_at() + ms * 1_000_000 > op.completed_at().unwrap()
+                    })
+                };
+                if other && ended(a) < ended(b) && b.completed_at().unwrap() < until && holds(b) {
+                    held.insert(b.invoke.index);
+                }
+                let before = a.precedes(b);
+                let earlier = before || a.invoked_position < b.invoked_position;
+                if before && token(a) > token(b) || earlier && other && token(a) == token(b) {
+                    fences.insert(b.invoke.index);
+                }
+            }
+        }
+        let result = MutualExclusion.check(&history);
+        let found = |class: &str| -> BTreeSet<u64> {
+            let of_class = result.anomalies.iter().filter(|a| a.class == class);
+            of_class.map(|a| *a.ops.last().unwrap()).collect()
+        };
+        let context = || format!("seed {seed}: {result:#?} {history:#?}");
+        assert_eq!(found("held-twice"), held, "{}", context());
+        assert_eq!(found("fence-not-increasing"), fences, "{}", context());
+        assert!(!patient || held.is_empty());
+        assert!(wrong_tokens || fences.is_empty(), "{}", context());
+        twice += held.len();
+        refused += fences.len();
+        clean += usize::from(result.verdict == Verdict::Valid);
+    }
+    assert!(
+        twice > 1_000 && refused > 1_000 && clean > 1_000,
+        "{twice} {refused} {clean}"
+    );
+}
