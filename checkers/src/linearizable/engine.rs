@@ -7,7 +7,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use budget::Totals;
+
 pub mod brute_force;
+pub mod budget;
+pub mod jit;
 pub mod porcupine;
 pub mod witness;
 
@@ -130,6 +134,12 @@ pub struct Limits {
     /// Configurations that the search may visit for one key; `None` is unlimited. The only limit
     /// that is the same on every machine.
     pub per_key_configurations: Option<u64>,
+    /// Wall-clock time for all keys of one check; `None` is unlimited.
+    pub total: Option<Duration>,
+    /// Memory for the searches of all keys that run at the same time, in bytes.
+    pub total_bytes: Option<u64>,
+    /// Configurations that may be visited for all keys together.
+    pub total_configurations: Option<u64>,
 }
 
 impl Limits {
@@ -138,6 +148,9 @@ impl Limits {
         per_key: None,
         per_key_bytes: None,
         per_key_configurations: None,
+        total: None,
+        total_bytes: None,
+        total_configurations: None,
     };
 }
 
@@ -146,7 +159,8 @@ impl Default for Limits {
         Self {
             per_key: Some(Duration::from_secs(30)),
             per_key_bytes: Some(1 << 30),
-            per_key_configurations: None,
+            total_bytes: Some(4 << 30),
+            ..Self::NONE
         }
     }
 }
@@ -176,6 +190,7 @@ impl Decision {
         Self::Unknown(Undecided {
             reason,
             reached,
+            open: 0,
             remedy,
         })
     }
@@ -208,6 +223,8 @@ pub struct Undecided {
     pub reason: String,
     /// The operation, by position, that the search had reached.
     pub reached: Option<usize>,
+    /// How many operations were open there; 0 if nobody counted.
+    pub open: usize,
     /// What would decide it, in a few words: `a limit of 5 min`.
     pub remedy: Option<String>,
 }
@@ -217,6 +234,30 @@ pub trait Engine: Send + Sync {
     /// Decides; operations may come in any order. An operation that does not belong to the model
     /// makes the decision unknown.
     fn decide(&self, model: Model, ops: &[Op], limits: &Limits) -> Decision;
+
+    /// Decides one key of several, which share the limits in all. An engine that counts nothing
+    /// ignores those.
+    fn decide_within(
+        &self,
+        model: Model,
+        ops: &[Op],
+        limits: &Limits,
+        totals: Option<&Totals>,
+    ) -> Decision {
+        let _ = totals;
+        self.decide(model, ops, limits)
+    }
+}
+
+/// The engine of that name, as the command line takes it.
+pub fn by_name(name: &str) -> Option<Box<dyn Engine>> {
+    Some(match name {
+        "auto" => Box::new(witness::WitnessFirst),
+        "jit" => Box::new(jit::Jit),
+        "porcupine" => Box::new(porcupine::Porcupine),
+        "witness" => Box::new(witness::WitnessFirst),
+        _ => return None,
+    })
 }
 
 /// Whether an action belongs to a model.
@@ -243,5 +284,7 @@ pub(crate) fn belongs(model: Model, action: &Action) -> bool {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;
