@@ -9,8 +9,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use checkers::linearizable::engine::{Action, Op, by_name};
 use checkers::format;
+use checkers::linearizable::engine::{Action, Op, by_name};
 use checkers::linearizable::{Engine, Limits, Model};
 use porcupine_rs::{CheckResult, model};
 use rand::rngs::SmallRng;
@@ -72,11 +72,32 @@ const SHAPES: [Shape; 22] = [
     shape("CAS, 24 clients", 1_000, 24, (0, 0), true, false),
     shape("24 clients", 1_000, 24, (0, 0), false, false),
     shape("10^4 ops, 30 clients", 10_000, 30, (0, 0), false, false),
-    shape("10^4 ops, 30 clients, stale", 10_000, 30, (0, 0), false, true),
+    shape(
+        "10^4 ops, 30 clients, stale",
+        10_000,
+        30,
+        (0, 0),
+        false,
+        true,
+    ),
     shape("10^4 ops, 30 clients, CAS", 10_000, 30, (0, 0), true, false),
-    shape("10^4 ops, 30 clients, CAS, stale", 10_000, 30, (0, 0), true, true),
+    shape(
+        "10^4 ops, 30 clients, CAS, stale",
+        10_000,
+        30,
+        (0, 0),
+        true,
+        true,
+    ),
     shape("10^4 ops, 50 clients, CAS", 10_000, 50, (0, 0), true, false),
-    shape("10^5 ops, 10 clients, 1 % unanswered", 100_000, 10, (10, ALL), false, false),
+    shape(
+        "10^5 ops, 10 clients, 1 % unanswered",
+        100_000,
+        10,
+        (10, ALL),
+        false,
+        false,
+    ),
     shape("  the same, stale", 100_000, 10, (10, ALL), false, true),
     shape("  the same, CAS", 100_000, 10, (10, ALL), true, false),
     shape("  the same, CAS, stale", 100_000, 10, (10, ALL), true, true),
@@ -93,7 +114,15 @@ fn main() {
     let wanted = |name: &str| only.is_none_or(|only| name.contains(only.as_str()));
     println!(
         "{:<38} {:>10} {:>9} {:>12} {:>9}  {:>10} {:>9} {:>12}  {:>9}",
-        "one register, 5 values", "ours", "CPU s", "ns/op", "MiB", "theirs", "CPU s", "MiB", "ratio"
+        "one register, 5 values",
+        "ours",
+        "CPU s",
+        "ns/op",
+        "MiB",
+        "theirs",
+        "CPU s",
+        "MiB",
+        "ratio"
     );
     for (number, shape) in SHAPES.iter().enumerate().filter(|(_, s)| wanted(s.name)) {
         let ours = in_child("ours", &number.to_string());
@@ -104,7 +133,12 @@ fn main() {
     let etcd: Vec<&PathBuf> = files.iter().filter(|f| is_etcd(f)).collect();
     if wanted("etcd") {
         let (ours, theirs) = (in_child("ours", "etcd"), in_child("theirs", "etcd"));
-        print_row(&format!("{} etcd logs together", etcd.len()), 0, &ours, &theirs);
+        print_row(
+            &format!("{} etcd logs together", etcd.len()),
+            0,
+            &ours,
+            &theirs,
+        );
     }
     if wanted("files") {
         let mut worst: Option<(f64, String)> = None;
@@ -118,7 +152,10 @@ fn main() {
             }
         }
         if let Some((ratio, name)) = worst {
-            println!("worst of {} recorded files: {ratio:.1} times as fast ({name})", files.len());
+            println!(
+                "worst of {} recorded files: {ratio:.1} times as fast ({name})",
+                files.len()
+            );
         }
     }
 }
@@ -172,7 +209,10 @@ fn measure(who: &str, what: &str) {
         }
         Err(_) if what == "etcd" => {
             let files = files().unwrap_or_default();
-            let each = files.iter().filter(|f| is_etcd(f)).map(|f| recorded(who, f));
+            let each = files
+                .iter()
+                .filter(|f| is_etcd(f))
+                .map(|f| recorded(who, f));
             ("decided", each.map(|(_, seconds)| seconds).sum())
         }
         Err(_) => recorded(who, Path::new(what)),

@@ -9,10 +9,13 @@ use std::time::Duration;
 
 use budget::Totals;
 
+pub mod auto;
 pub mod brute_force;
 pub mod budget;
 pub mod jit;
+mod models;
 pub mod porcupine;
+pub mod specification;
 pub mod witness;
 
 /// A value of a key, numbered; [`NIL`] is the value of a register that was never written.
@@ -51,6 +54,60 @@ pub enum Model {
     Semaphore(u32),
 }
 
+impl Model {
+    /// The names of the models, as the command line takes them; of a semaphore with its permits.
+    pub const NAMES: [&str; 12] = [
+        "register",
+        "list",
+        "set",
+        "text",
+        "map",
+        "queue",
+        "stack",
+        "priority-queue",
+        "counter",
+        "lock",
+        "fenced-lock",
+        "semaphore=N",
+    ];
+
+    /// The model of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "register" => Self::Register,
+            "list" => Self::List,
+            "set" => Self::Set,
+            "text" => Self::Text,
+            "map" => Self::Map,
+            "queue" => Self::Queue,
+            "stack" => Self::Stack,
+            "priority-queue" => Self::PriorityQueue,
+            "counter" => Self::Counter,
+            "lock" => Self::Lock,
+            "fenced-lock" => Self::FencedLock,
+            other => Self::Semaphore(other.strip_prefix("semaphore=")?.parse().ok()?),
+        })
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        match self {
+            Self::Semaphore(permits) => format!("semaphore={permits}"),
+            Self::Register => "register".to_owned(),
+            Self::List => "list".to_owned(),
+            Self::Set => "set".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Map => "map".to_owned(),
+            Self::Queue => "queue".to_owned(),
+            Self::Stack => "stack".to_owned(),
+            Self::PriorityQueue => "priority-queue".to_owned(),
+            Self::Counter => "counter".to_owned(),
+            Self::Lock => "lock".to_owned(),
+            Self::FencedLock => "fenced-lock".to_owned(),
+        }
+    }
+}
+
 /// What came out of a queue, stack or priority queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Taken {
@@ -63,7 +120,7 @@ pub enum Taken {
 }
 
 /// What an operation did and, if it was to return something, what it returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A register was read and held this.
     Read(Id),
@@ -212,7 +269,8 @@ pub struct Refutation {
     /// Operations, by position, that cannot be ordered even if all others are left out; empty if
     /// the engine cannot tell.
     pub core: Vec<usize>,
-    /// What had completed up to this instant (and what was invoked by then) cannot be ordered.
+    /// What had completed up to this instant (and what was invoked by then) cannot be ordered. Not
+    /// always the first such instant.
     pub by: Option<u64>,
 }
 
@@ -249,13 +307,15 @@ pub trait Engine: Send + Sync {
     }
 }
 
-/// The engine of that name, as the command line takes it.
+/// The names of the engines, as the command line takes them.
+pub const NAMES: [&str; 3] = ["auto", "jit", "porcupine"];
+
+/// The engine of that name.
 pub fn by_name(name: &str) -> Option<Box<dyn Engine>> {
     Some(match name {
-        "auto" => Box::new(witness::WitnessFirst),
+        "auto" => Box::new(auto::Auto),
         "jit" => Box::new(jit::Jit),
         "porcupine" => Box::new(porcupine::Porcupine),
-        "witness" => Box::new(witness::WitnessFirst),
         _ => return None,
     })
 }

@@ -1,8 +1,10 @@
 //! Just-in-time linearization (Lowe, *Testing for linearizability*, 2017).
 
 use super::budget::{Meter, Spent, Totals};
-use super::{Decision, Engine, Limits, Model, Op, Refutation, Undecided, belongs};
+use super::specification::{Call, Specification};
+use super::{Decision, Engine, Limits, Model, Op, Refutation, Undecided, belongs, models};
 
+mod general;
 mod mask;
 mod register;
 mod timeline;
@@ -52,21 +54,41 @@ impl Engine for Jit {
         if ops.iter().any(|op| !belongs(model, &op.action)) {
             return Decision::unknown("an operation does not belong to the model");
         }
+        if model != Model::Register {
+            return models::decide(model, ops, limits, totals);
+        }
         let mut meter = Meter::new(limits, totals);
-        let found = match model {
-            Model::Register => register::decide(ops, &mut meter),
-            _ => return Decision::unknown("the engine has no such model"),
-        };
-        decision(found, ops)
+        let found = register::decide(ops, &mut meter);
+        decision(found, |op| ops.get(op).and_then(|op| op.completion))
     }
 }
 
-fn decision(found: Result<Found, Undone>, ops: &[Op]) -> Decision {
+/// Decides a history of any specification.
+pub(super) fn decide_specified<S: Specification>(
+    specification: &S,
+    history: &[Call<S::Op>],
+    limits: &Limits,
+    totals: Option<&Totals>,
+) -> Decision {
+    decide_metered(specification, history, &mut Meter::new(limits, totals))
+}
+
+/// Likewise, with what was spent so far.
+pub(super) fn decide_metered<S: Specification>(
+    specification: &S,
+    history: &[Call<S::Op>],
+    meter: &mut Meter<'_>,
+) -> Decision {
+    let found = general::decide(specification, history, meter);
+    decision(found, |op| history.get(op).and_then(|call| call.end))
+}
+
+fn decision(found: Result<Found, Undone>, end: impl Fn(usize) -> Option<u64>) -> Decision {
     match found {
         Ok(Found::Order) => Decision::Linearizable,
         Ok(Found::None(op)) => Decision::NotLinearizable(Refutation {
             core: Vec::new(),
-            by: ops.get(op).and_then(|op| op.completion),
+            by: end(op),
         }),
         Err(Undone::Unfit(reason)) => Decision::unknown(reason),
         Err(Undone::Spent {

@@ -53,7 +53,8 @@ impl<const N: usize> Configuration<N> {
                 .all(|(a, b)| a.early >= b.early && a.all() >= b.all())
     }
 
-    fn left_in_all(&self) -> u64 {
+    /// How many pending operations are left.
+    pub(super) fn left_in_all(&self) -> u64 {
         self.left.iter().map(|left| u64::from(left.all())).sum()
     }
 }

@@ -4,6 +4,9 @@ use super::configuration::Configuration;
 use super::plan::Kind;
 use super::{Breadth, Search};
 
+/// In a beam, how many pending operations may take effect at one completion.
+const PENDING_AT_ONCE: u64 = 3;
+
 /// Where operations take effect.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Place {
@@ -69,37 +72,35 @@ impl<const N: usize> Search<'_, N> {
         out: &mut Vec<Configuration<N>>,
     ) {
         if let Breadth::Beam(_) = self.breadth {
-            let before = out.len();
-            self.expand_with(&c, slot, kind, reach, false, out);
-            if !self.pending_could_help() {
-                return;
+            // Pending operations only where nothing else helps, and as few as do.
+            let (before, all) = (out.len(), c.left_in_all());
+            for used in 0..=all.min(PENDING_AT_ONCE) {
+                self.dropped |= all > 0;
+                self.expand_with(&c, slot, kind, reach, all - used, out);
+                if out.len() > before {
+                    return;
+                }
             }
-            self.dropped = true;
-            if out.len() > before {
-                return;
-            }
+            return;
         }
-        self.expand_with(&c, slot, kind, reach, true, out);
+        self.expand_with(&c, slot, kind, reach, 0, out);
     }
 
-    fn pending_could_help(&self) -> bool {
-        self.begun.iter().any(|begun| *begun > 0)
-    }
-
+    /// Likewise, as long as more than `floor` pending operations are left.
     fn expand_with(
         &mut self,
         c: &Configuration<N>,
         slot: u32,
         kind: Kind,
         reach: &Reach,
-        pending: bool,
+        floor: u64,
         out: &mut Vec<Configuration<N>>,
     ) {
         if let Kind::Write(value) = kind {
             if c.early.has(slot) {
-                self.overwritten(c, value, pending, out);
+                self.overwritten(c, value, floor, out);
             }
-            for mut end in self.ends(c, Until::default(), pending) {
+            for mut end in self.ends(c, Until::default(), floor) {
                 end.done.insert(slot);
                 self.switch(&mut end, value);
                 out.push(end);
@@ -107,19 +108,19 @@ impl<const N: usize> Search<'_, N> {
             return;
         }
         if c.early.has(slot) {
-            self.insert_for(c, slot, reach, pending, out);
+            self.insert_for(c, slot, reach, floor, out);
         }
         let mut until = Until {
             slot: Some(slot),
             reach: None,
         };
         let mut starts = Vec::new();
-        for end in self.ends(c, until, pending) {
+        for end in self.ends(c, until, floor) {
             if end.done.has(slot) {
                 out.push(end);
                 continue;
             }
-            for value in self.writable(&end, Place::Now, pending, reach) {
+            for value in self.writable(&end, Place::Now, floor, reach) {
                 let mut start = end.clone();
                 self.switch_to_one_of(&mut start, value);
                 starts.push(start);
@@ -129,7 +130,7 @@ impl<const N: usize> Search<'_, N> {
             self.settle(&mut starts);
         }
         until.reach = Some(reach);
-        let reached = self.follow(starts, Place::Now, until, pending);
+        let reached = self.follow(starts, Place::Now, until, floor);
         out.extend(reached.into_iter().filter(|c| c.done.has(slot)));
     }
 
@@ -138,12 +139,12 @@ impl<const N: usize> Search<'_, N> {
         &mut self,
         c: &Configuration<N>,
         value: u32,
-        pending: bool,
+        floor: u64,
         out: &mut Vec<Configuration<N>>,
     ) {
         let mut start = c.clone();
         self.enter(&mut start, value, Place::Inserted);
-        let reached = self.follow(vec![start], Place::Inserted, Until::default(), pending);
+        let reached = self.follow(vec![start], Place::Inserted, Until::default(), floor);
         out.extend(reached.into_iter().map(|mut end| {
             end.state = c.state;
             end
@@ -156,17 +157,17 @@ impl<const N: usize> Search<'_, N> {
         c: &Configuration<N>,
         slot: u32,
         reach: &Reach,
-        pending: bool,
+        floor: u64,
         out: &mut Vec<Configuration<N>>,
     ) {
         let mut starts = Vec::new();
-        for value in self.writable(c, Place::Inserted, pending, reach) {
+        for value in self.writable(c, Place::Inserted, floor, reach) {
             let mut start = c.clone();
             self.use_write(&mut start, value, Place::Inserted);
             self.enter(&mut start, value, Place::Inserted);
             starts.push(start);
         }
-        let reached = self.follow(starts, Place::Inserted, Until::default(), pending);
+        let reached = self.follow(starts, Place::Inserted, Until::default(), floor);
         let serving = reached.into_iter().filter(|end| end.done.has(slot));
         out.extend(serving.map(|mut end| {
             end.state = c.state;
@@ -180,9 +181,9 @@ impl<const N: usize> Search<'_, N> {
         &mut self,
         c: &Configuration<N>,
         until: Until<'_>,
-        pending: bool,
+        floor: u64,
     ) -> Vec<Configuration<N>> {
-        let mut ends = self.follow(vec![c.clone()], Place::Now, until, pending);
+        let mut ends = self.follow(vec![c.clone()], Place::Now, until, floor);
         // What only used pending operations up is no better than what it came from.
         let mut first = true;
         ends.retain(|end| std::mem::take(&mut first) || end.done != c.done);
@@ -195,7 +196,7 @@ impl<const N: usize> Search<'_, N> {
         mut found: Vec<Configuration<N>>,
         place: Place,
         until: Until<'_>,
-        pending: bool,
+        floor: u64,
     ) -> Vec<Configuration<N>> {
         if self.live_sets.is_empty() {
             return found;
@@ -210,7 +211,7 @@ impl<const N: usize> Search<'_, N> {
             for i in 0..self.live_sets.len() {
                 let set = self.live_sets[i];
                 if self.plan.sets[set as usize].0 == from.state {
-                    self.follow_one(&from, set, place, until, pending, &mut found);
+                    self.follow_one(&from, set, place, until, floor, &mut found);
                 }
             }
         }
@@ -223,7 +224,7 @@ impl<const N: usize> Search<'_, N> {
         set: u32,
         place: Place,
         until: Until<'_>,
-        pending: bool,
+        floor: u64,
         found: &mut Vec<Configuration<N>>,
     ) {
         let new = self.plan.sets[set as usize].1;
@@ -244,7 +245,11 @@ impl<const N: usize> Search<'_, N> {
             next.done.insert(slot);
             add(self, next);
         }
-        let Some(kind) = self.plan.pending_kind(Kind::Cas(set)).filter(|_| pending) else {
+        let Some(kind) = self
+            .plan
+            .pending_kind(Kind::Cas(set))
+            .filter(|_| from.left_in_all() > floor)
+        else {
             return;
         };
         let left = from.left[kind];
@@ -264,7 +269,10 @@ impl<const N: usize> Search<'_, N> {
 
     /// Whether a configuration found makes another one of the same segment superfluous.
     fn covers(&self, found: &Configuration<N>, next: &Configuration<N>) -> bool {
-        let undone = next.done.without(found.done).or(found.done.without(next.done));
+        let undone = next
+            .done
+            .without(found.done)
+            .or(found.done.without(next.done));
         let reads = self.open.without(self.writes).without(self.cas);
         found.state == next.state
             && undone.without(reads).is_empty()
@@ -301,13 +309,7 @@ impl<const N: usize> Search<'_, N> {
     }
 
     /// The values that a plain write which is not used yet could leave, of those in reach.
-    fn writable(
-        &self,
-        c: &Configuration<N>,
-        place: Place,
-        pending: bool,
-        reach: &Reach,
-    ) -> Vec<u32> {
+    fn writable(&self, c: &Configuration<N>, place: Place, floor: u64, reach: &Reach) -> Vec<u32> {
         let mut usable = self.writes.without(c.done);
         if place == Place::Inserted {
             usable = usable.and(c.early);
@@ -319,7 +321,7 @@ impl<const N: usize> Search<'_, N> {
                 values.push(value);
             }
         }
-        if pending {
+        if c.left_in_all() > floor {
             for (kind, left) in self.plan.pending.iter().zip(&c.left) {
                 let left = match place {
                     Place::Now => left.all(),
@@ -339,9 +341,7 @@ impl<const N: usize> Search<'_, N> {
 
     /// Uses up a plain write of the value: the one that completes first.
     fn use_write(&self, c: &mut Configuration<N>, value: u32, place: Place) {
-        let usable = |slot: u32| {
-            !c.done.has(slot) && (place == Place::Now || c.early.has(slot))
-        };
+        let usable = |slot: u32| !c.done.has(slot) && (place == Place::Now || c.early.has(slot));
         let writes = &self.of[value as usize].writes;
         if let Some((_, slot)) = writes.iter().find(|(_, slot)| usable(*slot)) {
             c.done.insert(*slot);
@@ -388,5 +388,4 @@ impl<const N: usize> Search<'_, N> {
         }
         c.done = c.done.or(fits);
     }
-
 }
