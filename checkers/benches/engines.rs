@@ -1,8 +1,8 @@
 //! Our engines beside one call of porcupine-rs on the same histories, in the same run: histories
 //! with few values, which no polynomial algorithm is known for, and recorded ones.
 //!
-//! `cargo bench -p checkers --bench engines`. Every measurement is a process of its own with 8 GB of
-//! memory and a minute of time, so that its peak memory (`VmHWM` of Linux) and its CPU time are its
+//! `cargo bench -p checkers --bench engines`. Every measurement is a process of its own with 4 GB of
+//! memory and 20 s of time, so that its peak memory (`VmHWM` of Linux) and its CPU time are its
 //! own. Of what takes less than 0.3 s the mean of several runs is given.
 
 use std::path::{Path, PathBuf};
@@ -16,8 +16,8 @@ use porcupine_rs::{CheckResult, model};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
 
-const TIME_LIMIT: Duration = Duration::from_secs(60);
-const MEMORY_KIB: u64 = 8 << 20;
+const TIME_LIMIT: Duration = Duration::from_secs(20);
+const MEMORY_KIB: u64 = 4 << 20;
 /// The shortest time that is measured.
 const MEASURED: Duration = Duration::from_millis(300);
 
@@ -192,7 +192,7 @@ fn in_child(who: &str, what: &str) -> Measured {
         .expect("the child starts");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
     let mut words = text.split_whitespace();
-    let answer = words.next().unwrap_or("8 GB").to_owned();
+    let answer = words.next().unwrap_or("4 GB").to_owned();
     let mut number = || words.next().and_then(|w| w.parse().ok());
     Measured {
         answer,

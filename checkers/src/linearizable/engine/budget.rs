@@ -101,6 +101,18 @@ pub struct Meter<'t> {
     next_look: u64,
 }
 
+/// A [`Meter`] of whatever lifetime.
+pub(super) trait Spend {
+    /// As [`Meter::spend`].
+    fn spend(&mut self, configurations: u64, bytes: u64) -> Result<(), Spent>;
+}
+
+impl Spend for Meter<'_> {
+    fn spend(&mut self, configurations: u64, bytes: u64) -> Result<(), Spent> {
+        Meter::spend(self, configurations, bytes)
+    }
+}
+
 impl<'t> Meter<'t> {
     /// Of one search. Without totals the limits in all do not count.
     pub fn new(limits: &Limits, totals: Option<&'t Totals>) -> Self {
@@ -177,11 +189,6 @@ impl<'t> Meter<'t> {
             return Err(Spent::Configurations(limit, true));
         }
         Ok(())
-    }
-
-    /// Configurations made so far.
-    pub fn configurations(&self) -> u64 {
-        self.configurations
     }
 }
 

@@ -30,8 +30,6 @@ enum Undone {
         spent: Spent,
         /// The operation that was completing.
         at: usize,
-        /// Its completion, among all calls and completions.
-        entry: usize,
         /// How many operations were open.
         open: usize,
     },
@@ -91,9 +89,7 @@ fn decision(found: Result<Found, Undone>, end: impl Fn(usize) -> Option<u64>) ->
             by: end(op),
         }),
         Err(Undone::Unfit(reason)) => Decision::unknown(reason),
-        Err(Undone::Spent {
-            spent, at, open, ..
-        }) => Decision::Unknown(Undecided {
+        Err(Undone::Spent { spent, at, open }) => Decision::Unknown(Undecided {
             reason: spent.reason(),
             reached: Some(at),
             open,

@@ -86,9 +86,17 @@ fn agrees_with_trying_every_order() {
             let ops = random_ops(&mut rng, model);
             let expected = BruteForce.decide(model, &ops, &UNLIMITED);
             let decided = Porcupine.decide(model, &ops, &UNLIMITED);
-            assert_eq!(decided, expected, "{model:?}, round {round}: {ops:#?}");
+            assert_eq!(
+                decided.is_linearizable(),
+                expected.is_linearizable(),
+                "{model:?}, round {round}: {ops:#?}"
+            );
             let decided = Auto.decide(model, &ops, &UNLIMITED);
-            assert_eq!(decided, expected, "{model:?}, round {round}: {ops:#?}");
+            assert_eq!(
+                decided.is_linearizable(),
+                expected.is_linearizable(),
+                "{model:?}, round {round}: {ops:#?}"
+            );
             linearizable += u32::from(expected == Decision::Linearizable);
         }
         // Both answers must be frequent, or the comparison says little.

@@ -93,6 +93,9 @@ struct Search<'s, S: Specification, const N: usize> {
     made: u64,
 }
 
+/// Of many in the same state, each is compared with so many others only.
+const COMPARED_MAX: usize = 512;
+
 /// States are forgotten when there are more than so many, and twice those that are needed.
 const STATES_MIN: usize = 1 << 12;
 
@@ -163,7 +166,7 @@ impl<'s, S: Specification, const N: usize> Search<'s, S, N> {
 
     fn run(mut self, meter: &mut Meter<'_>) -> Result<Found, Undone> {
         let entries: Vec<Entry> = self.timeline.entries().collect();
-        for (at, entry) in entries.into_iter().enumerate() {
+        for entry in entries {
             match entry {
                 Entry::Call(op) => self.call(op as usize),
                 Entry::End(op) => {
@@ -171,7 +174,6 @@ impl<'s, S: Specification, const N: usize> Search<'s, S, N> {
                         .map_err(|spent| Undone::Spent {
                             spent,
                             at: op as usize,
-                            entry: at,
                             open: self.open.len() as usize,
                         })?;
                     if self.front.is_empty() {
@@ -471,7 +473,8 @@ impl<'s, S: Specification, const N: usize> Search<'s, S, N> {
             if kept.get(group).is_some_and(|first| key(first) != key(&c)) {
                 group = kept.len();
             }
-            let covered = kept[group..].iter().any(|known| {
+            let compared = kept[group..].iter().take(COMPARED_MAX);
+            let covered = compared.chain(kept[group..].last()).any(|known| {
                 c.done.without(known.done).is_empty()
                     && known.left.iter().zip(&c.left).all(|(a, b)| a >= b)
             });

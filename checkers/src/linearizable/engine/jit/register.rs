@@ -74,7 +74,7 @@ use super::super::{Action, Op};
 use super::mask::Mask;
 use super::timeline::{Entry, NONE};
 use super::{Found, Undone};
-use crate::linearizable::engine::budget::Meter;
+use crate::linearizable::engine::budget::{Meter, Spend};
 
 mod configuration;
 mod plan;
@@ -128,8 +128,8 @@ impl<const N: usize> Passes<N> {
             Some((Breadth::Beam(BEAMS[1]), u64::MAX)),
         ];
         for (breadth, most) in passes.into_iter().flatten() {
-            let mut search = Search::<N>::new(plan, breadth, most);
-            let found = search.run(meter)?;
+            let mut search = Search::<N>::new(plan, breadth, most, meter);
+            let found = search.run()?;
             let certain = match found {
                 Some(Found::Order) => breadth != Breadth::Relaxed,
                 Some(Found::None(_)) => !search.dropped,
@@ -139,7 +139,7 @@ impl<const N: usize> Passes<N> {
                 return Ok(found);
             }
         }
-        let found = Search::<N>::new(plan, Breadth::Exact, u64::MAX).run(meter)?;
+        let found = Search::<N>::new(plan, Breadth::Exact, u64::MAX, meter).run()?;
         found.ok_or(Undone::Unfit("the search was cut short"))
     }
 }
@@ -155,7 +155,7 @@ struct OpenOf {
     refused: Vec<u32>,
 }
 
-struct Search<'p, const N: usize> {
+struct Search<'p, 'm, const N: usize> {
     plan: &'p Plan,
     breadth: Breadth,
     /// Whether anything was left out for the sake of a beam.
@@ -174,15 +174,20 @@ struct Search<'p, const N: usize> {
     /// By kind of pending operation: how many began so far.
     begun: Vec<u32>,
     front: Vec<Configuration<N>>,
+    /// How many are collected for the next front.
+    held: usize,
     next: Vec<Configuration<N>>,
     made: u64,
     made_before: u64,
     /// How many may be made before the pass gives up.
     most: u64,
+    meter: &'m mut dyn Spend,
+    /// The limit that was reached.
+    spent: Option<Spent>,
 }
 
-impl<'p, const N: usize> Search<'p, N> {
-    fn new(plan: &'p Plan, breadth: Breadth, most: u64) -> Self {
+impl<'p, 'm, const N: usize> Search<'p, 'm, N> {
+    fn new(plan: &'p Plan, breadth: Breadth, most: u64, meter: &'m mut dyn Spend) -> Self {
         let start = Configuration {
             state: 0,
             done: Mask::EMPTY,
@@ -203,10 +208,13 @@ impl<'p, const N: usize> Search<'p, N> {
             live_sets: Vec::new(),
             begun: vec![0; plan.pending_kinds()],
             front: vec![start],
+            held: 0,
             next: Vec::new(),
             made: 0,
             made_before: 0,
             most,
+            meter,
+            spent: None,
         }
     }
 
@@ -218,25 +226,22 @@ impl<'p, const N: usize> Search<'p, N> {
     }
 
     /// Goes through the history; `None` if that takes too many configurations.
-    fn run(&mut self, meter: &mut Meter<'_>) -> Result<Option<Found>, Undone> {
-        for (at, entry) in self.plan.timeline.entries().enumerate() {
+    fn run(&mut self) -> Result<Option<Found>, Undone> {
+        for entry in self.plan.timeline.entries() {
             match entry {
                 Entry::Call(op) => self.call(op),
                 Entry::End(op) => {
-                    let spent = self.end(op, meter);
-                    let made = std::mem::take(&mut self.made);
-                    spent
-                        .and_then(|()| meter.spend(made, self.bytes()))
-                        .map_err(|spent| Undone::Spent {
-                            spent,
-                            at: op as usize,
-                            entry: at,
-                            open: self.open.len() as usize,
-                        })?;
+                    let open = self.open.len() as usize;
+                    self.end(op);
+                    self.look(0);
+                    if let Some(spent) = self.spent {
+                        let at = op as usize;
+                        return Err(Undone::Spent { spent, at, open });
+                    }
                     if self.front.is_empty() {
                         return Ok(Some(Found::None(op as usize)));
                     }
-                    self.made_before += made + self.front.len() as u64;
+                    self.made_before += self.front.len() as u64;
                     if self.made_before > self.most {
                         return Ok(None);
                     }
@@ -302,7 +307,17 @@ impl<'p, const N: usize> Search<'p, N> {
         }
     }
 
-    fn end(&mut self, op: u32, meter: &mut Meter<'_>) -> Result<(), Spent> {
+    /// Reports what was made, and what is in use with so many configurations beside those kept.
+    fn look(&mut self, beside: usize) {
+        let made = std::mem::take(&mut self.made);
+        self.made_before += made;
+        let bytes = self.bytes() + self.loose_bytes(beside);
+        if let Err(spent) = self.meter.spend(made, bytes) {
+            self.spent = Some(spent);
+        }
+    }
+
+    fn end(&mut self, op: u32) {
         let slot = self.plan.timeline.slots[op as usize];
         let kind = self.plan.kinds[op as usize];
         let mut front = std::mem::take(&mut self.front);
@@ -320,10 +335,16 @@ impl<'p, const N: usize> Search<'p, N> {
             self.made += (next.len() - before) as u64;
             if next.len() > 4 * before.max(64) {
                 self.settle(&mut next);
-                let bytes = self.bytes() + self.loose_bytes(&next);
-                meter.spend(std::mem::take(&mut self.made), bytes)?;
+            }
+            self.held = next.len();
+            if self.held > 1024 {
+                self.look(0);
+            }
+            if self.spent.is_some() {
+                return;
             }
         }
+        self.held = 0;
         self.close(slot, kind);
         for c in &mut next {
             c.done.remove(slot);
@@ -340,12 +361,12 @@ impl<'p, const N: usize> Search<'p, N> {
         }
         self.front = next;
         self.next = front;
-        Ok(())
     }
 
-    fn loose_bytes(&self, configurations: &[Configuration<N>]) -> u64 {
+    fn loose_bytes(&self, beside: usize) -> u64 {
         let each = size_of::<Configuration<N>>() + self.begun.len() * size_of::<Left>();
-        (configurations.len() * each) as u64
+        // As much again for what a growing list leaves unused.
+        2 * ((beside + self.held) * each) as u64
     }
 
     fn settle(&self, configurations: &mut Vec<Configuration<N>>) {

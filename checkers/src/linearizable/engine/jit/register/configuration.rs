@@ -62,6 +62,10 @@ impl<const N: usize> Configuration<N> {
 /// Up to so many are compared with each other without sorting them first.
 const FEW: usize = 12;
 
+/// Of many with the same value, each is compared with so many others only: to keep one too many
+/// costs time, but no right answer.
+const COMPARED_MAX: usize = 512;
+
 /// Drops what others dominate. `writes` and `cas`: of the open operations.
 pub(super) fn prune<const N: usize>(
     configurations: &mut Vec<Configuration<N>>,
@@ -92,11 +96,16 @@ pub(super) fn prune<const N: usize>(
         {
             group = kept.len();
         }
-        if kept[group..].iter().any(|k| k.dominates(&c, writes, cas)) {
+        // What is equal comes next to each other.
+        let compared = kept[group..]
+            .iter()
+            .take(COMPARED_MAX)
+            .chain(kept[group..].last());
+        if compared.into_iter().any(|k| k.dominates(&c, writes, cas)) {
             continue;
         }
         let mut at = group;
-        while at < kept.len() {
+        while at < kept.len().min(group + COMPARED_MAX) {
             if c.dominates(&kept[at], writes, cas) {
                 kept.swap_remove(at);
             } else {

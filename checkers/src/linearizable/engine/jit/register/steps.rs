@@ -40,7 +40,7 @@ impl Reach {
     }
 }
 
-impl<const N: usize> Search<'_, N> {
+impl<const N: usize> Search<'_, '_, N> {
     /// From where what completes can be reached.
     pub(super) fn reach(&self, kind: Kind) -> Reach {
         let target = match kind {
@@ -205,6 +205,12 @@ impl<const N: usize> Search<'_, N> {
         while at < found.len() {
             let from = found[at].clone();
             at += 1;
+            if at % 128 == 0 {
+                self.look(found.len());
+                if self.spent.is_some() {
+                    return found;
+                }
+            }
             if until.slot.is_some_and(|slot| from.done.has(slot)) {
                 continue;
             }
