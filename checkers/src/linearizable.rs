@@ -8,8 +8,10 @@
 //! instant after its invocation, or never; a read without result says nothing. A read of
 //! everything counts as a read of each key. Registers start as `nil`, lists and sets empty.
 //!
-//! A history in which a function beyond read, write, compare-and-set, append and add may have taken
-//! effect is `unknown(unknown-function)`. A read of a register that shows an array of one of its
+//! The model of a key follows from the functions used on it: registers, lists, sets, texts, maps,
+//! counters and locks, and by other names queues (`enqueue`, `dequeue`) and stacks (`push`, `pop`).
+//! Priority queues, fenced locks and semaphores have to be asked for. A history in which a function
+//! beyond these may have taken effect is `unknown(unknown-function)`. A read of a register that shows an array of one of its
 //! values shows that value; one that shows several concurrent values (siblings) is left out, and a
 //! key that is linearizable without such reads is `unknown(siblings)`: see [`crate::siblings`].
 
@@ -22,10 +24,12 @@ use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Outcome, Value
 mod encode;
 pub mod engine;
 mod explain;
+mod families;
 
-pub use engine::{Decision, Engine, Limits, Model};
+pub use engine::{Decision, Engine, Limits, Model, Undecided};
 
-use engine::witness::WitnessFirst;
+use engine::auto::Auto;
+use engine::budget::{Spent, Totals};
 
 /// The checker; see the [module](self).
 pub struct Linearizable {
@@ -36,10 +40,12 @@ pub struct Linearizable {
     /// between its invocation and its completion. In Jepsen's semantics it says only that nothing
     /// was done; in the logs of etcd that Porcupine is tested with, it constrains.
     pub refused_cas_constrains: bool,
-    /// What one key may cost.
+    /// What one key may cost, and all together.
     pub limits: Limits,
     /// Decides.
     pub engine: Box<dyn Engine>,
+    /// Whether a key that fails ends the judging of all others: those are unknown, then.
+    pub fail_fast: bool,
 }
 
 impl Default for Linearizable {
@@ -48,7 +54,8 @@ impl Default for Linearizable {
             model: None,
             refused_cas_constrains: false,
             limits: Limits::default(),
-            engine: Box::new(WitnessFirst),
+            engine: Box::new(Auto),
+            fail_fast: false,
         }
     }
 }
@@ -57,6 +64,8 @@ impl Default for Linearizable {
 struct KeyResult {
     judged: u64,
     decision: Decision,
+    /// Of a key that is undecided: the operation of the history that was reached.
+    reached: Option<usize>,
     /// Of a key that is not linearizable: operations (of the history) that show it.
     proof: Vec<usize>,
 }
@@ -74,15 +83,16 @@ impl Checker for Linearizable {
     }
 
     fn check(&self, history: &History) -> CheckResult {
-        let operations = match observe::modelled_operations(history) {
+        let operations = match families::known_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
         };
-        let keys = observe::by_key(&operations);
+        let keys = families::by_key(&operations);
         let text = self.model == Some(Model::Text)
             || self.model.is_none() && keys.values().any(|v| encode::is_text(&operations, v));
         let keys: Vec<(Option<&Value>, KeyView<'_>)> = keys.into_iter().collect();
-        let judge = |(_, view): &(_, KeyView<'_>)| self.judge(&operations, view, text);
+        let totals = Totals::default();
+        let judge = |(_, view): &(_, KeyView<'_>)| self.judge(&operations, view, text, &totals);
         let mut results: Vec<(KeyResult, Option<encode::Problem>)> =
             if operations.len() < PARALLEL_MIN {
                 keys.iter().map(judge).collect()
@@ -102,7 +112,7 @@ impl Checker for Linearizable {
                     result.proof = core.into_iter().map(|i| problem.sources[i]).collect();
                 }
             });
-        self.report(&operations, &keys, results)
+        self.report(history, &operations, &keys, results)
     }
 }
 
@@ -112,6 +122,7 @@ impl Linearizable {
         operations: &[Operation<'_>],
         view: &KeyView<'_>,
         text: bool,
+        totals: &Totals,
     ) -> (KeyResult, Option<encode::Problem>) {
         let acknowledged = view.writes.iter().filter(|&&w| operations[w].is_ok());
         let judged = (acknowledged.count() + view.reads.len()) as u64;
@@ -119,31 +130,45 @@ impl Linearizable {
             let result = KeyResult {
                 judged,
                 decision: Decision::unknown(reason),
+                reached: None,
                 proof: Vec::new(),
             };
             (result, None)
         };
-        let Some(model) = self.model.or_else(|| encode::model_of(view.family, text)) else {
+        if totals.is_stopped() {
+            return unknown(&Spent::Stopped.reason());
+        }
+        let model = self
+            .model
+            .or_else(|| families::model_of(operations, view, text));
+        let Some(model) = model else {
             return unknown("mixed-functions");
         };
         let problem = match encode::encode(operations, view, model, self.refused_cas_constrains) {
             Ok(problem) => problem,
             Err(reason) => return unknown(reason),
         };
-        let mut decision = self.engine.decide(model, &problem.ops, &self.limits);
+        let mut decision =
+            self.engine
+                .decide_within(model, &problem.ops, &self.limits, Some(totals));
         if problem.siblings && decision == Decision::Linearizable {
             decision = Decision::unknown("siblings");
         }
         if !matches!(decision, Decision::NotLinearizable(_)) {
-            let proof = Vec::new();
-            return (
-                KeyResult {
-                    judged,
-                    decision,
-                    proof,
-                },
-                None,
-            );
+            let reached = match &decision {
+                Decision::Unknown(why) => why.reached.and_then(|i| problem.sources.get(i).copied()),
+                _ => None,
+            };
+            let result = KeyResult {
+                judged,
+                decision,
+                reached,
+                proof: Vec::new(),
+            };
+            return (result, None);
+        }
+        if self.fail_fast {
+            totals.stop();
         }
         let sources = |core: Vec<usize>| core.into_iter().map(|i| problem.sources[i]).collect();
         let direct = explain::direct(&*self.engine, &problem).map(sources);
@@ -153,6 +178,7 @@ impl Linearizable {
             KeyResult {
                 judged,
                 decision,
+                reached: None,
                 proof,
             },
             (!direct_found).then_some(problem),
@@ -161,6 +187,7 @@ impl Linearizable {
 
     fn report(
         &self,
+        history: &History,
         operations: &[Operation<'_>],
         keys: &[(Option<&Value>, KeyView<'_>)],
         results: Vec<(KeyResult, Option<encode::Problem>)>,
@@ -177,11 +204,12 @@ impl Linearizable {
                     not_linearizable += 1;
                     anomalies.push(anomaly(operations, *key, &result.proof));
                 }
-                Decision::Unknown(undecided_key) => {
-                    let reason = undecided_key.reason;
+                Decision::Unknown(why) => {
                     let ops = view.writes.len() + view.reads.len();
                     let key = observe::key_name(*key);
-                    undecided.push(format!("{reason} at {key} ({ops} ops)"));
+                    let reached = result.reached.map(|op| &operations[op]);
+                    let place = place(history, reached, &why, ops);
+                    undecided.push(format!("{} at {key}{place}", why.reason));
                 }
             }
         }
@@ -203,6 +231,36 @@ impl Linearizable {
         result.figure("keys_unknown", unknown);
         result
     }
+}
+
+/// Where an undecided key was left, and what would help:
+/// `, at event 4812 of 20000 (18 operations open); more time for each key, … would decide it`.
+fn place(
+    history: &History,
+    reached: Option<&Operation<'_>>,
+    why: &Undecided,
+    ops: usize,
+) -> String {
+    /// With more operations open than this, fewer clients are the best advice.
+    const MANY_OPEN: usize = 8;
+    let Some(event) = reached.and_then(|op| op.complete) else {
+        return format!(" ({ops} ops)");
+    };
+    let mut text = format!(
+        ", at event {} of {} ({} operations open)",
+        event.index,
+        history.events.len(),
+        why.open
+    );
+    if let Some(remedy) = &why.remedy {
+        text += &format!("; {remedy}, another engine");
+        text += if why.open > MANY_OPEN {
+            ", or fewer clients at a time would decide it"
+        } else {
+            ", or a shorter history would decide it"
+        };
+    }
+    text
 }
 
 fn anomaly(operations: &[Operation<'_>], key: Option<&Value>, proof: &[usize]) -> Anomaly {

@@ -102,17 +102,6 @@ pub(crate) fn known_operations(history: &History) -> Result<Vec<Operation<'_>>, 
     operations_of(history, is_known)
 }
 
-/// The operations of a history of registers, lists and sets that only grow: what a sequential
-/// model can be held against. Otherwise like [`known_operations`].
-pub(crate) fn modelled_operations(history: &History) -> Result<Vec<Operation<'_>>, String> {
-    operations_of(history, |f| {
-        matches!(
-            f,
-            F::Read | F::Inspect | F::Write | F::Cas | F::Append | F::Add
-        )
-    })
-}
-
 fn operations_of(
     history: &History,
     is_known: impl Fn(&F) -> bool,

@@ -2,9 +2,10 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
-use super::engine::{Action, Id, Model, NIL, Op};
-use crate::observe::{self, Family, KeyView};
-use crate::{F, Operation, Outcome, Value};
+use super::engine::{Action, Id, Model, NIL, Op, Taken};
+use super::families::Named;
+use crate::observe::{self, KeyView};
+use crate::{F, Operation, Outcome, Process, Value};
 
 /// The operations on one key, ready for an engine.
 pub(super) struct Problem {
@@ -17,10 +18,11 @@ pub(super) struct Problem {
     pub(super) siblings: bool,
 }
 
-/// Numbers the values of one key.
+/// Numbers the values of one key, and the owners of a lock.
 #[derive(Default)]
 struct Ids<'a> {
     ids: FxHashMap<&'a Value, Id>,
+    owners: FxHashMap<(Option<&'a Value>, Option<&'a Process>), Id>,
 }
 
 impl<'a> Ids<'a> {
@@ -31,16 +33,27 @@ impl<'a> Ids<'a> {
         let next = self.ids.len() as Id + 1;
         *self.ids.entry(value).or_insert(next)
     }
-}
 
-/// The model that fits a key, if one does. `text`: the history is one of texts.
-pub(super) fn model_of(family: Family, text: bool) -> Option<Model> {
-    match family {
-        _ if text => Some(Model::Text),
-        Family::Register | Family::ReadOnly => Some(Model::Register),
-        Family::List => Some(Model::List),
-        Family::Set => Some(Model::Set),
-        Family::Text | Family::Map | Family::Counter | Family::Lock | Family::Mixed => None,
+    /// In the order of the values, which is theirs in a priority queue.
+    fn in_order(values: impl Iterator<Item = &'a Value>) -> Self {
+        let mut values: Vec<&'a Value> = values.filter(|value| !value.is_nil()).collect();
+        values.sort_unstable();
+        values.dedup();
+        let mut ids = Self::default();
+        for value in values {
+            ids.of(value);
+        }
+        ids
+    }
+
+    /// Who holds a lock: the value of the operation, or the process if it has none.
+    fn owner(&mut self, op: &Operation<'a>) -> Id {
+        let owner = match op.argument() {
+            Value::Nil => (None, Some(op.process())),
+            name => (Some(name), None),
+        };
+        let next = self.owners.len() as Id + 1;
+        *self.owners.entry(owner).or_insert(next)
     }
 }
 
@@ -72,7 +85,16 @@ pub(super) fn encode_all<'a>(
     model: Model,
     refused_cas: bool,
 ) -> Result<Problem, &'static str> {
-    let mut ids = Ids::default();
+    let mut ids = match model {
+        Model::PriorityQueue => {
+            let ops = view.writes.iter().map(|&w| &operations[w]);
+            Ids::in_order(
+                ops.flat_map(|op| [Some(op.argument()), op.result()])
+                    .flatten(),
+            )
+        }
+        _ => Ids::default(),
+    };
     let mut problem = Problem {
         model,
         ops: Vec::with_capacity(view.writes.len() + view.reads.len()),
@@ -85,6 +107,13 @@ pub(super) fn encode_all<'a>(
             .iter()
             .filter_map(|&w| observe::written(&operations[w]))
             .collect(),
+        Model::Map => {
+            let puts = view
+                .writes
+                .iter()
+                .filter_map(|&w| observe::written(&operations[w]));
+            puts.filter_map(|put| Some(observe::pair(put)?.1)).collect()
+        }
         _ => FxHashSet::default(),
     };
     let mut reads = view.reads.iter().peekable();
@@ -104,6 +133,15 @@ pub(super) fn encode_all<'a>(
             };
             let value = match (model, observe::siblings(value, |v| written.contains(v))) {
                 (Model::Register, [one]) => one,
+                (Model::Map, _) => {
+                    problem.ops.push(Op {
+                        call: operations[read.op].invoked_position as u64,
+                        completion: operations[read.op].completed_position.map(|p| p as u64),
+                        action: shown_map(value, &written, &mut ids)?,
+                    });
+                    problem.sources.push(read.op);
+                    continue;
+                }
                 (Model::Register, [_, _, ..]) => {
                     problem.siblings = true;
                     continue;
@@ -157,8 +195,33 @@ fn shown<'a>(model: Model, value: &'a Value, ids: &mut Ids<'a>) -> Result<Action
             Value::Str(text) => Action::Get(text.into()),
             _ => return Err(UNREADABLE),
         },
+        Model::Counter => match value {
+            Value::Nil => Action::ReadCounter(0),
+            value => Action::ReadCounter(value.as_int().ok_or(UNREADABLE)?),
+        },
         _ => return Err(UNREADABLE),
     })
+}
+
+fn shown_map<'a>(
+    value: &'a Value,
+    written: &FxHashSet<&Value>,
+    ids: &mut Ids<'a>,
+) -> Result<Action, &'static str> {
+    let mut fields = Vec::new();
+    for (field, value) in observe::fields(value).ok_or("unreadable-read")? {
+        let value = match observe::siblings(value, |v| written.contains(v)) {
+            [_, _, ..] => return Err("siblings"),
+            [one] => one,
+            [] => value,
+        };
+        fields.push((ids.of(field), ids.of(value)));
+    }
+    fields.sort_unstable();
+    if fields.windows(2).any(|two| two[0].0 == two[1].0) {
+        return Err("unreadable-read");
+    }
+    Ok(Action::ReadMap(fields.into()))
 }
 
 fn change<'a>(
@@ -195,7 +258,46 @@ fn change<'a>(
         (Model::Set, F::Add) => Action::Add(ids.of(argument)),
         (Model::Text, F::Write) => Action::Put(text()?),
         (Model::Text, F::Append) => Action::AppendText(text()?),
-        _ => return Err(MISFIT),
+        (Model::Set, F::Remove) if !argument.is_nil() => Action::Remove(ids.of(argument)),
+        (Model::Map, F::Put) => {
+            let (field, value) = observe::pair(argument).ok_or("malformed-put")?;
+            Action::PutField(ids.of(field), ids.of(value))
+        }
+        (Model::Map, F::Remove) if !argument.is_nil() => Action::RemoveField(ids.of(argument)),
+        (Model::Counter, F::Increment) => {
+            Action::Increment(argument.as_int().ok_or("malformed-increment")?)
+        }
+        (Model::FencedLock, F::Acquire) => {
+            let fence = match op.result() {
+                Some(result) => Some(result.as_int().ok_or("malformed-fence")?),
+                None => None,
+            };
+            Action::AcquireFenced(ids.owner(op), fence)
+        }
+        (Model::Lock | Model::Semaphore(_), F::Acquire) => Action::Acquire(ids.owner(op)),
+        (Model::Lock | Model::Semaphore(_) | Model::FencedLock, F::Release) => {
+            Action::Release(ids.owner(op))
+        }
+        (_, f) => match (model, Named::of(f)) {
+            (Model::Queue | Model::PriorityQueue, Some(Named::Enqueue))
+            | (Model::Stack | Model::PriorityQueue, Some(Named::Push)) => {
+                Action::Enqueue(ids.of(argument))
+            }
+            (Model::Queue | Model::PriorityQueue, Some(Named::Dequeue))
+            | (Model::Stack | Model::PriorityQueue, Some(Named::Pop)) => {
+                Action::Dequeue(match op.result() {
+                    None => Taken::Unknown,
+                    Some(Value::Nil) => Taken::Empty,
+                    Some(value) => Taken::Value(ids.of(value)),
+                })
+            }
+            (Model::Set, Some(Named::Contains)) => match op.result() {
+                Some(Value::Bool(held)) => Action::Contains(ids.of(argument), *held),
+                Some(_) => return Err("unreadable-read"),
+                None => return Ok(None),
+            },
+            _ => return Err(MISFIT),
+        },
     }))
 }
 
@@ -209,7 +311,7 @@ fn change<'a>(
 ///
 /// A register's value is depended on by a read that returned it and by a compare-and-set that
 /// expects it; with refused ones in the history any value is. An element is depended on by every
-/// read that shows it. Texts are left alone.
+/// read that shows it. Other models are left alone.
 fn prune(problem: &mut Problem) {
     let needed_by = |action: &Action| -> Vec<Id> {
         match action {
@@ -219,8 +321,19 @@ fn prune(problem: &mut Problem) {
             _ => Vec::new(),
         }
     };
-    let refused = |op: &Op| matches!(op.action, Action::CasRefused(_));
-    if problem.model == Model::Text || problem.ops.iter().any(refused) {
+    let prunable = |op: &Op| {
+        matches!(
+            op.action,
+            Action::Read(_)
+                | Action::Write(_)
+                | Action::Cas(..)
+                | Action::Append(_)
+                | Action::ReadList(_)
+                | Action::Add(_)
+                | Action::ReadSet(_)
+        )
+    };
+    if !problem.ops.iter().all(prunable) {
         return;
     }
     let mut needed = FxHashSet::default();

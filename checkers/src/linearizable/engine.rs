@@ -7,9 +7,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use budget::Totals;
+
+pub mod auto;
 pub mod brute_force;
+pub mod budget;
+pub mod jit;
+mod models;
 pub mod monitors;
 pub mod porcupine;
+pub mod specification;
 pub mod witness;
 pub mod zones;
 
@@ -49,6 +56,60 @@ pub enum Model {
     Semaphore(u32),
 }
 
+impl Model {
+    /// The names of the models, as the command line takes them; of a semaphore with its permits.
+    pub const NAMES: [&str; 12] = [
+        "register",
+        "list",
+        "set",
+        "text",
+        "map",
+        "queue",
+        "stack",
+        "priority-queue",
+        "counter",
+        "lock",
+        "fenced-lock",
+        "semaphore=N",
+    ];
+
+    /// The model of that name.
+    pub fn from_name(name: &str) -> Option<Self> {
+        Some(match name {
+            "register" => Self::Register,
+            "list" => Self::List,
+            "set" => Self::Set,
+            "text" => Self::Text,
+            "map" => Self::Map,
+            "queue" => Self::Queue,
+            "stack" => Self::Stack,
+            "priority-queue" => Self::PriorityQueue,
+            "counter" => Self::Counter,
+            "lock" => Self::Lock,
+            "fenced-lock" => Self::FencedLock,
+            other => Self::Semaphore(other.strip_prefix("semaphore=")?.parse().ok()?),
+        })
+    }
+
+    /// Its name.
+    pub fn name(self) -> String {
+        match self {
+            Self::Semaphore(permits) => format!("semaphore={permits}"),
+            Self::Register => "register".to_owned(),
+            Self::List => "list".to_owned(),
+            Self::Set => "set".to_owned(),
+            Self::Text => "text".to_owned(),
+            Self::Map => "map".to_owned(),
+            Self::Queue => "queue".to_owned(),
+            Self::Stack => "stack".to_owned(),
+            Self::PriorityQueue => "priority-queue".to_owned(),
+            Self::Counter => "counter".to_owned(),
+            Self::Lock => "lock".to_owned(),
+            Self::FencedLock => "fenced-lock".to_owned(),
+        }
+    }
+}
+
 /// What came out of a queue, stack or priority queue.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Taken {
@@ -61,7 +122,7 @@ pub enum Taken {
 }
 
 /// What an operation did and, if it was to return something, what it returned.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Action {
     /// A register was read and held this.
     Read(Id),
@@ -132,6 +193,12 @@ pub struct Limits {
     /// Configurations that the search may visit for one key; `None` is unlimited. The only limit
     /// that is the same on every machine.
     pub per_key_configurations: Option<u64>,
+    /// Wall-clock time for all keys of one check; `None` is unlimited.
+    pub total: Option<Duration>,
+    /// Memory for the searches of all keys that run at the same time, in bytes.
+    pub total_bytes: Option<u64>,
+    /// Configurations that may be visited for all keys together.
+    pub total_configurations: Option<u64>,
 }
 
 impl Limits {
@@ -140,6 +207,9 @@ impl Limits {
         per_key: None,
         per_key_bytes: None,
         per_key_configurations: None,
+        total: None,
+        total_bytes: None,
+        total_configurations: None,
     };
 }
 
@@ -148,7 +218,8 @@ impl Default for Limits {
         Self {
             per_key: Some(Duration::from_secs(30)),
             per_key_bytes: Some(1 << 30),
-            per_key_configurations: None,
+            total_bytes: Some(4 << 30),
+            ..Self::NONE
         }
     }
 }
@@ -178,6 +249,7 @@ impl Decision {
         Self::Unknown(Undecided {
             reason,
             reached,
+            open: 0,
             remedy,
         })
     }
@@ -199,7 +271,8 @@ pub struct Refutation {
     /// Operations, by position, that cannot be ordered even if all others are left out; empty if
     /// the engine cannot tell.
     pub core: Vec<usize>,
-    /// What had completed up to this instant (and what was invoked by then) cannot be ordered.
+    /// What had completed up to this instant (and what was invoked by then) cannot be ordered. Not
+    /// always the first such instant.
     pub by: Option<u64>,
 }
 
@@ -210,6 +283,8 @@ pub struct Undecided {
     pub reason: String,
     /// The operation, by position, that the search had reached.
     pub reached: Option<usize>,
+    /// How many operations were open there; 0 if nobody counted.
+    pub open: usize,
     /// What would decide it, in a few words: `a limit of 5 min`.
     pub remedy: Option<String>,
 }
@@ -219,6 +294,32 @@ pub trait Engine: Send + Sync {
     /// Decides; operations may come in any order. An operation that does not belong to the model
     /// makes the decision unknown.
     fn decide(&self, model: Model, ops: &[Op], limits: &Limits) -> Decision;
+
+    /// Decides one key of several, which share the limits in all. An engine that counts nothing
+    /// ignores those.
+    fn decide_within(
+        &self,
+        model: Model,
+        ops: &[Op],
+        limits: &Limits,
+        totals: Option<&Totals>,
+    ) -> Decision {
+        let _ = totals;
+        self.decide(model, ops, limits)
+    }
+}
+
+/// The names of the engines, as the command line takes them.
+pub const NAMES: [&str; 3] = ["auto", "jit", "porcupine"];
+
+/// The engine of that name.
+pub fn by_name(name: &str) -> Option<Box<dyn Engine>> {
+    Some(match name {
+        "auto" => Box::new(auto::Auto),
+        "jit" => Box::new(jit::Jit),
+        "porcupine" => Box::new(porcupine::Porcupine),
+        _ => return None,
+    })
 }
 
 /// Whether an action belongs to a model.
@@ -245,5 +346,7 @@ pub(crate) fn belongs(model: Model, action: &Action) -> bool {
     }
 }
 
+#[cfg(test)]
+mod fuzz;
 #[cfg(test)]
 mod tests;

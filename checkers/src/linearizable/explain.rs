@@ -25,9 +25,8 @@ const WORK_MAX: usize = 64_000_000;
 /// is good enough.
 const UNDECIDED_MAX: u32 = 5;
 const LIMITS: Limits = Limits {
-    per_key: None,
     per_key_bytes: Some(8 << 20),
-    per_key_configurations: None,
+    ..Limits::NONE
 };
 
 struct Shrinker<'e> {

@@ -60,12 +60,20 @@ fn several_values_at_a_time_are_left_to_another_checker() {
 
 #[test]
 fn functions_without_a_model_are_unknown_and_inspections_nothing() {
-    for f in [F::Increment, F::Remove, F::Put, F::Insert, F::Acquire] {
+    for f in [F::Insert, F::Generate, F::Other("txn".into())] {
         let mut s = Script::new();
         s.key("k")
             .op(1, Kind::Ok, F::Write, 1)
             .op(1, Kind::Ok, f.clone(), ints(&[1, 2]));
         let reason = format!("unknown-function: `{}` at event 2", f.name());
+        assert_eq!(check(&s).verdict, Verdict::Unknown(reason));
+    }
+    for f in [F::Increment, F::Remove, F::Put, F::Acquire] {
+        let mut s = Script::new();
+        s.key("k")
+            .op(1, Kind::Ok, F::Write, 1)
+            .op(1, Kind::Ok, f.clone(), ints(&[1, 2]));
+        let reason = "mixed-functions at key k (2 ops)".to_owned();
         assert_eq!(check(&s).verdict, Verdict::Unknown(reason));
     }
     let mut s = Script::new();
@@ -140,8 +148,8 @@ fn what_cannot_be_judged_is_unknown_and_hides_no_violation() {
     assert_eq!(check(&s).verdict, Verdict::Unknown(reason.into()));
 }
 
-#[test]
-fn a_budget_names_its_key() {
+/// Forty concurrent writes, and a read of what nobody wrote.
+fn concurrent() -> Script {
     let mut s = Script::new();
     s.key("k");
     for n in 1..=40 {
@@ -151,18 +159,184 @@ fn a_budget_names_its_key() {
         s.client(n, Kind::Ok, F::Write, n as i64);
     }
     s.op(1, Kind::Ok, F::Read, 99);
-    let small = Linearizable {
-        limits: Limits {
-            per_key: None,
-            per_key_bytes: Some(1 << 20),
-            ..Limits::default()
-        },
+    s
+}
+
+#[test]
+fn a_budget_names_its_key_and_how_far_it_got() {
+    let unlimited = Limits::NONE;
+    let limits = [
+        (
+            Limits {
+                per_key_configurations: Some(20),
+                ..unlimited
+            },
+            "20 configurations",
+            "more configurations for each key",
+        ),
+        (
+            Limits {
+                total_configurations: Some(0),
+                ..unlimited
+            },
+            "0 configurations in all",
+            "more configurations in all",
+        ),
+        (
+            Limits {
+                per_key_bytes: Some(1024),
+                ..unlimited
+            },
+            "1 KiB",
+            "more memory for each key",
+        ),
+    ];
+    for (limits, spent, remedy) in limits {
+        let small = Linearizable {
+            limits,
+            ..Linearizable::default()
+        };
+        let result = small.check(&concurrent().history());
+        let Verdict::Unknown(reason) = result.verdict else {
+            panic!("{:?}", result.verdict)
+        };
+        let begins = format!("budget: {spent} at key k, at event ");
+        assert!(reason.starts_with(&begins), "{reason}");
+        let ends = format!(
+            " of 82 (40 operations open); {remedy}, another engine, or fewer clients at a time \
+             would decide it"
+        );
+        assert!(reason.contains("operations open); "), "{reason}");
+        let ends = &ends[ends.find("; ").unwrap()..];
+        assert!(reason.ends_with(ends), "{reason}");
+    }
+    assert_eq!(check(&concurrent()).verdict, Verdict::Invalid);
+}
+
+#[test]
+fn a_key_that_fails_stops_the_others_on_request() {
+    let mut s = Script::new();
+    s.key("a").op(1, Kind::Ok, F::Read, 7);
+    s.key("b").op(1, Kind::Ok, F::Write, 1);
+    let fast = Linearizable {
+        fail_fast: true,
         ..Linearizable::default()
     };
-    assert_eq!(
-        small.check(&s.history()).verdict,
-        Verdict::Unknown("budget: 1 MiB of search states at key k (41 ops)".into())
-    );
+    let result = fast.check(&s.history());
+    assert_eq!(result.verdict, Verdict::Invalid);
+    assert_eq!(result.figures["keys_unknown"], 1);
+    assert_eq!(check(&s).figures["keys_unknown"], 0);
+}
+
+/// A key of each kind: linearizable so far, and not with one operation more.
+#[test]
+fn every_kind_of_object_is_judged() {
+    let other = |name: &str| F::Other(name.into());
+    let map = |pairs: &[(&str, i64)]| {
+        let pairs = pairs.iter().map(|(f, v)| (Value::str(f), Value::Int(*v)));
+        Value::Map(pairs.collect())
+    };
+    let put = |f: &str, v: i64| -> Value { [Value::str(f), Value::Int(v)].into_iter().collect() };
+    type Ops = Vec<(F, Value)>;
+    let cases: Vec<(Option<Model>, Ops, (F, Value))> = vec![
+        (
+            None,
+            vec![
+                (F::Put, put("a", 1)),
+                (F::Put, put("b", 2)),
+                (F::Remove, Value::str("a")),
+                (F::Read, map(&[("b", 2)])),
+            ],
+            (F::Read, map(&[("a", 1), ("b", 2)])),
+        ),
+        (
+            None,
+            vec![
+                (F::Increment, Value::Int(3)),
+                (F::Increment, Value::Int(-1)),
+                (F::Read, Value::Int(2)),
+            ],
+            (F::Read, Value::Int(3)),
+        ),
+        (
+            None,
+            vec![
+                (F::Acquire, Value::Nil),
+                (F::Release, Value::Nil),
+                (F::Acquire, Value::str("x")),
+            ],
+            (F::Acquire, Value::str("y")),
+        ),
+        (
+            Some(Model::Semaphore(2)),
+            vec![(F::Acquire, Value::str("x")), (F::Acquire, Value::str("y"))],
+            (F::Acquire, Value::str("z")),
+        ),
+        (
+            None,
+            vec![
+                (F::Add, Value::Int(1)),
+                (other("contains"), Value::Int(1)),
+                (F::Remove, Value::Int(1)),
+            ],
+            (F::Read, ints(&[1])),
+        ),
+        (
+            None,
+            vec![
+                (other("enqueue"), Value::Int(2)),
+                (other("enqueue"), Value::Int(1)),
+                (other("dequeue"), Value::Int(2)),
+            ],
+            (other("dequeue"), Value::Nil),
+        ),
+        (
+            None,
+            vec![
+                (other("push"), Value::Int(1)),
+                (other("push"), Value::Int(2)),
+                (other("pop"), Value::Int(2)),
+            ],
+            (other("pop"), Value::Int(2)),
+        ),
+        (
+            Some(Model::PriorityQueue),
+            vec![
+                (other("enqueue"), Value::Int(2)),
+                (other("enqueue"), Value::Int(1)),
+                (other("dequeue"), Value::Int(1)),
+            ],
+            (other("dequeue"), Value::Int(1)),
+        ),
+    ];
+    for (model, ops, wrong) in cases {
+        let mut s = Script::new();
+        s.key("k");
+        let told = format!("{model:?} {ops:?}");
+        let one = |s: &mut Script, (f, value): (F, Value)| {
+            let asks = matches!(f, F::Read) || ["dequeue", "pop"].contains(&f.name());
+            let argument = if asks { Value::Nil } else { value.clone() };
+            let result = if f.name() == "contains" {
+                Value::Bool(true)
+            } else {
+                value
+            };
+            s.client(1, Kind::Invoke, f.clone(), argument);
+            s.client(1, Kind::Ok, f, result);
+        };
+        for op in ops {
+            one(&mut s, op);
+        }
+        let linearizable = Linearizable {
+            model,
+            ..Linearizable::default()
+        };
+        let verdict = linearizable.check(&s.history()).verdict;
+        assert_eq!(verdict, Verdict::Valid, "{told}");
+        one(&mut s, wrong);
+        let verdict = linearizable.check(&s.history()).verdict;
+        assert_eq!(verdict, Verdict::Invalid, "{told}");
+    }
 }
 
 /// Whether these operations of a problem can be ordered. Elements whose writes are left out are left
@@ -258,9 +432,9 @@ fn verdicts_agree_with_trying_every_order_and_proofs_are_minimal() {
         let history = s.history();
         let result = Linearizable::default().check(&history);
         let operations = history.operations().unwrap();
-        let keys = observe::by_key(&operations);
+        let keys = families::by_key(&operations);
         let view = &keys[&None];
-        let model = encode::model_of(view.family, false).unwrap();
+        let model = families::model_of(&operations, view, false).unwrap();
         let whole = encode::encode_all(&operations, view, model, false).unwrap();
         let limits = Limits::default();
         let expected = BruteForce.decide(model, &whole.ops, &limits);

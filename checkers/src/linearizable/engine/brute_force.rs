@@ -15,15 +15,29 @@ impl BruteForce {
 
 /// The object, of whichever model, as plainly as possible.
 #[derive(Clone)]
-struct Object {
-    register: Id,
-    elements: Vec<Id>,
-    text: String,
-    fields: BTreeMap<Id, Id>,
-    sum: i64,
+pub(super) struct Object {
+    pub(super) register: Id,
+    pub(super) elements: Vec<Id>,
+    pub(super) text: String,
+    pub(super) fields: BTreeMap<Id, Id>,
+    pub(super) sum: i64,
     /// Owners, once a permit.
-    holders: Vec<Id>,
-    fence: i64,
+    pub(super) holders: Vec<Id>,
+    pub(super) fence: i64,
+}
+
+impl Object {
+    pub(super) fn new() -> Self {
+        Self {
+            register: NIL,
+            elements: Vec::new(),
+            text: String::new(),
+            fields: BTreeMap::new(),
+            sum: 0,
+            holders: Vec::new(),
+            fence: i64::MIN,
+        }
+    }
 }
 
 impl Engine for BruteForce {
@@ -34,15 +48,7 @@ impl Engine for BruteForce {
         if ops.iter().any(|op| !belongs(model, &op.action)) {
             return Decision::unknown("an operation does not belong to the model");
         }
-        let start = Object {
-            register: NIL,
-            elements: Vec::new(),
-            text: String::new(),
-            fields: BTreeMap::new(),
-            sum: 0,
-            holders: Vec::new(),
-            fence: i64::MIN,
-        };
+        let start = Object::new();
         let mut left: Vec<&Op> = ops.iter().collect();
         if any_order(model, &start, &mut left) {
             Decision::Linearizable
@@ -80,7 +86,7 @@ fn any_order(model: Model, object: &Object, left: &mut Vec<&Op>) -> bool {
     false
 }
 
-fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
+pub(super) fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
     match &op.action {
         Action::Read(value) => object.register == *value,
         Action::Write(value) => {
@@ -159,13 +165,17 @@ fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
     }
 }
 
-fn dequeue(model: Model, object: &mut Object, taken: Taken) -> bool {
-    let next = match model {
+/// The position of the element that comes out next.
+pub(super) fn next_out(model: Model, object: &Object) -> Option<usize> {
+    match model {
         Model::Queue => (!object.elements.is_empty()).then_some(0),
         Model::Stack => object.elements.len().checked_sub(1),
         _ => (0..object.elements.len()).min_by_key(|&i| object.elements[i]),
-    };
-    let out = next.map(|at| object.elements.remove(at));
+    }
+}
+
+fn dequeue(model: Model, object: &mut Object, taken: Taken) -> bool {
+    let out = next_out(model, object).map(|at| object.elements.remove(at));
     match taken {
         Taken::Value(value) => out == Some(value),
         Taken::Empty => out.is_none(),

@@ -27,11 +27,16 @@ impl Engine for Porcupine {
         match model {
             Model::Register => search::<Register>(ops, limits),
             Model::List => search::<List>(ops, limits),
-            Model::Set => search::<Set>(ops, limits),
+            Model::Set if ops.iter().all(grows) => search::<Set>(ops, limits),
             Model::Text => search::<Text>(ops, limits),
             _ => Decision::unknown("the engine has no such model"),
         }
     }
+}
+
+/// Whether the set model below knows the operation.
+fn grows(op: &Op) -> bool {
+    matches!(op.action, Action::Add(_) | Action::ReadSet(_))
 }
 
 /// What the steps of one search share. Once the budget is spent, "illegal" means nothing.

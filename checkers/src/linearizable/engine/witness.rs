@@ -3,7 +3,7 @@
 //!
 //! It only ever answers that there is an order, and only after that order was checked from scratch
 //! ([`holds`]): whatever is wrong with the search, it cannot make a history linearizable. Where it
-//! finds none within its steps, the search with memory ([`super::porcupine`]) has to decide.
+//! finds none within its steps, another engine has to decide.
 //!
 //! Depth first, as in Wing and Gong's search, with two rules that keep it short:
 //!
@@ -12,27 +12,13 @@
 
 use rustc_hash::FxHashMap;
 
-use super::porcupine::Porcupine;
-use super::{Action, Decision, Engine, Id, Limits, Model, NIL, Op, belongs};
-
-/// Looks for an order so first, and leaves to [`Porcupine`] what it finds none for.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct WitnessFirst;
-
-impl Engine for WitnessFirst {
-    fn decide(&self, model: Model, ops: &[Op], limits: &Limits) -> Decision {
-        if found(model, ops) {
-            return Decision::Linearizable;
-        }
-        Porcupine.decide(model, ops, limits)
-    }
-}
+use super::{Action, Id, Model, NIL, Op, belongs};
 
 /// Steps for each operation, before it gives up.
 const STEPS_EACH: usize = 32;
 
 /// Whether an order was found. `false` says nothing.
-fn found(model: Model, ops: &[Op]) -> bool {
+pub(super) fn found(model: Model, ops: &[Op]) -> bool {
     let known = matches!(model, Model::Register | Model::List | Model::Set);
     let grows = |op: &Op| !matches!(op.action, Action::Remove(_) | Action::Contains(..));
     if !known || !ops.iter().all(grows) || ops.iter().any(|op| !belongs(model, &op.action)) {
