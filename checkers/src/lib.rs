@@ -20,6 +20,7 @@
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
+//! * [`minimal`]: the smallest history that fails again for the same reason.
 
 pub mod availability;
 pub mod check_all;
@@ -29,6 +30,7 @@ pub mod format;
 pub mod history;
 pub mod linearizable;
 pub mod lost_writes;
+pub mod minimal;
 pub mod mutual_exclusion;
 mod observe;
 mod registers;
