@@ -508,12 +508,11 @@ impl<'k> Step<'k> {
 
     fn rest(self) -> Kept {
         let project = |items: &Arc<[Id]>| -> Arc<[Id]> {
-            if !self.projected.is_empty() {
-                let left = items.iter().filter(|e| !self.projected.contains(e));
-                left.copied().collect()
-            } else {
-                items.clone()
+            if self.projected.is_empty() {
+                return items.clone();
             }
+            let left = items.iter().filter(|e| !self.projected.contains(e));
+            left.copied().collect()
         };
         let mut rest: Kept = Vec::new();
         for ((i, op), _) in self.kept.iter().zip(&self.goes).filter(|(_, goes)| !**goes) {

@@ -85,18 +85,17 @@ impl<'o, 'a> Core<'o, 'a> {
 
     fn reads(&self) -> impl DoubleEndedIterator<Item = (&'o Operation<'a>, &'a Value)> + '_ {
         let reads = self.ops.iter().filter(|op| op.f() == &F::Read);
-        reads.filter_map(|op| Some((*op, self.shown(op.result()?))))
+        reads.filter_map(|op| Some((*op, self.shown(op, op.result()?))))
     }
 
     /// What a read showed of this key: one of everything shows a map.
-    fn shown(&self, value: &'a Value) -> &'a Value {
+    fn shown(&self, op: &Operation<'_>, value: &'a Value) -> &'a Value {
         static ABSENT: Value = Value::Nil;
-        let everything = |op: &&Operation<'a>| op.f() == &F::Read && op.key().is_none();
-        match (value, self.key) {
-            (Value::Map(pairs), Some(key)) if self.ops.iter().any(|op| everything(&op)) => pairs
-                .iter()
-                .find(|(k, _)| k == key)
-                .map_or(&ABSENT, |(_, v)| v),
+        match (value, op.key(), self.key) {
+            (Value::Map(pairs), None, Some(key)) => {
+                let shown = pairs.iter().find(|(k, _)| k == key);
+                shown.map_or(&ABSENT, |(_, value)| value)
+            }
             _ => value,
         }
     }
@@ -114,7 +113,7 @@ impl<'o, 'a> Core<'o, 'a> {
     fn is_collection(&self) -> bool {
         let grows = |op: &&Operation<'_>| matches!(op.f(), F::Append | F::Add | F::Generate);
         let elements = |value: &Value| value.items().is_some();
-        self.ops.iter().any(|op| grows(op))
+        self.ops.iter().any(grows)
             || !self.writes().any(|_| true) && self.reads().any(|(_, value)| elements(value))
     }
 
@@ -126,7 +125,7 @@ impl<'o, 'a> Core<'o, 'a> {
         let of = self.ops.iter().filter(|op| op.is_ok());
         for op in of.filter(|op| self.ops.len() <= 2 || op.invoke.index == last.invoke.index) {
             let expected = match (op.f(), op.result()) {
-                (F::Read, Some(value)) => vec![self.shown(value)],
+                (F::Read, Some(value)) => vec![self.shown(op, value)],
                 (F::Cas, _) => vec![pair(op.argument())?.0],
                 _ => continue,
             };
@@ -153,7 +152,7 @@ impl<'o, 'a> Core<'o, 'a> {
                     let before = self.lapse(op.completed_at(), Some(writer.invoked_at()));
                     return Some(format!(
                         "{said}, {before}before {} was asked for",
-                        self.asked(writer)
+                        asked(writer)
                     ));
                 }
             }
@@ -176,13 +175,13 @@ impl<'o, 'a> Core<'o, 'a> {
             return None;
         }
         let there = match self.writers(old)[..] {
-            [write] => format!("{} put it there only once", self.asked(write)),
+            [write] => format!("{} put it there only once", asked(write)),
             _ => "it was there only at the beginning".to_owned(),
         };
         Some(format!(
             "{} and {} were both acknowledged ({}, {}) and both replaced {}, though {there}",
-            self.asked(one),
-            self.asked(other),
+            asked(one),
+            asked(other),
             self.ended(one),
             self.ended(other),
             cut(old),
@@ -238,7 +237,7 @@ impl<'o, 'a> Core<'o, 'a> {
             let by = write.node().map(|n| format!(" by {n}")).unwrap_or_default();
             facts.push(format!(
                 "{lapse}after {} was acknowledged{by}",
-                self.asked(write)
+                asked(write)
             ));
         }
         if let Some(seen) = seen {
@@ -313,7 +312,7 @@ impl<'o, 'a> Core<'o, 'a> {
             {
                 let said = self.answered(a, &Shows::Before(x, y));
                 let lapse = self.lapse(wy.completed_at(), Some(wx.invoked_at()));
-                let (wx, wy) = (self.asked(wx), self.asked(wy));
+                let (wx, wy) = (asked(wx), asked(wy));
                 return Some(format!(
                     "{said}, but {wx} began {lapse}after {wy} had ended"
                 ));
@@ -378,14 +377,14 @@ impl<'o, 'a> Core<'o, 'a> {
                 self.ended(take)
             );
             if value.is_nil() {
-                let before = self.ops.iter().filter(|op| is_put(op.f()) && op.is_ok());
-                let inside = before.filter(|op| op.precedes(take)).next_back()?;
+                let mut before = self.ops.iter().filter(|op| is_put(op.f()) && op.is_ok());
+                let inside = before.rfind(|op| op.precedes(take))?;
                 let lapse = self.lapse(inside.completed_at(), Some(take.invoked_at()));
                 return Some(format!(
                     "{} found {name} empty {}, though it began {lapse}after {} was acknowledged",
                     take.process_name(),
                     self.ended(take),
-                    self.asked(inside)
+                    asked(inside)
                 ));
             }
             if put.is_empty() {
@@ -393,10 +392,7 @@ impl<'o, 'a> Core<'o, 'a> {
             }
             if put.iter().all(|put| take.precedes(put)) {
                 let lapse = self.lapse(take.completed_at(), Some(put[0].invoked_at()));
-                return Some(format!(
-                    "{said}, {lapse}before {} began",
-                    self.asked(put[0])
-                ));
+                return Some(format!("{said}, {lapse}before {} began", asked(put[0])));
             }
             let again = taken[i + 1..].iter().find(|(_, other)| other == value);
             if let (Some((again, _)), 1) = (again, put.len()) {
@@ -423,8 +419,8 @@ impl<'o, 'a> Core<'o, 'a> {
         Some(format!(
             "{} was acknowledged before {} began, but {name} gave out {} first ({} to {}) and {} \
              after it ({} to {})",
-            self.asked(earlier),
-            self.asked(later),
+            asked(earlier),
+            asked(later),
             cut(later.argument()),
             self.ended(out_first),
             out_first.process_name(),
@@ -533,20 +529,6 @@ impl<'o, 'a> Core<'o, 'a> {
         }
     }
 
-    /// `write 42 by process 1`.
-    fn asked(&self, op: &Operation<'_>) -> String {
-        let argument = match (op.f(), pair(op.argument())) {
-            (F::Cas, Some((old, new))) => format!("{} → {}", cut(old), cut(new)),
-            _ => cut(op.argument()),
-        };
-        let what = if op.argument().is_nil() {
-            op.f().name().to_owned()
-        } else {
-            format!("{} {argument}", op.f().name())
-        };
-        format!("{what} by {}", op.process_name())
-    }
-
     /// `at 12.034 s`, or, in a history without times, `(event 57)`.
     fn ended(&self, op: &Operation<'_>) -> String {
         match op.complete {
@@ -577,7 +559,7 @@ impl<'o, 'a> Core<'o, 'a> {
             (None, false) => format!("from event {}, outcome unknown", op.invoke.index),
         };
         let what = match (op.f(), op.result()) {
-            (F::Read, Some(value)) => format!("read → {}", cut(self.shown(value))),
+            (F::Read, Some(value)) => format!("read → {}", cut(self.shown(op, value))),
             (f, Some(result)) if is_take(f) => format!("{} → {}", f.name(), cut(result)),
             (f, _) if op.argument().is_nil() => f.name().to_owned(),
             (f, _) => format!("{} {}", f.name(), cut(op.argument())),
@@ -607,6 +589,20 @@ impl Named for Operation<'_> {
     fn process_name(&self) -> String {
         format!("process {}", self.process())
     }
+}
+
+/// `write 42 by process 1`.
+fn asked(op: &Operation<'_>) -> String {
+    let argument = match (op.f(), pair(op.argument())) {
+        (F::Cas, Some((old, new))) => format!("{} → {}", cut(old), cut(new)),
+        _ => cut(op.argument()),
+    };
+    let what = if op.argument().is_nil() {
+        op.f().name().to_owned()
+    } else {
+        format!("{} {argument}", op.f().name())
+    };
+    format!("{what} by {}", op.process_name())
 }
 
 fn is_register(f: &F) -> bool {
