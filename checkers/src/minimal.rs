@@ -21,6 +21,7 @@
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::format::jsonl;
 use crate::observe::{self, pair};
 use crate::{
     Anomaly, CheckResult, Checker, Event, F, History, Kind, Operation, Process, Value, Verdict,
@@ -39,6 +40,17 @@ pub struct Minimal {
     pub anomaly: Anomaly,
     /// The history.
     pub history: History,
+}
+
+impl Minimal {
+    /// The history in its canonical form, an event a line.
+    pub fn to_jsonl(&self) -> String {
+        let mut lines = Vec::new();
+        for event in &self.history.events {
+            jsonl::write_event(&mut lines, event);
+        }
+        String::from_utf8_lossy(&lines).into_owned()
+    }
 }
 
 /// The minimal history of the first violation: of linearizability if that is violated, else of the

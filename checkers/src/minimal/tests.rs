@@ -22,7 +22,7 @@ fn assert_minimal(name: &str, whole: &History) -> Vec<History> {
             "{anomaly:?}: {again:?}"
         );
         let mut text = Vec::new();
-        crate::format::jsonl::write(&mut text, &smaller).unwrap();
+        jsonl::write(&mut text, &smaller).unwrap();
         let options = crate::format::ReadOptions::default();
         let read = crate::format::read_bytes(&text, Some(crate::Format::Jsonl), &options).unwrap();
         assert_eq!(read.history, smaller);

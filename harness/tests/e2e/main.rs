@@ -7,6 +7,7 @@ mod compare;
 mod determinism;
 mod gateway;
 mod local;
+mod minimal;
 mod truth;
 mod truth_table;
 mod workloads;

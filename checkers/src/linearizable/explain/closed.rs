@@ -53,6 +53,7 @@
 //! wherever it releases. A release without acquisition fits no L at all unless it never completed,
 //! and then it took no effect. Fences left are a part of an increasing sequence.
 
+use std::borrow::Borrow;
 use std::sync::Arc;
 
 use rustc_hash::{FxHashMap, FxHashSet};
@@ -120,14 +121,14 @@ fn subject(action: &Action) -> Option<Id> {
 }
 
 /// Leaves out as much of what is marked in `drop` (by place in `kept`) as soundly goes together.
-pub(super) fn without(model: Model, kept: &[(usize, Op)], drop: &[bool]) -> Kept {
+pub(super) fn without<T: Borrow<Op>>(model: Model, kept: &[(usize, T)], drop: &[bool]) -> Kept {
     let mut step = Step {
         kept,
         drop,
         goes: kept
             .iter()
             .zip(drop)
-            .map(|((_, op), drop)| *drop && is_passive(&op.action))
+            .map(|((_, op), drop)| *drop && is_passive(&op.borrow().action))
             .collect(),
         projected: FxHashSet::default(),
     };
@@ -237,9 +238,12 @@ fn with_mate(kept: &[(usize, Op)], i: usize) -> Vec<bool> {
 
 /// The operations of one owner (places, by invocation) in acquisitions with their releases; `None`
 /// if they do not follow each other.
-fn units(kept: &[(usize, Op)], of_owner: &[usize]) -> Option<Vec<[Option<usize>; 2]>> {
+fn units<T: Borrow<Op>>(
+    kept: &[(usize, T)],
+    of_owner: &[usize],
+) -> Option<Vec<[Option<usize>; 2]>> {
     let one_by_one = of_owner.windows(2).all(|pair| {
-        let (before, after) = (&kept[pair[0]].1, &kept[pair[1]].1);
+        let (before, after) = (kept[pair[0]].1.borrow(), kept[pair[1]].1.borrow());
         before.completion.is_some_and(|end| end < after.call)
     });
     if !one_by_one {
@@ -248,7 +252,7 @@ fn units(kept: &[(usize, Op)], of_owner: &[usize]) -> Option<Vec<[Option<usize>;
     let mut units = Vec::new();
     let mut held = Vec::new();
     for &at in of_owner {
-        match kept[at].1.action {
+        match kept[at].1.borrow().action {
             Action::Release(_) => units.push([held.pop(), Some(at)]),
             _ => held.push(at),
         }
@@ -257,9 +261,13 @@ fn units(kept: &[(usize, Op)], of_owner: &[usize]) -> Option<Vec<[Option<usize>;
     Some(units)
 }
 
+fn ops<T: Borrow<Op>>(kept: &[(usize, T)]) -> impl Iterator<Item = &Op> {
+    kept.iter().map(|(_, op)| op.borrow())
+}
+
 /// One step, as it is put together.
-struct Step<'k> {
-    kept: &'k [(usize, Op)],
+struct Step<'k, T> {
+    kept: &'k [(usize, T)],
     drop: &'k [bool],
     /// What is left out.
     goes: Vec<bool>,
@@ -267,21 +275,21 @@ struct Step<'k> {
     projected: FxHashSet<Id>,
 }
 
-impl<'k> Step<'k> {
+impl<'k, T: Borrow<Op>> Step<'k, T> {
     /// What is left, as decided so far.
     fn left(&self) -> impl Iterator<Item = &'k Op> {
         let left = self.kept.iter().zip(&self.goes).filter(|(_, goes)| !**goes);
-        left.map(|((_, op), _)| op)
+        left.map(|((_, op), _)| op.borrow())
     }
 
     fn after_all_results(&mut self) {
         let returns = |op: &Op| op.completion.is_some() && !is_blind(&op.action);
-        let stays = |(i, _): &(usize, &(usize, Op))| !self.drop[*i];
-        let certain = self.kept.iter().enumerate().filter(stays);
-        let certain = certain.filter(|(_, (_, op))| returns(op));
+        let stays = |(i, _): &(usize, &Op)| !self.drop[*i];
+        let certain = ops(self.kept).enumerate().filter(stays);
+        let certain = certain.filter(|(_, op)| returns(op));
         // What is marked and began by then may have to stay for other reasons, and lasts longer.
-        let mut last = certain.filter_map(|(_, (_, op))| op.completion).max();
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        let mut last = certain.filter_map(|(_, op)| op.completion).max();
+        for (i, op) in ops(self.kept).enumerate() {
             if self.goes[i] {
                 continue;
             }
@@ -302,7 +310,7 @@ impl<'k> Step<'k> {
         };
         // Marked writes by value; those that turn out to be needed are taken out.
         let mut marked: FxHashMap<Id, Vec<usize>> = FxHashMap::default();
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             if self.goes[i] {
                 continue;
             }
@@ -314,7 +322,7 @@ impl<'k> Step<'k> {
         let mut pending: Vec<Id> = needed.iter().copied().collect();
         while let Some(value) = pending.pop() {
             for i in marked.remove(&value).unwrap_or_default() {
-                if let Action::Cas(expected, _) = self.kept[i].1.action
+                if let Action::Cas(expected, _) = self.kept[i].1.borrow().action
                     && needed.insert(expected)
                 {
                     pending.push(expected);
@@ -324,7 +332,7 @@ impl<'k> Step<'k> {
         let mut gone: Vec<&Op> = Vec::new();
         for i in marked.into_values().flatten() {
             self.goes[i] = true;
-            gone.push(&self.kept[i].1);
+            gone.push(self.kept[i].1.borrow());
         }
         if !gone.is_empty() {
             self.refused(gone);
@@ -357,7 +365,7 @@ impl<'k> Step<'k> {
             latest = latest.max(*call);
             *call = latest;
         }
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             let Action::CasRefused(value) = op.action else {
                 continue;
             };
@@ -378,14 +386,14 @@ impl<'k> Step<'k> {
     /// Leaves out the elements, values and owners all of whose operations that are left are marked.
     fn subjects(&mut self) {
         let mut all_marked: FxHashMap<Id, bool> = FxHashMap::default();
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             if let (Some(subject), false) = (subject(&op.action), self.goes[i]) {
                 *all_marked.entry(subject).or_insert(true) &= self.drop[i];
             }
         }
         all_marked.retain(|_, all| *all);
         self.projected = all_marked.into_keys().collect();
-        for ((_, op), goes) in self.kept.iter().zip(&mut self.goes) {
+        for (op, goes) in ops(self.kept).zip(&mut self.goes) {
             *goes |= subject(&op.action).is_some_and(|s| self.projected.contains(&s));
         }
     }
@@ -427,7 +435,7 @@ impl<'k> Step<'k> {
             }
         }
         let times = |e: &Id| shown.get(e).copied().unwrap_or(0);
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             if self.goes[i] || !self.drop[i] {
                 continue;
             }
@@ -453,7 +461,7 @@ impl<'k> Step<'k> {
             .collect();
         let bytes: usize = gets.iter().map(|text| text.len()).sum();
         let mut work = TEXT_WORK_MAX;
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             if self.goes[i] || !self.drop[i] {
                 continue;
             }
@@ -483,7 +491,7 @@ impl<'k> Step<'k> {
         if inside.values().any(|&times| times > 0) {
             return;
         }
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             let unknown = matches!(op.action, Action::Dequeue(_)) && op.completion.is_none();
             self.goes[i] |= self.drop[i] && unknown;
         }
@@ -491,7 +499,7 @@ impl<'k> Step<'k> {
 
     fn acquisitions(&mut self) {
         let mut owners: FxHashMap<Id, Vec<usize>> = FxHashMap::default();
-        for (i, (_, op)) in self.kept.iter().enumerate() {
+        for (i, op) in ops(self.kept).enumerate() {
             if let (Some(owner), false) = (subject(&op.action), self.goes[i]) {
                 owners.entry(owner).or_default().push(i);
             }
@@ -515,7 +523,9 @@ impl<'k> Step<'k> {
             left.copied().collect()
         };
         let mut rest: Kept = Vec::new();
-        for ((i, op), _) in self.kept.iter().zip(&self.goes).filter(|(_, goes)| !**goes) {
+        let left = self.kept.iter().zip(&self.goes).filter(|(_, goes)| !**goes);
+        for ((i, op), _) in left {
+            let op = op.borrow();
             let action = match &op.action {
                 Action::ReadList(items) => Action::ReadList(project(items)),
                 Action::ReadSet(items) => Action::ReadSet(project(items)),

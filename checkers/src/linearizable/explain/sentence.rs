@@ -12,6 +12,9 @@ use crate::{Anomaly, F, Operation, Outcome, Value};
 
 /// Operations that are named one by one.
 const NAMED_MAX: usize = 8;
+/// A proof of more operations than this could not be made small: its last ones are listed, and all counted
+/// (figure `operations`).
+const LISTED_MAX: usize = 1_000;
 /// Values are cut to so many characters.
 const VALUE_CHARS: usize = 60;
 
@@ -27,12 +30,18 @@ pub(in super::super) fn anomaly(
         timed: ops.iter().any(|op| op.complete.is_some_and(|e| e.time > 0)),
         ops,
     };
+    let mut figures = serde_json::Map::new();
+    let more = core.ops.len().saturating_sub(LISTED_MAX);
+    if more > 0 {
+        figures.insert("operations".to_owned(), core.ops.len().into());
+    }
+    let listed = core.ops.iter().skip(more);
     Anomaly {
         class: "non-linearizable".to_owned(),
         key: key.cloned(),
         summary: core.summary(),
-        ops: core.ops.iter().map(|op| op.invoke.index).collect(),
-        figures: serde_json::Map::new(),
+        ops: listed.map(|op| op.invoke.index).collect(),
+        figures,
     }
 }
 
@@ -135,25 +144,16 @@ impl<'o, 'a> Core<'o, 'a> {
             };
             for value in each.into_iter().filter(|v| !observe::is_blank(v)) {
                 let writers = self.writers(value);
-                if writers.is_empty() && self.ops.len() == 1 {
-                    let name = observe::key_name(self.key);
+                let early = writers.iter().all(|writer| op.precedes(writer));
+                if early && (writers.len() == 1 || self.ops.len() == 1) {
                     let said = self.answered(op, &Shows::Value(value));
                     let verb = if self.is_collection() {
                         "added"
                     } else {
-                        "wrote"
+                        "written"
                     };
-                    return Some(format!("{said}, a value that nobody {verb} to {name}"));
-                }
-                if let [writer] = writers[..]
-                    && op.precedes(writer)
-                {
-                    let said = self.answered(op, &Shows::Value(value));
-                    let before = self.lapse(op.completed_at(), Some(writer.invoked_at()));
-                    return Some(format!(
-                        "{said}, {before}before {} was asked for",
-                        asked(writer)
-                    ));
+                    let name = observe::key_name(self.key);
+                    return Some(format!("{said}, which nobody had {verb} to {name} by then"));
                 }
             }
         }
@@ -657,3 +657,6 @@ fn length(ns: u64) -> String {
     let _ = write!(text, "{number:.decimals$} {unit}");
     text
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,14 +11,18 @@
 //!    with a result that does not fit. So what was found is closed again within the whole history.
 //! 4. Last, every single step is tried until none leaves a failing history: that is the core.
 
+use std::borrow::Borrow;
+
 use super::super::engine::{Action, Decision, Engine, Limits, Model, Op, Taken};
 use super::closed::{self, Kept};
 
-/// Decisions spent on one explanation, and their work (in words of the sets of operations that a
-/// search goes through, and operations looked at): no limit is a clock, so that the same history
-/// always gets the same explanation. Whatever was reached by then is returned.
+/// Decisions spent on one explanation, and their work (operations looked at): no limit is a clock, so
+/// that the same history always gets the same explanation. Whatever was reached by then is returned.
 const DECISIONS_MAX: u32 = 600;
 const WORK_MAX: usize = 256_000_000;
+/// What a decision costs: as much as so many operations, and each of its operations so often.
+const DECISION: usize = 20_000;
+const EACH: usize = 8;
 /// A search that ran out of its limits costs as much as all of them: after a few, what was reached
 /// is good enough.
 const UNDECIDED_MAX: u32 = 5;
@@ -38,15 +42,15 @@ pub(super) struct Shrinker<'e> {
     engine: &'e dyn Engine,
     model: Model,
     /// All operations, by invocation.
-    all: Kept,
+    all: Vec<(usize, &'e Op)>,
     decisions_left: u32,
     work_left: usize,
     undecided: u32,
 }
 
 impl<'e> Shrinker<'e> {
-    pub(super) fn new(engine: &'e dyn Engine, model: Model, ops: &[Op]) -> Self {
-        let mut all: Kept = ops.iter().cloned().enumerate().collect();
+    pub(super) fn new(engine: &'e dyn Engine, model: Model, ops: &'e [Op]) -> Self {
+        let mut all: Vec<(usize, &Op)> = ops.iter().enumerate().collect();
         all.sort_by_key(|(_, op)| op.call);
         Self {
             engine,
@@ -110,7 +114,7 @@ impl<'e> Shrinker<'e> {
         let Some(left) = self.decisions_left.checked_sub(1) else {
             return false;
         };
-        if !self.afford(kept.len() * (1 + kept.len() / 64)) {
+        if !self.afford(DECISION + EACH * kept.len()) {
             self.decisions_left = 0;
             return false;
         }
@@ -145,13 +149,13 @@ impl<'e> Shrinker<'e> {
             }
         }
         let Some(&end) = ends.get(high) else {
-            return self.all.clone();
+            return until(&self.all, u64::MAX);
         };
         let prefix = until(&self.all, end);
         if self.still_fails(&prefix) {
             prefix
         } else {
-            self.all.clone()
+            until(&self.all, u64::MAX)
         }
     }
 
@@ -241,10 +245,10 @@ pub(super) fn positions(kept: &[(usize, Op)]) -> Vec<usize> {
 
 /// The history as it was just after an instant: what was open then is pending, and pending reads
 /// say nothing.
-pub(super) fn until(all: &[(usize, Op)], end: u64) -> Kept {
+pub(super) fn until<T: Borrow<Op>>(all: &[(usize, T)], end: u64) -> Kept {
     let mut prefix = Kept::new();
-    for (i, op) in all.iter().filter(|(_, op)| op.call < end) {
-        let mut op = op.clone();
+    for (i, op) in all.iter().filter(|(_, op)| op.borrow().call < end) {
+        let mut op = op.borrow().clone();
         op.completion = op.completion.filter(|&c| c <= end);
         if op.completion.is_none() {
             forget_result(&mut op.action);

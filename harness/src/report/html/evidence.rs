@@ -220,7 +220,7 @@ mod tests {
             for anomaly in &group.shown {
                 let (scene, hidden) = evidence.scene(anomaly);
                 assert_eq!(scene.core.len() + hidden, anomaly.ops.len());
-                assert!(ops.iter().all(|o| o.complete.is_some()));
+                assert!(scene.core.iter().all(|o| o.complete.is_some()));
             }
         }
     }
@@ -232,6 +232,12 @@ mod tests {
         summary.results[0].anomalies.truncate(1);
         summary.results[0].anomalies[0].ops = vec![u64::MAX, 3];
         let evidence = Evidence::choose(&summary);
-        assert!(evidence.of(&summary.results[0].anomalies[0]).0.is_empty());
+        assert!(
+            evidence
+                .scene(&summary.results[0].anomalies[0])
+                .0
+                .core
+                .is_empty()
+        );
     }
 }
