@@ -26,7 +26,7 @@ use words::{hover, label_of, outcome};
 const WIDTH: f64 = 1024.0;
 const GUTTER: f64 = 96.0;
 const PLOT: f64 = WIDTH - GUTTER - 8.0;
-const ROW: f64 = 30.0;
+const ROW: f64 = 34.0;
 const BAR: f64 = 14.0;
 const TOP: f64 = 20.0;
 const AXIS: f64 = 24.0;
@@ -151,7 +151,7 @@ fn shape(bar: &Bar<'_>) -> Markup {
                 @let slice = (bar.end() - from) / f64::from(FADE);
                 @for i in 0..FADE {
                     @let faint = 1.0 - f64::from(i) / f64::from(FADE);
-                    rect class="open" opacity=(r(faint * faint)) x=(r(from + f64::from(i) * slice)) y=(r(y))
+                    rect class="open" opacity=(format!("{:.2}", faint * faint)) x=(r(from + f64::from(i) * slice)) y=(r(y))
                         width=(r(slice)) height=(BAR) {}
                 }
             }

@@ -234,7 +234,7 @@ fn arrow(edge: &Edge, from: &Bar<'_>, to: &Bar<'_>) -> Markup {
             @if let Some(label) = &edge.label {
                 @let room = label.chars().count() as f64 * CHAR;
                 @let middle = f64::midpoint(start, to.x).max(super::GUTTER + room / 2.0);
-                text.halo x=(r(middle)) y=(r(bend + 4.0)) text-anchor="middle" { (label) }
+                text.halo x=(r(middle)) y=(r(bend - 3.0)) text-anchor="middle" { (label) }
             }
         }
     }
