@@ -7,7 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::causal::Variant;
 use crate::{
-    Availability, Bank, Causal, CheckResult, Checker, Convergence, Counter, History, KAtomicity, Kafka, Linearizable, ListAppend, LostWrites, MutualExclusion, Queue, ReadAtomic, ReadCommitted, RwRegister, Sequential, Sessions, SetFull, Siblings, SplitBrain, StaleReads, UniqueIds, Verdict,
+    Availability, Bank, Causal, CheckResult, Checker, Convergence, Counter, History, KAtomicity,
+    Kafka, Linearizable, ListAppend, LostWrites, MutualExclusion, Queue, ReadAtomic, ReadCommitted,
+    RwRegister, Sequential, Sessions, SetFull, Siblings, SplitBrain, StaleReads, UniqueIds,
+    Verdict,
 };
 
 /// The names of all checkers, as the command line takes them.

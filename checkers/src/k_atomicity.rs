@@ -22,10 +22,9 @@ use serde_json::json;
 use crate::linearizable::engine::zones::Table;
 use crate::linearizable::engine::zones::decide::{Conflict, Links, links};
 use crate::linearizable::engine::zones::encode::{Encoded, encode};
-use crate::linearizable::sentence;
 use crate::observe::{self, Family, KeyView};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, History, Operation, Value};
+use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value};
 
 mod delta;
 mod two;
@@ -276,6 +275,20 @@ impl Summary {
         result.figure("not_atomic_count", self.not_atomic);
         result
     }
+}
+
+/// `write 4 by process 1 (1.000–1.004 s)`.
+fn sentence(op: &Operation<'_>) -> String {
+    let seconds = |ns: u64| ns as f64 / 1e9;
+    let span = match op.completed_at() {
+        Some(end) => format!("{:.3}–{:.3} s", seconds(op.invoked_at()), seconds(end)),
+        None => format!("from {:.3} s, outcome unknown", seconds(op.invoked_at())),
+    };
+    let what = match (op.f(), op.result()) {
+        (F::Read, Some(value)) => format!("read → {value}"),
+        (f, _) => format!("{} {}", f.name(), op.argument()),
+    };
+    format!("{what} by process {} ({span})", op.process())
 }
 
 fn anomaly(operations: &[Operation<'_>], key: Option<&Value>, found: &Found) -> Anomaly {

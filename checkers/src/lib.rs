@@ -31,21 +31,23 @@
 //! * [`availability`]: how long nothing succeeded, and recovery from each fault.
 //! * [`verdict`]: the three-valued verdict, anomalies, and what a checker returns.
 //! * [`check_all`](mod@check_all): several checkers over one history, and their merged verdict.
+//! * [`minimal`]: the smallest history that fails again for the same reason.
 
 pub mod availability;
-pub mod causal;
 pub mod bank;
+pub mod causal;
 pub mod check_all;
 pub mod convergence;
 pub mod counter;
 pub mod format;
 mod found;
 pub mod history;
-pub mod k_atomicity;
 pub mod isolation;
+pub mod k_atomicity;
 pub mod kafka;
 pub mod linearizable;
 pub mod lost_writes;
+pub mod minimal;
 pub mod mutual_exclusion;
 mod observe;
 pub mod queue;
@@ -64,8 +66,8 @@ pub mod value;
 pub mod verdict;
 
 pub use availability::Availability;
-pub use causal::Causal;
 pub use bank::Bank;
+pub use causal::Causal;
 pub use check_all::{Report, by_name, check_all};
 pub use convergence::Convergence;
 pub use counter::Counter;
@@ -73,22 +75,20 @@ pub use format::Format;
 pub use history::{
     Details, Event, F, History, HistoryError, Kind, Operation, Outcome, Paired, Process,
 };
-pub use history::{Event, F, History, HistoryError, Kind, Operation, Outcome, Process};
-pub use k_atomicity::KAtomicity;
 pub use isolation::{ReadAtomic, ReadCommitted};
+pub use k_atomicity::KAtomicity;
+pub use kafka::Kafka;
 pub use linearizable::Linearizable;
 pub use lost_writes::LostWrites;
 pub use mutual_exclusion::MutualExclusion;
-pub use sequential::Sequential;
-pub use kafka::Kafka;
 pub use queue::Queue;
+pub use sequential::Sequential;
 pub use sessions::Sessions;
 pub use set_full::SetFull;
 pub use siblings::Siblings;
 pub use split_brain::SplitBrain;
 pub use stale_reads::StaleReads;
 pub use transactions::{ConsistencyModel, ListAppend, RwRegister};
-pub use value::{Items, Text, Value};
 pub use unique_ids::UniqueIds;
-pub use value::Value;
+pub use value::{Items, Text, Value};
 pub use verdict::{Anomaly, CheckResult, Checker, Verdict};

@@ -19,7 +19,7 @@ use rayon::prelude::*;
 
 use crate::observe::{self, KeyView};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Outcome, Value};
+use crate::{CheckResult, Checker, History, Operation, Value};
 
 mod encode;
 pub mod engine;
@@ -107,8 +107,10 @@ impl Checker for Linearizable {
             .collect::<Vec<_>>()
             .into_par_iter()
             .for_each(|(result, problem)| {
-                if let Some(problem) = problem {
-                    let core = explain::explain(&*self.engine, problem);
+                if let (Some(problem), Decision::NotLinearizable(refutation)) =
+                    (problem, &result.decision)
+                {
+                    let core = explain::explain(&*self.engine, problem, refutation);
                     result.proof = core.into_iter().map(|i| problem.sources[i]).collect();
                 }
             });
@@ -154,7 +156,7 @@ impl Linearizable {
         if problem.siblings && decision == Decision::Linearizable {
             decision = Decision::unknown("siblings");
         }
-        if !matches!(decision, Decision::NotLinearizable(_)) {
+        let Decision::NotLinearizable(refutation) = &decision else {
             let reached = match &decision {
                 Decision::Unknown(why) => why.reached.and_then(|i| problem.sources.get(i).copied()),
                 _ => None,
@@ -166,12 +168,12 @@ impl Linearizable {
                 proof: Vec::new(),
             };
             return (result, None);
-        }
+        };
         if self.fail_fast {
             totals.stop();
         }
         let sources = |core: Vec<usize>| core.into_iter().map(|i| problem.sources[i]).collect();
-        let direct = explain::direct(&*self.engine, &problem).map(sources);
+        let direct = explain::direct(&*self.engine, &problem, refutation).map(sources);
         let direct_found = direct.is_some();
         let proof = direct.unwrap_or_else(|| problem.sources.clone());
         (
@@ -202,7 +204,7 @@ impl Linearizable {
                 Decision::Linearizable => linearizable += 1,
                 Decision::NotLinearizable(_) => {
                     not_linearizable += 1;
-                    anomalies.push(anomaly(operations, *key, &result.proof));
+                    anomalies.push(explain::sentence::anomaly(operations, *key, &result.proof));
                 }
                 Decision::Unknown(why) => {
                     let ops = view.writes.len() + view.reads.len();
@@ -261,50 +263,6 @@ fn place(
         };
     }
     text
-}
-
-fn anomaly(operations: &[Operation<'_>], key: Option<&Value>, proof: &[usize]) -> Anomaly {
-    const NAMED_MAX: usize = 8;
-    let name = observe::key_name(key);
-    let named: Vec<String> = proof
-        .iter()
-        .take(NAMED_MAX)
-        .map(|&i| sentence(&operations[i]))
-        .collect();
-    let more = match proof.len().saturating_sub(NAMED_MAX) {
-        0 => String::new(),
-        more => format!("; and {more} more"),
-    };
-    Anomaly {
-        class: "non-linearizable".to_owned(),
-        key: key.cloned(),
-        summary: format!(
-            "{name} is not linearizable: no order of these {} operations fits both real time and \
-             what they returned: {}{more}",
-            proof.len(),
-            named.join("; "),
-        ),
-        ops: proof.iter().map(|&i| operations[i].invoke.index).collect(),
-        figures: serde_json::Map::new(),
-    }
-}
-
-/// `write 4 by process 1 (1.000–1.004 s)`.
-pub(crate) fn sentence(op: &Operation<'_>) -> String {
-    let seconds = |ns: u64| ns as f64 / 1e9;
-    let span = match op.completed_at() {
-        Some(end) => format!("{:.3}–{:.3} s", seconds(op.invoked_at()), seconds(end)),
-        None => format!("from {:.3} s, outcome unknown", seconds(op.invoked_at())),
-    };
-    let what = match (op.f(), op.result()) {
-        (F::Read, Some(value)) => format!("read → {value}"),
-        (f, _) => format!("{} {}", f.name(), op.argument()),
-    };
-    let refused = match op.outcome {
-        Outcome::Fail => " refused",
-        Outcome::Ok | Outcome::Info => "",
-    };
-    format!("{what}{refused} by process {} ({span})", op.process())
 }
 
 #[cfg(test)]

@@ -2,11 +2,10 @@
 //! over the keys.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use rustc_hash::FxHashMap;
 
-use crate::{F, History, Operation, Outcome, Value};
+use crate::{F, History, Items, Operation, Outcome, Value};
 
 /// The kind of object that a key holds, told by the functions used on it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -189,7 +188,7 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
 /// A read of everything is one of each key.
 fn spread<'a>(
     keys: &mut BTreeMap<Option<&'a Value>, KeyView<'a>>,
-    of_everything: Vec<(usize, &'a Arc<[(Value, Value)]>)>,
+    of_everything: Vec<(usize, &'a Items<(Value, Value)>)>,
 ) {
     for (_, pairs) in &of_everything {
         for (key, _) in pairs.iter() {

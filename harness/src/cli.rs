@@ -323,6 +323,12 @@ pub struct CheckArgs {
     /// Check what precedes a corrupt line.
     #[arg(long)]
     pub partial: bool,
+    /// Write the smallest history found that fails again for the same reason.
+    #[arg(long, value_name = "OUT.jsonl")]
+    pub minimal: Option<PathBuf>,
+    /// Write the page with the evidence drawn over time.
+    #[arg(long, value_name = "OUT.html")]
+    pub picture: Option<PathBuf>,
     /// How long to search for a linearization of one key.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub time_limit_per_key: Duration,

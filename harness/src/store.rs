@@ -91,6 +91,9 @@ impl RunDir {
     }
 }
 
+/// The smallest history that fails again, of an invalid run.
+pub const MINIMAL: &str = "minimal.jsonl";
+
 /// Makes a new directory below `store/name`, named by the time, and points `latest` at it.
 ///
 /// # Errors

@@ -100,7 +100,7 @@ fn texts_by_key(history: &History) -> BTreeMap<Value, Vec<Op>> {
     let mut keys: BTreeMap<Value, Vec<Op>> = BTreeMap::new();
     let text = |value: &Value| -> Arc<str> {
         match value {
-            Value::Str(text) => text.clone(),
+            Value::Str(text) => (&**text).into(),
             _ => "".into(),
         }
     };

@@ -1,8 +1,9 @@
+use super::engine::Refutation;
 use super::engine::brute_force::BruteForce;
 use super::engine::porcupine::Porcupine;
 use super::*;
 use crate::testing::{Script, ints};
-use crate::{Kind, Verdict};
+use crate::{F, Kind, Verdict};
 
 fn check(script: &Script) -> CheckResult {
     Linearizable::default().check(&script.history())
@@ -28,8 +29,8 @@ fn a_read_that_goes_back_is_explained_by_few_operations() {
     assert_eq!(anomaly.ops, [194, 198, 202]);
     assert_eq!(
         anomaly.summary,
-        "key k is not linearizable: no order of these 3 operations fits both real time and what \
-         they returned: write 49 by process 1 (0.194–0.195 s); write 50 by process 1 \
+        "process 3 read k=49 at 0.203 s; the read began 3.00 ms after write 50 by process 1 was \
+         acknowledged; no order of these 3 operations fits both real time and what they returned: write 49 by process 1 (0.194–0.195 s); write 50 by process 1 \
          (0.198–0.199 s); read → 49 by process 3 (0.202–0.203 s)"
     );
     assert_eq!(result.figures["keys"], 2);
@@ -455,9 +456,9 @@ fn verdicts_agree_with_trying_every_order_and_proofs_are_minimal() {
         };
         let proof: Vec<usize> = result.anomalies[0].ops.iter().map(position).collect();
         assert_minimal(&whole, &proof, &context);
-        let greedy = explain::explain(&Porcupine, &whole);
+        let greedy = explain::explain(&Porcupine, &whole, &Refutation::default());
         assert_minimal(&whole, &greedy, &context);
-        direct += u32::from(explain::direct(&Porcupine, &whole).is_some());
+        direct += u32::from(explain::direct(&Porcupine, &whole, &Refutation::default()).is_some());
     }
     assert!(
         direct > 200,

@@ -364,7 +364,7 @@ fn histories_that_stretch_every_number_are_judged() {
     let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, 2, i64::MAX - 1, i64::MAX];
     let times = [0, 1, 1 << 40, u64::MAX - 1, u64::MAX];
     fn value(rng: &mut SmallRng, numbers: &[i64], depth: u32) -> Value {
-        let mut nested = |rng: &mut SmallRng| -> Vec<Value> {
+        let nested = |rng: &mut SmallRng| -> Vec<Value> {
             (0..rng.random_range(0..4))
                 .map(|_| value(rng, numbers, depth - 1))
                 .collect()

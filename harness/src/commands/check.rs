@@ -5,13 +5,13 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use checkers::format::{ReadOptions, ReadReport};
-use checkers::{CheckResult, F, Format, History, Report, Verdict};
+use checkers::{CheckResult, Checker, F, Format, History, Kind, Report, Verdict};
 
 use crate::cli::{CheckArgs, RefusedCas, ReportArgs};
 use crate::commands::test::write_reports;
 use crate::experiment::{Experiment, ExperimentError};
 use crate::report::{self, Summary, Tally};
-use crate::store::RunDir;
+use crate::store::{self, RunDir};
 use crate::{exit, judge};
 
 /// Judges a history.
@@ -42,6 +42,9 @@ pub fn run(args: &CheckArgs) -> Result<u8> {
     let mut report = checkers::check_all(&read.history, &checkers);
     if args.checks.is_none() {
         report = leave_out_what_does_not_apply(report, &read.history);
+    }
+    if let Some(out) = &args.minimal {
+        write_minimal(out, &read.history, &checkers, &report, refused_cas)?;
     }
     let mut tally = Tally::default();
     read.history.events.iter().for_each(|e| tally.record(e));
@@ -78,10 +81,47 @@ pub fn run(args: &CheckArgs) -> Result<u8> {
         ),
         version: env!("CARGO_PKG_VERSION").to_owned(),
     };
+    if let Some(out) = &args.picture {
+        let page = report::html::render(&summary, &read.history.events, "");
+        store::write_whole(out, &page)?;
+        eprintln!("picture: {}", out.display());
+    }
     let style = report::screen::Style::of_stdout();
     let text = report::formats::render(&summary, args.output, None, style)?;
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(summary.exit_code as u8)
+}
+
+/// Writes the smallest history that fails again, and says how to see it fail.
+fn write_minimal(
+    out: &Path,
+    history: &History,
+    checkers: &[Box<dyn Checker>],
+    report: &Report,
+    refused_cas: RefusedCas,
+) -> Result<()> {
+    let Some(found) = checkers::minimal::first(history, checkers, &report.results) else {
+        eprintln!("minimal: nothing is violated by operations that could be told; not written");
+        return Ok(());
+    };
+    store::write_whole(out, &found.to_jsonl())?;
+    let operations = found
+        .history
+        .events
+        .iter()
+        .filter(|e| e.kind == Kind::Invoke);
+    let further = match refused_cas {
+        RefusedCas::Constrains => " --refused-cas constrains",
+        RefusedCas::SaysNothing => "",
+    };
+    eprintln!(
+        "minimal: {} operations fail again: {} check {} --checks {}{further}",
+        operations.count(),
+        judge::program(),
+        judge::quoted(&out.display().to_string()),
+        found.checker,
+    );
+    Ok(())
 }
 
 /// Whether a failed compare-and-set constrains the order, and why it is taken so.

@@ -5,7 +5,7 @@ use std::io::{BufReader, Write};
 use std::path::Path;
 
 use anyhow::{Context, Result};
-use checkers::History;
+use checkers::{History, Verdict};
 use jiff::Timestamp;
 use workloads::substream;
 
@@ -17,7 +17,7 @@ use crate::plan::{plan, simulation};
 use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
 use crate::runner::{self, Ended};
-use crate::store::RunDir;
+use crate::store::{MINIMAL, RunDir};
 use crate::{exit, judge};
 
 /// Runs the experiment as often as asked; the exit code of the worst run.
@@ -136,6 +136,9 @@ pub fn write_reports(
     history: &History,
 ) -> Result<()> {
     dir.write("verdict.json", &summary.to_json()?)?;
+    if let Err(e) = write_minimal(experiment, dir, summary, history) {
+        tracing::warn!("no {MINIMAL}: {e:#}");
+    }
     let junit = report::formats::render(
         summary,
         report::Format::Junit,
@@ -154,6 +157,32 @@ pub fn write_reports(
         Err(_) => tracing::warn!("no report.html: drawing it failed; the verdict stands"),
     }
     Ok(())
+}
+
+/// Writes the smallest history that fails again of a run that is invalid; takes away that of an
+/// earlier verdict.
+fn write_minimal(
+    experiment: &Experiment,
+    dir: &RunDir,
+    summary: &Summary,
+    history: &History,
+) -> Result<()> {
+    let path = dir.file(MINIMAL);
+    if path.exists() {
+        std::fs::remove_file(&path).with_context(|| format!("cannot remove {}", path.display()))?;
+    }
+    if summary.verdict != Verdict::Invalid {
+        return Ok(());
+    }
+    let found = std::panic::catch_unwind(|| {
+        let checkers = judge::of_experiment(experiment);
+        checkers::minimal::first(history, &checkers, &summary.results)
+    });
+    match found {
+        Ok(Some(found)) => dir.write(MINIMAL, &found.to_jsonl()),
+        Ok(None) => Ok(()),
+        Err(_) => anyhow::bail!("looking for it failed; the verdict stands"),
+    }
 }
 
 fn run_sim(

@@ -10,6 +10,7 @@
 //! * [`screen`]: the one terminal screen at the end.
 //! * [`formats`]: `-o table|json|yaml|junit|md`.
 //! * [`html`]: the page `report.html`.
+//! * `picture`: the operations that prove an anomaly, drawn over time.
 
 pub mod figures;
 pub mod findings;
@@ -17,6 +18,7 @@ pub mod formats;
 pub mod html;
 mod junit;
 mod markdown;
+mod picture;
 pub mod screen;
 pub mod summary;
 pub mod tally;

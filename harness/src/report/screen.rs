@@ -12,6 +12,7 @@ use super::Summary;
 use super::figures::unavailable;
 use super::findings::{described, findings, headline};
 use super::text::{NO_BREAK, clip, millis, plain, plural, seconds, thousands, wrap};
+use crate::store::MINIMAL;
 
 /// No line is longer, in characters.
 pub const WIDTH: usize = 100;
@@ -373,6 +374,10 @@ fn footer(lines: &mut Vec<String>, summary: &Summary, directory: Option<&Path>, 
             "Report",
             &directory.join("report.html").display().to_string(),
         );
+        let minimal = directory.join(MINIMAL);
+        if minimal.exists() {
+            row("Fails again", &minimal.display().to_string());
+        }
     }
     let mut label = "Repeat";
     for line in continued(&plain(&summary.reproduce), paint.width - 14) {

@@ -183,6 +183,7 @@ fn purpose(file: &str) -> &'static str {
         "junit.xml" => "the verdict for CI",
         "history.jsonl" => "every operation and fault, an event a line",
         "history.jsonl.zst" => "every operation and fault, an event a line, compressed",
+        "minimal.jsonl" => "the smallest history that fails again; see it with quorate check",
         "experiment.yaml" => "the experiment with all defaults written out",
         "schedule.yaml" => "the faults as they really happened; replay with --schedule",
         _ if file.starts_with("nodes/") => "what a node logged",

@@ -8,6 +8,7 @@ mod determinism;
 mod gateway;
 mod local;
 mod shrink;
+mod minimal;
 mod truth;
 mod truth_table;
 mod workloads;

@@ -5,15 +5,14 @@
 //!
 //! * [`series`]: throughput and latency over time.
 //! * [`roles`]: which node acknowledged writes in which epoch.
-//! * [`timeline`]: the operations that prove an anomaly.
+//! * [`super::picture`]: the operations that prove an anomaly.
 //! * [`parts`]: what is made from the summary alone, shared with the store's pages.
 
 mod buckets;
-mod evidence;
+pub(in crate::report) mod evidence;
 pub(crate) mod parts;
 mod roles;
 mod series;
-mod timeline;
 
 use std::borrow::Borrow;
 
@@ -22,6 +21,7 @@ use maud::{DOCTYPE, Markup, PreEscaped, html};
 
 use super::Summary;
 use super::findings::{headline, title};
+use super::picture;
 use super::text::{clip, plural, seconds, thousands};
 use evidence::Evidence;
 use roles::Roles;
@@ -52,6 +52,7 @@ pub fn render<E: Borrow<Event>>(
         roles.record(event);
         evidence.record(event);
     }
+    evidence.finish();
     let end_s = if summary.duration_s > 0.0 {
         summary.duration_s.max(series.last_s())
     } else {
@@ -81,7 +82,7 @@ pub fn render<E: Borrow<Event>>(
             @if !series.is_empty() {
                 (charts())
             }
-            (anomalies(&evidence, summary))
+            (anomalies(&evidence))
             @if !summary.faults.is_empty() {
                 section {
                     h2 { "Faults" }
@@ -167,16 +168,20 @@ fn charts() -> Markup {
     }
 }
 
-fn anomalies(evidence: &Evidence<'_>, summary: &Summary) -> Markup {
+fn anomalies(evidence: &Evidence<'_>) -> Markup {
     html! {
         @if !evidence.groups.is_empty() {
             section {
                 h2 { "Evidence" }
                 p.key {
-                    (key("ok", "took effect"))
+                    (key("ok", "wrote"))
+                    (key("ok reads", "read"))
                     (key("fail", "certainly did not"))
-                    (key("info", "unknown"))
-                    span { "A bar reaches from invocation to completion; label: operation → result, answering node, epoch." }
+                    (key("open", "unknown: may take effect later"))
+                    (arrow("from", "read from"))
+                    (arrow("missed", "came later, and misses it"))
+                    (arrow("order", "began after its end"))
+                    span { "A bar reaches from invocation to completion; label: operation → result, answering node, epoch. Faint: other operations on the key." }
                 }
                 @for group in &evidence.groups {
                     h3 {
@@ -187,12 +192,12 @@ fn anomalies(evidence: &Evidence<'_>, summary: &Summary) -> Markup {
                     }
                     div.panel {
                         @for (i, anomaly) in group.shown.iter().enumerate() {
-                            @let (ops, hidden) = evidence.of(anomaly);
+                            @let (scene, hidden) = evidence.scene(anomaly);
                             details.anomaly open[i == 0] {
                                 // A long sentence is whole in verdict.json and when pointed at.
                                 summary title=(anomaly.summary) { (clip(&anomaly.summary, 240)) }
-                                @if !ops.is_empty() {
-                                    (timeline::draw(&ops, &summary.faults, evidence.end_ns(), &anomaly.summary))
+                                @if !scene.core.is_empty() {
+                                    (picture::draw(&scene))
                                 }
                                 @if hidden > 0 {
                                     p.soft { "and " (plural(hidden as u64, "more operation")) " in history.jsonl" }
@@ -217,6 +222,17 @@ fn key(class: &str, words: &str) -> Markup {
     html! {
         span {
             svg width="28" height="14" aria-hidden="true" { rect class=(class) x="1" y="1" width="26" height="12" rx="2" {} }
+            (words)
+        }
+    }
+}
+
+fn arrow(class: &str, words: &str) -> Markup {
+    html! {
+        span {
+            svg width="28" height="14" aria-hidden="true" {
+                g class=(format!("edge {class}")) { path.line d="M1 7 L21 7" {} path.head d="M27 7 L20 4 L20 10 Z" {} }
+            }
             (words)
         }
     }

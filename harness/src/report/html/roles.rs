@@ -10,6 +10,7 @@ use super::buckets::Buckets;
 use super::series::label;
 use crate::report::Summary;
 use crate::report::figures::write_windows;
+use crate::report::picture::scale::{nice_step, r};
 use crate::report::tally::Open;
 use crate::report::text::seconds;
 
@@ -283,21 +284,6 @@ fn axis(end_s: f64, y: f64, x: &impl Fn(f64) -> f64) -> Markup {
             }
         }
     }
-}
-
-/// The smallest of 1, 2 or 5 times a power of ten that is at least this.
-pub(super) fn nice_step(least: f64) -> f64 {
-    let power = 10_f64.powf(least.max(1e-9).log10().floor());
-    [1.0, 2.0, 5.0]
-        .into_iter()
-        .map(|m| m * power)
-        .find(|step| *step >= least * 0.999)
-        .unwrap_or(10.0 * power)
-}
-
-/// A tenth of a pixel is enough.
-pub(super) fn r(x: f64) -> f64 {
-    (x * 10.0).round() / 10.0
 }
 
 #[cfg(test)]
