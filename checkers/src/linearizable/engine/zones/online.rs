@@ -182,7 +182,7 @@ impl Watch {
             match self.table.decide() {
                 Some(Ok(())) => self.forget(),
                 Some(Err(_)) => {
-                    self.state = Online::NotLinearizable(self.position.saturating_sub(1))
+                    self.state = Online::NotLinearizable(self.position.saturating_sub(1));
                 }
                 None => self.state = Online::Unknown,
             }
