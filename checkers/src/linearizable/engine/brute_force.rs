@@ -101,7 +101,7 @@ pub(super) fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
             matches || op.completion.is_none()
         }
         Action::CasRefused(old) => object.register != *old,
-        Action::Append(value) => {
+        Action::Append(value) | Action::Enqueue(value) => {
             object.elements.push(*value);
             true
         }
@@ -144,10 +144,6 @@ pub(super) fn apply(model: Model, object: &mut Object, op: &Op) -> bool {
             .iter()
             .map(|(f, v)| (*f, *v))
             .eq(shown.iter().copied()),
-        Action::Enqueue(value) => {
-            object.elements.push(*value);
-            true
-        }
         Action::Dequeue(taken) => dequeue(model, object, *taken),
         Action::Increment(by) => {
             object.sum += by;
