@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use checkers::format;
 use checkers::linearizable::engine::{Action, Op, by_name};
-use checkers::linearizable::{Engine, Limits, Model};
+use checkers::linearizable::{Limits, Model};
 use porcupine_rs::{CheckResult, model};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -226,8 +226,7 @@ fn decide(who: &str, ops: &[Op]) -> (&'static str, f64) {
         ..Limits::default()
     };
     if who == "ours" {
-        let name = std::env::var("ENGINE").unwrap_or("jit".into());
-        let engine: Box<dyn Engine> = by_name(&name).expect("an engine");
+        let engine = by_name("jit").expect("an engine");
         let decide = || engine.decide(Model::Register, ops, &limits);
         let (decision, seconds) = timed(decide);
         return (answer(decision.is_linearizable()), seconds);

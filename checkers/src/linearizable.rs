@@ -255,7 +255,9 @@ fn place(
         why.open
     );
     if let Some(remedy) = &why.remedy {
-        text += &format!("; {remedy}, another engine");
+        text += "; ";
+        text += remedy;
+        text += ", another engine";
         text += if why.open > MANY_OPEN {
             ", or fewer clients at a time would decide it"
         } else {

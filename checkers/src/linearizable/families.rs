@@ -101,12 +101,12 @@ pub(super) fn model_of(
         }
     }
     match (named, view.family) {
-        (Some(Model::Set), Family::Set | Family::ReadOnly) => Some(Model::Set),
+        (Some(Model::Set), Family::Set | Family::ReadOnly) | (None, Family::Set) => {
+            Some(Model::Set)
+        }
         (Some(model), Family::ReadOnly) if model != Model::Set && view.reads.is_empty() => {
             (!taken).then_some(model)
         }
-        (Some(_), _) => None,
-        (None, Family::Set) => Some(Model::Set),
         (None, Family::Map) => Some(Model::Map),
         (None, _) if taken => None,
         (None, _) if text => Some(Model::Text),
@@ -114,6 +114,6 @@ pub(super) fn model_of(
         (None, Family::List) => Some(Model::List),
         (None, Family::Counter) => Some(Model::Counter),
         (None, Family::Lock) => Some(Model::Lock),
-        (None, Family::Text | Family::Mixed) => None,
+        (Some(_), _) | (None, Family::Text | Family::Mixed) => None,
     }
 }

@@ -232,13 +232,13 @@ fn a_key_that_fails_stops_the_others_on_request() {
 /// A key of each kind: linearizable so far, and not with one operation more.
 #[test]
 fn every_kind_of_object_is_judged() {
+    type Ops = Vec<(F, Value)>;
     let other = |name: &str| F::Other(name.into());
     let map = |pairs: &[(&str, i64)]| {
         let pairs = pairs.iter().map(|(f, v)| (Value::str(f), Value::Int(*v)));
         Value::Map(pairs.collect())
     };
     let put = |f: &str, v: i64| -> Value { [Value::str(f), Value::Int(v)].into_iter().collect() };
-    type Ops = Vec<(F, Value)>;
     let cases: Vec<(Option<Model>, Ops, (F, Value))> = vec![
         (
             None,

@@ -331,7 +331,7 @@ impl<'p, 'm, const N: usize> Search<'p, 'm, N> {
             }
             expanded = true;
             let before = next.len();
-            self.expand(c, slot, kind, &reach, &mut next);
+            self.expand(&c, slot, kind, &reach, &mut next);
             self.made += (next.len() - before) as u64;
             if next.len() > 4 * before.max(64) {
                 self.settle(&mut next);

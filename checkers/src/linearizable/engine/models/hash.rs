@@ -32,7 +32,7 @@ impl Sequence {
     }
 }
 
-/// A permutation of 64 bits in which every bit depends on all (the finaliser of SplitMix64).
+/// A permutation of 64 bits in which every bit depends on all (the finaliser of `SplitMix64`).
 pub(super) fn mix(mut x: u64) -> u64 {
     x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
     x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

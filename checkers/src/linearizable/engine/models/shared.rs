@@ -44,13 +44,16 @@ fn is_read_only(op: &Op) -> bool {
     matches!(op, Op::Contains(..) | Op::Read(_))
 }
 
-fn commute(a: &Op, b: &Op) -> bool {
-    match (a, b) {
-        (Op::Put(f, v), Op::Put(g, w)) => f != g || v == w,
+fn commute(one: &Op, other: &Op) -> bool {
+    match (one, other) {
+        (Op::Put(field, value), Op::Put(also, to)) => field != also || value == to,
         (Op::Remove(_), Op::Remove(_)) => true,
-        (Op::Put(f, _) | Op::Remove(f), Op::Put(g, _) | Op::Remove(g) | Op::Contains(g, _))
-        | (Op::Contains(f, _), Op::Put(g, _) | Op::Remove(g)) => f != g,
-        _ => is_read_only(a) && is_read_only(b),
+        (
+            Op::Put(field, _) | Op::Remove(field),
+            Op::Put(also, _) | Op::Remove(also) | Op::Contains(also, _),
+        )
+        | (Op::Contains(field, _), Op::Put(also, _) | Op::Remove(also)) => field != also,
+        _ => is_read_only(one) && is_read_only(other),
     }
 }
 

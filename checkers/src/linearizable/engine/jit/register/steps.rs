@@ -65,7 +65,7 @@ impl<const N: usize> Search<'_, '_, N> {
     /// Every way in which what completes can have taken effect by now.
     pub(super) fn expand(
         &mut self,
-        c: Configuration<N>,
+        c: &Configuration<N>,
         slot: u32,
         kind: Kind,
         reach: &Reach,
@@ -76,14 +76,14 @@ impl<const N: usize> Search<'_, '_, N> {
             let (before, all) = (out.len(), c.left_in_all());
             for used in 0..=all.min(PENDING_AT_ONCE) {
                 self.dropped |= all > 0;
-                self.expand_with(&c, slot, kind, reach, all - used, out);
+                self.expand_with(c, slot, kind, reach, all - used, out);
                 if out.len() > before {
                     return;
                 }
             }
             return;
         }
-        self.expand_with(&c, slot, kind, reach, 0, out);
+        self.expand_with(c, slot, kind, reach, 0, out);
     }
 
     /// Likewise, as long as more than `floor` pending operations are left.
