@@ -4,7 +4,7 @@
 //!
 //! `cargo bench -p checkers --bench growth` draws `docs/plots/*.svg` and prints what they show.
 //! Every measurement is a process of its own, limited in time and memory; where one gave up, its
-//! line ends.
+//! line ends. `-- five` draws only the figures with that in their names.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use checkers::{Checker, Event, F, History, Kind, Linearizable, Process, Value, Verdict};
 use plotters::prelude::*;
+use plotters::style::text_anchor::{HPos, Pos, VPos};
 use porcupine_rs::{CheckResult, model as theirs};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
@@ -100,7 +101,12 @@ fn main() {
     }
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs/plots");
     std::fs::create_dir_all(&folder).expect("the folder can be made");
+    let only = args.iter().skip(1).find(|arg| !arg.starts_with('-'));
+    let wanted = |figure: &Figure| only.is_none_or(|only| figure.file.contains(only.as_str()));
     for (number, figure) in figures().iter().enumerate() {
+        if !wanted(figure) {
+            continue;
+        }
         println!("{}", figure.title);
         println!(
             "{:>18}  {:>10}  {:>12}",
@@ -358,15 +364,8 @@ fn draw(file: &PathBuf, figure: &Figure, lines: &Lines) -> Result<(), Box<dyn st
     let mut chart = ChartBuilder::on(&area)
         .margin(12)
         .x_label_area_size(44)
-        .y_label_area_size(64)
+        .y_label_area_size(76)
         .build_cartesian_2d((first..right).log_scale(), (low..high).log_scale())?;
-    let ticks = |x: &f64| {
-        if *x > last * 1.01 {
-            String::new()
-        } else {
-            grouped(*x)
-        }
-    };
     chart
         .configure_mesh()
         .bold_line_style(GRID)
@@ -374,10 +373,21 @@ fn draw(file: &PathBuf, figure: &Figure, lines: &Lines) -> Result<(), Box<dyn st
         .axis_style(INK)
         .label_style(("sans-serif", 14, &INK))
         .x_desc(figure.along)
-        .x_label_formatter(&ticks)
+        .disable_x_mesh()
+        .set_tick_mark_size(LabelAreaPosition::Bottom, 0)
+        .x_label_formatter(&|_| String::new())
         .y_desc("seconds")
         .y_label_formatter(&|y| seconds(*y))
         .draw()?;
+    // Where it was measured, and not at powers of ten.
+    let center = Pos::new(HPos::Center, VPos::Top);
+    let style = ("sans-serif", 14, &INK).into_text_style(&area).pos(center);
+    for (x, _) in &figure.shapes {
+        let x = *x as f64;
+        chart.draw_series([PathElement::new([(x, low), (x, high)], GRID)])?;
+        let label = Text::new(grouped(x), (0, 8), style.clone());
+        chart.draw_series([EmptyElement::at((x, low)) + label])?;
+    }
     chart.draw_series(DashedLineSeries::new(
         [(first, limit), (last, limit)],
         4,

@@ -4,8 +4,8 @@
 //! and only if its operations on each element are (locality). An element is a flag: adding sets it,
 //! removing clears it, both whether or not it was; `contains` shows it. Values repeat here, however
 //! often an element is added, so that who showed what to whom is not known. The frontier below is
-//! exact nevertheless, and small in practice; if it gets wider than a limit, the monitor does not
-//! apply.
+//! exact nevertheless, and small in practice; if it gets wider than a limit, or if thousands of
+//! operations on one element are open at a time, the monitor does not apply.
 //!
 //! # What an order is
 //!
@@ -54,6 +54,9 @@ use super::shared::{NEVER, refuted};
 
 /// The widest frontier of one element.
 const CONFIGURATIONS_MAX: usize = 256;
+
+/// The most operations on one element that may be open at a time, and answered later.
+const OPEN_MAX: usize = 4_096;
 
 /// Decides; `None` if the frontier of an element gets too wide, and no other element is at fault.
 pub(super) fn decide(ops: &[Op]) -> Option<Decision> {
@@ -174,7 +177,7 @@ impl Frontier {
             if self.now.is_empty() {
                 return Found::NoOrder(at);
             }
-            if self.now.len() > CONFIGURATIONS_MAX {
+            if self.now.len() > CONFIGURATIONS_MAX || self.open.len() > OPEN_MAX {
                 return Found::TooWide;
             }
         }

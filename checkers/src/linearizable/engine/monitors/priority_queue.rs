@@ -64,6 +64,8 @@ pub(super) fn decide(ops: &[Op]) -> Option<Decision> {
         Ok(lives) => lives,
         Err(decided) => return decided,
     };
+    // Those of each round are these and a few more: a stable sort is linear then.
+    lives.taken.sort_unstable_by_key(|life| life.value);
     lives.stuck.sort_unstable_by_key(|life| life.value);
     let clock = Clock::new(&lives);
     let calls: Vec<u64> = lives.open_takes.iter().map(|(call, _)| *call).collect();
@@ -103,7 +105,7 @@ pub(super) fn decide(ops: &[Op]) -> Option<Decision> {
 /// No take is unanswered: stuck values stay for ever.
 fn all_answered(lives: &Lives, clock: &Clock) -> Decision {
     let mut values: Vec<Life> = lives.taken.iter().chain(&lives.stuck).copied().collect();
-    values.sort_unstable_by_key(|life| life.value);
+    values.sort_by_key(|life| life.value);
     let outs = outs(&values, clock);
     let proof = |smaller: &[Life], from, to, op: &mut dyn Iterator<Item = usize>| {
         let inside = smaller
@@ -186,7 +188,7 @@ fn must_go(
             ..lives.stuck[gone.stuck]
         });
         let mut values: Vec<Life> = lives.taken.iter().copied().chain(gone).collect();
-        values.sort_unstable_by_key(|life| life.value);
+        values.sort_by_key(|life| life.value);
         let outs = outs(&values, clock);
         if values
             .iter()
