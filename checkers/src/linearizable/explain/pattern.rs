@@ -8,6 +8,9 @@ use rustc_hash::{FxHashMap, FxHashSet};
 use super::super::encode::left_by;
 use super::super::engine::{Action, Id, Model, NIL, Op, Taken};
 
+/// Texts are searched for at most so many bytes.
+const TEXT_WORK_MAX: usize = 1 << 26;
+
 /// Operations (by position) that look like a proof, the plainest first. At most one of each pattern.
 pub(super) fn hints(model: Model, ops: &[Op]) -> Vec<Vec<usize>> {
     let found = match model {
@@ -29,6 +32,9 @@ pub(super) fn hints(model: Model, ops: &[Op]) -> Vec<Vec<usize>> {
         ],
         Model::Stack | Model::PriorityQueue => vec![taken_too_often(ops), empty_though_not(ops)],
         Model::Lock | Model::FencedLock => vec![held_twice(ops), fence_gone_back(ops)],
+        Model::Text if !ops.iter().any(|op| matches!(op.action, Action::Put(_))) => {
+            vec![missed_text(ops), texts_that_contradict(ops)]
+        }
         Model::Set | Model::Text | Model::Map | Model::Counter | Model::Semaphore(_) => Vec::new(),
     };
     found.into_iter().flatten().collect()
@@ -265,6 +271,54 @@ fn sets_that_contradict(ops: &[Op]) -> Option<Vec<usize>> {
         }
     }
     None
+}
+
+/// The gets of a text, by their length.
+fn gets(ops: &[Op]) -> Vec<(usize, &Arc<str>)> {
+    let mut gets: Vec<(usize, &Arc<str>)> = ops
+        .iter()
+        .enumerate()
+        .filter(|(_, op)| op.completion.is_some())
+        .filter_map(|(i, op)| match &op.action {
+            Action::Get(text) => Some((i, text)),
+            _ => None,
+        })
+        .collect();
+    gets.sort_by_key(|(i, text)| (text.len(), *i));
+    gets
+}
+
+/// An acknowledged append to a text that only grows, and a get that began afterwards and misses it: of the
+/// appends before it those acknowledged last come first.
+fn missed_text(ops: &[Op]) -> Option<Vec<usize>> {
+    let mut appends: Vec<(u64, usize, &Arc<str>)> = ops
+        .iter()
+        .enumerate()
+        .filter_map(|(i, op)| match &op.action {
+            Action::AppendText(text) => Some((op.completion?, i, text)),
+            _ => None,
+        })
+        .collect();
+    appends.sort_unstable();
+    let mut work = TEXT_WORK_MAX;
+    for (get, shown) in gets(ops) {
+        let before = appends.partition_point(|(end, ..)| *end < ops[get].call);
+        for (_, append, text) in appends[..before].iter().rev() {
+            work = work.checked_sub(shown.len() + 1)?;
+            if !shown.contains(&***text) {
+                return Some(vec![*append, get]);
+            }
+        }
+    }
+    None
+}
+
+/// A get of a text that only grows, and a longer one that does not begin with it.
+fn texts_that_contradict(ops: &[Op]) -> Option<Vec<usize>> {
+    let gets = gets(ops);
+    let (longest, all) = gets.last()?;
+    let other = gets.iter().find(|(_, text)| !all.starts_with(&***text));
+    other.map(|(get, _)| vec![*get, *longest])
 }
 
 /// What was put into a queue and taken out of it, by value.

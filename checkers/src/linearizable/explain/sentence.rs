@@ -15,6 +15,8 @@ const NAMED_MAX: usize = 8;
 /// A proof of more operations than this could not be made small: its last ones are listed, and all counted
 /// (figure `operations`).
 const LISTED_MAX: usize = 1_000;
+/// Histories without a clock number their events instead: a run takes longer than this, in ns.
+const CLOCK_MIN: u64 = 1_000_000;
 /// Values are cut to so many characters.
 const VALUE_CHARS: usize = 60;
 
@@ -27,7 +29,9 @@ pub(in super::super) fn anomaly(
     let ops: Vec<&Operation<'_>> = proof.iter().filter_map(|&i| operations.get(i)).collect();
     let core = Core {
         key,
-        timed: ops.iter().any(|op| op.complete.is_some_and(|e| e.time > 0)),
+        timed: ops
+            .iter()
+            .any(|op| op.complete.is_some_and(|e| e.time >= CLOCK_MIN)),
         ops,
     };
     let mut figures = serde_json::Map::new();
@@ -48,7 +52,7 @@ pub(in super::super) fn anomaly(
 struct Core<'o, 'a> {
     key: Option<&'a Value>,
     ops: Vec<&'o Operation<'a>>,
-    /// Whether the history has times.
+    /// Whether the history has times, and not only numbers for them.
     timed: bool,
 }
 

@@ -337,6 +337,7 @@ fn patterns_are_found() {
     let list = |items: &[Id]| A::ReadList(items.into());
     let set = |items: &[Id]| A::ReadSet(items.into());
     let out = |value| A::Dequeue(Taken::Value(value));
+    let text = |text: &str| A::AppendText(text.into());
     let fenced = |owner, fence| A::AcquireFenced(owner, Some(fence));
     let cases: Vec<(Model, Vec<Action>, &[usize])> = vec![
         (Model::Register, vec![A::Write(1), A::Read(2)], &[1]),
@@ -378,6 +379,16 @@ fn patterns_are_found() {
             Model::List,
             vec![A::Append(1), A::Append(2), list(&[1, 2, 2])],
             &[1, 2],
+        ),
+        (
+            Model::Text,
+            vec![text("x1"), text("x2"), text("x3"), A::Get("x1x3".into())],
+            &[0, 1, 2, 3],
+        ),
+        (
+            Model::Text,
+            vec![A::Get("x9".into()), A::Get("x8x7".into())],
+            &[0],
         ),
         (Model::Set, vec![A::Add(1), A::Add(2), set(&[2])], &[0, 2]),
         (

@@ -246,7 +246,7 @@ mod tests {
 
     use super::*;
 
-    fn op(at: u64, process: u64, f: F, argument: Value, result: Value) -> Op {
+    fn op(at: u64, process: u64, f: &F, argument: Value, result: Value) -> Op {
         let event = |index, kind, value| {
             let mut event = Event::new(
                 index,
@@ -278,15 +278,15 @@ mod tests {
     #[test]
     fn a_stale_read_misses_the_write_before_it() {
         let ops = [
-            op(0, 1, F::Write, Value::Int(1), Value::Int(1)),
-            op(2, 1, F::Write, Value::Int(2), Value::Int(2)),
-            op(4, 2, F::Read, Value::Nil, Value::Int(1)),
+            op(0, 1, &F::Write, Value::Int(1), Value::Int(1)),
+            op(2, 1, &F::Write, Value::Int(2), Value::Int(2)),
+            op(4, 2, &F::Read, Value::Nil, Value::Int(1)),
         ];
         assert_eq!(drawn(&ops), [("from", 0, 2), ("missed", 1, 2)]);
         let fresh = [
             ops[0].clone(),
             ops[1].clone(),
-            op(4, 2, F::Read, Value::Nil, Value::Int(2)),
+            op(4, 2, &F::Read, Value::Nil, Value::Int(2)),
         ];
         assert_eq!(drawn(&fresh), [("from", 1, 2)]);
     }
@@ -295,9 +295,9 @@ mod tests {
     fn a_list_misses_an_element() {
         let list = |items: &[i64]| -> Value { items.iter().copied().map(Value::Int).collect() };
         let ops = [
-            op(0, 1, F::Append, Value::Int(1), Value::Int(1)),
-            op(2, 2, F::Append, Value::Int(2), Value::Int(2)),
-            op(4, 3, F::Read, Value::Nil, list(&[2])),
+            op(0, 1, &F::Append, Value::Int(1), Value::Int(1)),
+            op(2, 2, &F::Append, Value::Int(2), Value::Int(2)),
+            op(4, 3, &F::Read, Value::Nil, list(&[2])),
         ];
         let expected = [("from", 1, 2), ("missed", 0, 2), ("order", 0, 1)];
         assert_eq!(drawn(&ops), expected);

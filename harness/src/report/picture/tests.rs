@@ -27,7 +27,7 @@ fn the_picture_shows_operations_faults_and_breaks() {
     assert!(!svg.contains("NaN"), "{svg}");
 }
 
-fn op(index: u64, process: u64, f: F, ends: Option<(u64, Kind)>) -> Op {
+fn op(index: u64, process: u64, f: &F, ends: Option<(u64, Kind)>) -> Op {
     let event = |index: u64, kind| {
         let process = Process::Client(process);
         let value = Value::Int(1);
@@ -44,12 +44,12 @@ fn op(index: u64, process: u64, f: F, ends: Option<(u64, Kind)>) -> Op {
 #[test]
 fn others_are_faint_and_what_never_ended_fades_out() {
     let core = [
-        op(0, 1, F::Write, None),
-        op(2, 2, F::Read, Some((6, Kind::Ok))),
+        op(0, 1, &F::Write, None),
+        op(2, 2, &F::Read, Some((6, Kind::Ok))),
     ];
     let context = [
-        op(3, 4, F::Write, Some((5, Kind::Ok))),
-        op(900, 5, F::Write, Some((901, Kind::Ok))),
+        op(3, 4, &F::Write, Some((5, Kind::Ok))),
+        op(900, 5, &F::Write, Some((901, Kind::Ok))),
     ];
     let scene = Scene {
         core: core.iter().collect(),
