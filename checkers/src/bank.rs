@@ -27,7 +27,7 @@ use std::collections::BTreeMap;
 
 use crate::found::{Found, anomaly, told};
 use crate::observe;
-use crate::verdict::conclude;
+use crate::verdict::{NOTHING_TO_JUDGE, conclude};
 use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value};
 
 /// The checker; see the [module](self).
@@ -139,6 +139,7 @@ fn ledgers<'a>(
     operations: &[Operation<'a>],
 ) -> Result<BTreeMap<Option<&'a Value>, Ledger<'a>>, String> {
     let mut ledgers: BTreeMap<Option<&'a Value>, Ledger<'a>> = BTreeMap::new();
+    let transfers = operations.iter().any(|op| op.f().name() == "transfer");
     for (i, op) in operations.iter().enumerate() {
         match op.f() {
             F::Read => {
@@ -158,6 +159,8 @@ fn ledgers<'a>(
                 }
             }
             F::Inspect => {}
+            // The functions of other objects: a history without transfers is none of a bank.
+            f if f.is_write() && !transfers => return Err(NOTHING_TO_JUDGE.to_owned()),
             f if observe::possible(op) => {
                 let (name, index) = (f.name(), op.invoke.index);
                 return Err(format!("unknown-function: `{name}` at event {index}"));

@@ -200,17 +200,8 @@ pub(super) fn judge<'a>(
             };
             if !element.duplicated && element.here > allowed {
                 element.duplicated = true;
-                findings.counts.duplicated += 1;
-                let summary = format!(
-                    "a read of {} shows {} {} times, but it was written {} time(s)",
-                    observe::key_name(key),
-                    element.value,
-                    element.here,
-                    element.possible,
-                );
-                let ops = vec![read.op];
-                let anomaly = findings.anomaly("duplicated", key, element.value, ops, summary);
-                findings.anomalies.push(anomaly);
+                let (times, written) = (element.here, element.possible);
+                findings.duplicated(key, element.value, read.op, times, written);
             }
         }
     }
@@ -283,15 +274,6 @@ fn settle(
         .iter()
         .rfind(|r| operations[r.op].invoked_position > shown_until);
     if let Some(read) = proof.filter(|read| !may_be_removed(element.begun, ended(read))) {
-        findings.counts.vanished += 1;
-        let summary = format!(
-            "{} of {} was read by process {}, but no final read shows it",
-            element.value,
-            observe::key_name(key),
-            operations[seen_by].process(),
-        );
-        let ops = vec![seen_by, read.op];
-        let anomaly = findings.anomaly("vanished", key, element.value, ops, summary);
-        findings.anomalies.push(anomaly);
+        findings.vanished(key, element.value, seen_by, read.op);
     }
 }
