@@ -78,6 +78,8 @@ impl<'a> Register<'a> {
 
     fn whole(operations: &[Operation<'a>], view: &KeyView<'a>) -> Result<Self, &'static str> {
         let mut numbers = Numbers::default();
+        numbers.values.reserve(view.writes.len());
+        numbers.ids.reserve(view.writes.len());
         let mut writes = Vec::with_capacity(view.writes.len());
         for &w in &view.writes {
             let value = observe::written(&operations[w]).ok_or("malformed-cas")?;

@@ -70,6 +70,9 @@ impl Checker for StaleReads {
     }
 }
 
+/// Not the number of any element: one that was never acknowledged.
+const UNKNOWN: u32 = u32::MAX;
+
 struct Stale {
     key: Option<Value>,
     read: usize,
@@ -162,12 +165,18 @@ impl Findings<'_, '_> {
 
         // What the reads show, one after the other.
         let mut shown: Vec<u32> = Vec::new();
+        let mut before: (usize, &[Value]) = (0, &[]);
         let mut reads: Vec<(usize, usize)> = Vec::with_capacity(view.reads.len());
         for read in &view.reads {
             let Some(items) = observe::elements(read.value) else {
                 continue;
             };
-            shown.extend(items.iter().filter_map(|value| ids.get(value).copied()));
+            // Most of a read is what the one before showed.
+            let common = observe::common_beginning(before.1, items);
+            shown.extend_from_within(before.0..before.0 + common);
+            let rest = items[common..].iter();
+            shown.extend(rest.map(|value| ids.get(value).copied().unwrap_or(UNKNOWN)));
+            before = (shown.len() - items.len(), items);
             reads.push((read.op, shown.len()));
         }
         let mut rest = &shown[..];
@@ -177,8 +186,9 @@ impl Findings<'_, '_> {
             (rest, from) = (others, to);
             let ended = self.ended(read);
             for &element in items {
-                let last = &mut last_shown[element as usize];
-                *last = ended.max(*last);
+                if let Some(last) = last_shown.get_mut(element as usize) {
+                    *last = ended.max(*last);
+                }
             }
         }
         // Elements that a read to come may miss and a later one show. What may be gone, and what
@@ -190,7 +200,9 @@ impl Findings<'_, '_> {
         for &(read, to) in &reads {
             let (began, ended) = (self.began(read), self.ended(read));
             for &element in &shown[from..to] {
-                shown_by[element as usize] = read;
+                if let Some(by) = shown_by.get_mut(element as usize) {
+                    *by = read;
+                }
             }
             from = to;
             let before = acked.partition_point(|&w| self.ended(w) < began);

@@ -142,6 +142,7 @@ pub(super) fn judge<'a>(
     let mut nodes: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     let first_final = view.reads.len() - finals.len();
     let mut readable_finals: Vec<View<'a>> = Vec::new();
+    let (mut before, mut current): (&[Value], Vec<usize>) = (&[], Vec::new());
     for (r, read) in view.reads.iter().enumerate() {
         let op = &operations[read.op];
         let (began, ended) = (op.invoked_position, op.completed_position.unwrap_or(NEVER));
@@ -158,11 +159,18 @@ pub(super) fn judge<'a>(
         for element in &mut elements {
             element.here = 0;
         }
-        for value in items {
+        // Most of a read is what the one before showed.
+        let common = observe::common_beginning(before, items);
+        current.truncate(common);
+        for value in &items[common..] {
             let id = *ids.entry(value).or_insert_with(|| {
                 elements.push(Element::new(value));
                 elements.len() - 1
             });
+            current.push(id);
+        }
+        before = items;
+        for &id in &current {
             elements[id].here += 1;
         }
         for element in &mut elements {

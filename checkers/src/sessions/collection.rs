@@ -180,15 +180,20 @@ impl<'a> Object<'a> {
             }
         }
         let mut readable = true;
+        let mut before: &[Value] = &[];
         for view in &view.reads {
             let Some(items) = observe::elements(view.value) else {
                 readable = false;
                 continue;
             };
-            let shows = items
-                .iter()
-                .map(|value| object.number(&mut ids, value) as u32)
-                .collect();
+            // Most of a read is what the one before showed.
+            let common = observe::common_beginning(before, items);
+            let mut shows: Vec<u32> = Vec::with_capacity(items.len());
+            let last = object.reads.last().map_or(&[][..], |read| &read.shows);
+            shows.extend(last.iter().take(common));
+            let rest = items[common..].iter();
+            shows.extend(rest.map(|value| object.number(&mut ids, value) as u32));
+            before = items;
             steps.push((
                 view.op,
                 Step::Saw {
