@@ -23,7 +23,7 @@
 //! makes its read unreadable and the verdict `unknown`, and so does a function that the checker
 //! does not know and that may have changed balances. Linear in the reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::found::{Found, anomaly, told};
 use crate::observe;
@@ -60,7 +60,7 @@ struct Ledger<'a> {
     reads: Vec<Shown<'a>>,
     unreadable: u64,
     /// Accounts named by transfers that may have taken place.
-    named: BTreeMap<&'a Value, ()>,
+    named: BTreeSet<&'a Value>,
     transfers: u64,
 }
 
@@ -155,7 +155,7 @@ fn ledgers<'a>(
                 ledger.transfers += u64::from(op.is_ok());
                 if let (true, Value::Map(fields)) = (observe::possible(op), op.argument()) {
                     let sides = fields.iter().filter(|(name, _)| is_side(name));
-                    ledger.named.extend(sides.map(|(_, account)| (account, ())));
+                    ledger.named.extend(sides.map(|(_, account)| account));
                 }
             }
             F::Inspect => {}
@@ -217,7 +217,7 @@ impl Bank {
             Some(accounts) => accounts.iter().collect(),
             None => most(ledger.reads.iter().map(accounts_of)).unwrap_or_default(),
         };
-        let belongs: BTreeMap<&Value, ()> = accounts.iter().map(|a| (*a, ())).collect();
+        let belongs: BTreeSet<&Value> = accounts.iter().copied().collect();
         let complete = |read: &&Shown<'_>| {
             accounts
                 .iter()
@@ -240,9 +240,10 @@ impl Bank {
                 });
             };
             let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
-            let unexpected = read.balances.keys().find(|account| {
-                !belongs.contains_key(*account) && !ledger.named.contains_key(*account)
-            });
+            let unexpected = read
+                .balances
+                .keys()
+                .find(|account| !belongs.contains(*account) && !ledger.named.contains(*account));
             let missing = accounts
                 .iter()
                 .find(|a| !matches!(read.balances.get(*a), Some(Some(_))));

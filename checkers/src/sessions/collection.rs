@@ -48,7 +48,7 @@ struct Noted {
     of: Bits,
     by: Vec<usize>,
     /// Every element that was there since it was last emptied.
-    noted: Vec<usize>,
+    touched: Vec<usize>,
     count: usize,
 }
 
@@ -57,7 +57,7 @@ impl Noted {
         Self {
             of: Bits::new(elements),
             by: vec![NEVER; elements],
-            noted: Vec::new(),
+            touched: Vec::new(),
             count: 0,
         }
     }
@@ -65,7 +65,7 @@ impl Noted {
     fn note(&mut self, element: usize, by: usize) {
         if !self.of.contains(element) {
             self.of.insert(element);
-            self.noted.push(element);
+            self.touched.push(element);
             self.count += 1;
         }
         self.by[element] = by;
@@ -80,7 +80,7 @@ impl Noted {
 
     /// Forgets everything, in the time that it took to note it.
     fn clear(&mut self) {
-        for element in self.noted.drain(..) {
+        for element in self.touched.drain(..) {
             self.of.remove(element);
         }
         self.count = 0;
@@ -456,8 +456,8 @@ impl<'a> Object<'a> {
                     }
                     let read = &self.reads[reads[i]];
                     // Whichever is less to look at.
-                    let missing: Vec<usize> = if depends_on.noted.len() < words {
-                        let noted = depends_on.noted.iter().copied();
+                    let missing: Vec<usize> = if depends_on.touched.len() < words {
+                        let noted = depends_on.touched.iter().copied();
                         noted.filter(|&e| !shown[i].contains(e)).collect()
                     } else {
                         depends_on.of.without(&shown[i]).collect()

@@ -188,12 +188,10 @@ fn registers(operations: &[Operation<'_>], view: &KeyView<'_>) -> Vec<Divergence
                 branch
             })
             .collect();
-        let pairs = (0..branches.len())
+        let mut pairs = (0..branches.len())
             .flat_map(|i| (0..branches.len()).map(move |j| (i, j)))
             .filter(|(i, j)| i != j);
-        let fork = pairs
-            .filter_map(|(i, j)| went_on(operations, &branches[i], &branches[j]))
-            .next();
+        let fork = pairs.find_map(|(i, j)| went_on(operations, &branches[i], &branches[j]));
         if let Some([first, other, again]) = fork {
             found.push(Divergence {
                 first,
