@@ -216,9 +216,10 @@ fn registers(ops: usize) -> History {
         |rng, n| {
             let key = rng.random_range(0..100);
             // The last operations read every key, so that nothing is left unread.
-            match rng.random_bool(0.5) && n + 1_000 < ops {
-                true => (F::Write, key, Value::Int(n as i64)),
-                false => (F::Read, n % 100, Value::Nil),
+            if rng.random_bool(0.5) && n + 1_000 < ops {
+                (F::Write, key, Value::Int(n as i64))
+            } else {
+                (F::Read, n % 100, Value::Nil)
             }
         },
         |f, key, value| {
