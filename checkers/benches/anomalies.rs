@@ -1,5 +1,5 @@
 //! Lost writes, stale reads, sessions, split brain and set-full on histories of 10^5, 10^6 and 10^7
-//! operations: seconds, how much of them is the pairing of invocations with completions, and the
+//! operations: seconds (of the clock and of the processor), how much of them is the pairing of invocations with completions, and the
 //! memory beside the history itself.
 //!
 //! `cargo bench -p checkers --bench anomalies`; with a size, only that one. Every measurement is a
@@ -58,8 +58,8 @@ fn main() {
     }
     let only: Option<usize> = args.iter().find_map(|arg| arg.parse().ok());
     println!(
-        "{:<10} {:<12} {:>10} {:>9} {:>9} {:>10} {:>9}",
-        "history", "checker", "ops", "s", "pairing s", "bytes/op", "MiB"
+        "{:<10} {:<12} {:>10} {:>9} {:>9} {:>9} {:>10} {:>9}",
+        "history", "checker", "ops", "s", "CPU s", "pairing s", "bytes/op", "MiB"
     );
     for (history, checkers) in MEASURED {
         for checker in checkers {
@@ -97,13 +97,15 @@ fn measure(name: &str, checker: &str, size: usize) {
     };
     let checker = by_name(checker).expect("a checker of that name");
     let before = memory_mib("VmRSS:");
+    let cpu = cpu_seconds();
     let (result, elapsed) = timed(|| checker.check(&history));
+    let cpu = cpu_seconds() - cpu;
     assert_eq!(result.verdict, Verdict::Valid, "{result:?}");
     let peak = memory_mib("VmHWM:") - before;
     let (paired, pairing) = timed(|| history.operations().map(|all| all.len()));
     assert_eq!(paired, Ok(size));
     println!(
-        "{name:<10} {:<12} {size:>10} {:>9.2} {:>9.2} {:>10.0} {peak:>9.0}",
+        "{name:<10} {:<12} {size:>10} {:>9.2} {cpu:>9.2} {:>9.2} {:>10.0} {peak:>9.0}",
         checker.name(),
         elapsed.as_secs_f64(),
         pairing.as_secs_f64(),
@@ -116,6 +118,16 @@ fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
     let start = Instant::now();
     let result = work();
     (result, start.elapsed())
+}
+
+/// Processor time of this thread so far: what a busy machine does not change.
+fn cpu_seconds() -> f64 {
+    let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
+    let ns = text
+        .split_whitespace()
+        .next()
+        .and_then(|ns| ns.parse::<f64>().ok());
+    ns.unwrap_or(f64::NAN) / 1e9
 }
 
 fn memory_mib(field: &str) -> f64 {
@@ -204,9 +216,10 @@ fn registers(ops: usize) -> History {
         |rng, n| {
             let key = rng.random_range(0..100);
             // The last operations read every key, so that nothing is left unread.
-            match rng.random_bool(0.5) && n + 1_000 < ops {
-                true => (F::Write, key, Value::Int(n as i64)),
-                false => (F::Read, n % 100, Value::Nil),
+            if rng.random_bool(0.5) && n + 1_000 < ops {
+                (F::Write, key, Value::Int(n as i64))
+            } else {
+                (F::Read, n % 100, Value::Nil)
             }
         },
         |f, key, value| {

@@ -23,11 +23,11 @@
 //! makes its read unreadable and the verdict `unknown`, and so does a function that the checker
 //! does not know and that may have changed balances. Linear in the reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::found::{Found, anomaly, told};
 use crate::observe;
-use crate::verdict::conclude;
+use crate::verdict::{NOTHING_TO_JUDGE, conclude};
 use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Value};
 
 /// The checker; see the [module](self).
@@ -60,7 +60,7 @@ struct Ledger<'a> {
     reads: Vec<Shown<'a>>,
     unreadable: u64,
     /// Accounts named by transfers that may have taken place.
-    named: BTreeMap<&'a Value, ()>,
+    named: BTreeSet<&'a Value>,
     transfers: u64,
 }
 
@@ -139,6 +139,7 @@ fn ledgers<'a>(
     operations: &[Operation<'a>],
 ) -> Result<BTreeMap<Option<&'a Value>, Ledger<'a>>, String> {
     let mut ledgers: BTreeMap<Option<&'a Value>, Ledger<'a>> = BTreeMap::new();
+    let transfers = operations.iter().any(|op| op.f().name() == "transfer");
     for (i, op) in operations.iter().enumerate() {
         match op.f() {
             F::Read => {
@@ -154,10 +155,12 @@ fn ledgers<'a>(
                 ledger.transfers += u64::from(op.is_ok());
                 if let (true, Value::Map(fields)) = (observe::possible(op), op.argument()) {
                     let sides = fields.iter().filter(|(name, _)| is_side(name));
-                    ledger.named.extend(sides.map(|(_, account)| (account, ())));
+                    ledger.named.extend(sides.map(|(_, account)| account));
                 }
             }
             F::Inspect => {}
+            // The functions of other objects: a history without transfers is none of a bank.
+            f if f.is_write() && !transfers => return Err(NOTHING_TO_JUDGE.to_owned()),
             f if observe::possible(op) => {
                 let (name, index) = (f.name(), op.invoke.index);
                 return Err(format!("unknown-function: `{name}` at event {index}"));
@@ -214,7 +217,7 @@ impl Bank {
             Some(accounts) => accounts.iter().collect(),
             None => most(ledger.reads.iter().map(accounts_of)).unwrap_or_default(),
         };
-        let belongs: BTreeMap<&Value, ()> = accounts.iter().map(|a| (*a, ())).collect();
+        let belongs: BTreeSet<&Value> = accounts.iter().copied().collect();
         let complete = |read: &&Shown<'_>| {
             accounts
                 .iter()
@@ -237,9 +240,10 @@ impl Bank {
                 });
             };
             let json = |value: &Value| serde_json::to_value(value).unwrap_or_default();
-            let unexpected = read.balances.keys().find(|account| {
-                !belongs.contains_key(*account) && !ledger.named.contains_key(*account)
-            });
+            let unexpected = read
+                .balances
+                .keys()
+                .find(|account| !belongs.contains(*account) && !ledger.named.contains(*account));
             let missing = accounts
                 .iter()
                 .find(|a| !matches!(read.balances.get(*a), Some(Some(_))));

@@ -6,7 +6,7 @@ use crate::observe;
 use crate::{Anomaly, CheckResult, Operation, Value};
 
 /// Anomalies of one class that are listed; the others are only counted.
-const LISTED_MAX: usize = 1_000;
+pub(crate) const LISTED_MAX: u64 = 1_000;
 
 /// Anomalies by class: the first ones of each, and how many there were.
 #[derive(Debug, Default)]
@@ -19,7 +19,7 @@ impl Found {
     pub(crate) fn add(&mut self, class: &'static str, anomaly: impl FnOnce() -> Anomaly) {
         let (count, listed) = self.classes.entry(class).or_default();
         *count += 1;
-        if listed.len() < LISTED_MAX {
+        if *count <= LISTED_MAX {
             listed.push(Anomaly {
                 class: class.to_owned(),
                 ..anomaly()
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(found.count("even"), 0);
         let mut result = CheckResult::unknown("test", "");
         found.list(&mut result);
-        assert_eq!(result.anomalies.len(), LISTED_MAX);
+        assert_eq!(result.anomalies.len() as u64, LISTED_MAX);
         assert!(result.anomalies.is_sorted_by_key(|a| a.ops[0]));
         assert_eq!(result.anomalies[0].class, "odd");
     }

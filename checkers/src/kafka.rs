@@ -137,7 +137,7 @@ fn carries_messages(f: &F) -> bool {
     matches!(f, F::Other(name) if matches!(&**name, "send" | "poll" | "txn"))
 }
 
-impl<'a> Findings<'_, 'a> {
+impl Findings<'_, '_> {
     fn gather(&mut self) {
         for (i, op) in self.operations.iter().enumerate() {
             if !carries_messages(op.f()) {

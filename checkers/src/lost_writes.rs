@@ -44,6 +44,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashSet;
 
+use crate::found::LISTED_MAX;
 use crate::observe::{self, Family, KeyView, View};
 use crate::registers::Register;
 use crate::verdict::conclude;
@@ -176,6 +177,9 @@ impl Findings<'_, '_> {
     fn lost(&mut self, key: Option<&Value>, value: &Value, write: usize, final_read: usize) {
         self.counts.lost += 1;
         self.lost.insert(write);
+        if self.counts.lost > LISTED_MAX {
+            return;
+        }
         let op = &self.operations[write];
         let acked_at = op.completed_at().unwrap_or_default() as f64 / 1e9;
         let node = op.node().map_or_else(String::new, |n| format!(" by {n}"));
@@ -206,12 +210,51 @@ impl Findings<'_, '_> {
 
     fn unexpected(&mut self, key: Option<&Value>, value: &Value, read: usize, why: &str) {
         self.counts.unexpected += 1;
+        if self.counts.unexpected > LISTED_MAX {
+            return;
+        }
         let summary = format!(
             "a read of {} by process {} shows {value}, but {why}",
             observe::key_name(key),
             self.operations[read].process(),
         );
         let anomaly = self.anomaly("unexpected", key, value, vec![read], summary);
+        self.anomalies.push(anomaly);
+    }
+
+    /// An element shown more often than it was written.
+    fn duplicated(
+        &mut self,
+        key: Option<&Value>,
+        value: &Value,
+        read: usize,
+        times: u64,
+        written: u64,
+    ) {
+        self.counts.duplicated += 1;
+        if self.counts.duplicated > LISTED_MAX {
+            return;
+        }
+        let summary = format!(
+            "a read of {} shows {value} {times} times, but it was written {written} time(s)",
+            observe::key_name(key),
+        );
+        let anomaly = self.anomaly("duplicated", key, value, vec![read], summary);
+        self.anomalies.push(anomaly);
+    }
+
+    /// Never acknowledged, shown, and gone from the final reads.
+    fn vanished(&mut self, key: Option<&Value>, value: &Value, seen_by: usize, read: usize) {
+        self.counts.vanished += 1;
+        if self.counts.vanished > LISTED_MAX {
+            return;
+        }
+        let summary = format!(
+            "{value} of {} was read by process {}, but no final read shows it",
+            observe::key_name(key),
+            self.operations[seen_by].process(),
+        );
+        let anomaly = self.anomaly("vanished", key, value, vec![seen_by, read], summary);
         self.anomalies.push(anomaly);
     }
 

@@ -185,10 +185,13 @@ pub(crate) fn by_key<'a>(operations: &[Operation<'a>]) -> BTreeMap<Option<&'a Va
     keys
 }
 
+/// The fields of a map, as a value holds them.
+type Pairs = Items<(Value, Value)>;
+
 /// A read of everything is one of each key.
 fn spread<'a>(
     keys: &mut BTreeMap<Option<&'a Value>, KeyView<'a>>,
-    of_everything: Vec<(usize, &'a Items<(Value, Value)>)>,
+    of_everything: Vec<(usize, &'a Pairs)>,
 ) {
     for (_, pairs) in &of_everything {
         for (key, _) in pairs.iter() {

@@ -2,21 +2,49 @@
 
 use std::collections::BTreeMap;
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use crate::observe::{self, Family, KeyView, Removals};
 use crate::{Operation, Value};
 
-/// Everything that happened to one register. Operations by position among the operations.
+/// Everything that happened to one register. Operations by position among the operations, values by
+/// number.
 pub(crate) struct Register<'a> {
     /// The field, of a map.
     pub(crate) field: Option<&'a Value>,
+    /// The values written and shown, by number.
+    pub(crate) values: Vec<&'a Value>,
     /// Operations of any outcome that write a value, by invocation, with the value.
-    pub(crate) writes: Vec<(usize, &'a Value)>,
-    /// What each ok read showed: nothing, one value, or the concurrent ones.
-    pub(crate) reads: Vec<(usize, Vec<&'a Value>)>,
+    pub(crate) writes: Vec<(usize, u32)>,
+    /// What each ok read showed.
+    pub(crate) reads: Vec<(usize, Shows)>,
     /// What may have taken the value away.
     pub(crate) removals: Removals,
+    shown: Vec<u32>,
+}
+
+/// What a read showed: nothing, one value, or the concurrent ones; see [`Register::shows`].
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Shows {
+    from: usize,
+    to: usize,
+}
+
+/// Numbers for values.
+#[derive(Default)]
+struct Numbers<'a> {
+    values: Vec<&'a Value>,
+    ids: FxHashMap<&'a Value, u32>,
+}
+
+impl<'a> Numbers<'a> {
+    fn of(&mut self, value: &'a Value) -> u32 {
+        let values = &mut self.values;
+        *self.ids.entry(value).or_insert_with(|| {
+            values.push(value);
+            (values.len() - 1) as u32
+        })
+    }
 }
 
 impl<'a> Register<'a> {
@@ -31,6 +59,9 @@ impl<'a> Register<'a> {
         view: &KeyView<'a>,
         look: impl FnMut(Self),
     ) -> Result<(), &'static str> {
+        if u32::try_from(view.writes.len() + view.reads.len()).is_err() {
+            return Err("too-many-operations");
+        }
         let mut look = look;
         match view.family {
             Family::Register => look(Self::whole(operations, view)?),
@@ -40,27 +71,53 @@ impl<'a> Register<'a> {
         Ok(())
     }
 
+    /// The values that a read showed, by number.
+    pub(crate) fn shows(&self, shows: Shows) -> &[u32] {
+        &self.shown[shows.from..shows.to]
+    }
+
     fn whole(operations: &[Operation<'a>], view: &KeyView<'a>) -> Result<Self, &'static str> {
+        let mut numbers = Numbers::default();
+        numbers.values.reserve(view.writes.len());
+        numbers.ids.reserve(view.writes.len());
         let mut writes = Vec::with_capacity(view.writes.len());
         for &w in &view.writes {
-            writes.push((w, observe::written(&operations[w]).ok_or("malformed-cas")?));
+            let value = observe::written(&operations[w]).ok_or("malformed-cas")?;
+            writes.push((w, numbers.of(value)));
         }
-        let asked: FxHashSet<&Value> = writes.iter().map(|(_, value)| *value).collect();
-        let may = |(w, _): &&(usize, &'a Value)| observe::possible(&operations[*w]);
-        let written: FxHashSet<&Value> = writes.iter().filter(may).map(|(_, v)| *v).collect();
-        let shown = |value: &'a Value| -> Vec<&'a Value> {
-            if observe::is_blank(value) && !written.contains(value) {
-                return Vec::new();
-            }
-            let all = observe::siblings(value, |value| asked.contains(value));
-            all.iter().collect()
-        };
-        Ok(Self {
+        // What anybody asked to write comes first.
+        let asked = numbers.values.len() as u32;
+        let mut possible = vec![false; numbers.values.len()];
+        for &(w, value) in &writes {
+            possible[value as usize] |= observe::possible(&operations[w]);
+        }
+        let mut register = Self {
             field: None,
-            reads: view.reads.iter().map(|r| (r.op, shown(r.value))).collect(),
+            values: Vec::new(),
             writes,
+            reads: Vec::with_capacity(view.reads.len()),
             removals: removals(operations, view, None),
-        })
+            shown: Vec::with_capacity(view.reads.len()),
+        };
+        for read in &view.reads {
+            let from = register.shown.len();
+            let written = |value: &Value| {
+                let id = numbers.ids.get(value).filter(|&&id| id < asked);
+                id.copied()
+            };
+            let blank = observe::is_blank(read.value)
+                && !written(read.value).is_some_and(|id| possible[id as usize]);
+            if !blank {
+                let all = observe::siblings(read.value, |value| written(value).is_some());
+                register
+                    .shown
+                    .extend(all.iter().map(|value| numbers.of(value)));
+            }
+            let to = register.shown.len();
+            register.reads.push((read.op, Shows { from, to }));
+        }
+        register.values = numbers.values;
+        Ok(register)
     }
 
     /// One after the other: all together may be much more than the reads they are made from.
@@ -86,15 +143,30 @@ impl<'a> Register<'a> {
             reads.push((read.op, shown));
         }
         let registers = fields.into_iter().map(|(field, writes)| {
-            let of_field = |all: &FxHashMap<&Value, Vec<&'a Value>>| {
-                all.get(field).cloned().unwrap_or_default()
-            };
-            Self {
+            let mut numbers = Numbers::default();
+            let writes = writes
+                .into_iter()
+                .map(|(w, value)| (w, numbers.of(value)))
+                .collect();
+            let mut register = Self {
                 field: Some(field),
+                values: Vec::new(),
                 writes,
-                reads: reads.iter().map(|(op, all)| (*op, of_field(all))).collect(),
+                reads: Vec::with_capacity(reads.len()),
                 removals: removals(operations, view, Some(field)),
+                shown: Vec::new(),
+            };
+            for (op, all) in &reads {
+                let from = register.shown.len();
+                let of_field = all.get(field).into_iter().flatten();
+                register
+                    .shown
+                    .extend(of_field.map(|value| numbers.of(value)));
+                let to = register.shown.len();
+                register.reads.push((*op, Shows { from, to }));
             }
+            register.values = numbers.values;
+            register
         });
         registers.for_each(look);
         Ok(())

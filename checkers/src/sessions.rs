@@ -39,6 +39,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::FxHashMap;
 
+use crate::found::LISTED_MAX;
 use crate::observe::{self, Family};
 use crate::verdict::conclude;
 use crate::{Anomaly, CheckResult, Checker, History, Operation, Outcome, Process, Value};
@@ -113,7 +114,9 @@ struct Findings<'o, 'a> {
     sessions: Vec<usize>,
     /// Reads that had something to be held against.
     judged: u64,
-    anomalies: BTreeMap<(usize, Class, Option<Value>), Anomaly>,
+    /// Those that are listed; the others are only counted.
+    anomalies: BTreeMap<(usize, Class, Option<Value>), Option<Box<Anomaly>>>,
+    listed: BTreeMap<Class, u64>,
     /// Why keys could not be judged, and how many.
     reasons: BTreeMap<&'static str, u64>,
 }
@@ -140,6 +143,7 @@ impl<'o, 'a> Findings<'o, 'a> {
             sessions,
             judged: 0,
             anomalies: BTreeMap::new(),
+            listed: BTreeMap::new(),
             reasons: BTreeMap::new(),
         }
     }
@@ -164,7 +168,12 @@ impl<'o, 'a> Findings<'o, 'a> {
         let Some(&read) = ops.last() else { return };
         let operations = self.operations;
         let entry = self.anomalies.entry((read, class, key.cloned()));
+        let listed = self.listed.entry(class).or_insert(0);
         entry.or_insert_with(|| {
+            *listed += 1;
+            if *listed > LISTED_MAX {
+                return None;
+            }
             let mut figures = serde_json::Map::new();
             if let Ok(json) = serde_json::to_value(value) {
                 figures.insert("value".to_owned(), json);
@@ -172,13 +181,13 @@ impl<'o, 'a> Findings<'o, 'a> {
             if let Some(node) = operations[read].node() {
                 figures.insert("node".to_owned(), node.to_string().into());
             }
-            Anomaly {
+            Some(Box::new(Anomaly {
                 class: class.name().to_owned(),
                 key: key.cloned(),
                 summary: summary(),
                 ops: ops.iter().map(|&op| operations[op].invoke.index).collect(),
                 figures,
-            }
+            }))
         });
     }
 
@@ -211,7 +220,8 @@ impl<'o, 'a> Findings<'o, 'a> {
         }
         let sessions = self.sessions.iter().max().map_or(0, |last| last + 1);
         result.figure("sessions", sessions);
-        result.anomalies = self.anomalies.into_values().collect();
+        let listed = self.anomalies.into_values().flatten();
+        result.anomalies = listed.map(|anomaly| *anomaly).collect();
         result
     }
 }

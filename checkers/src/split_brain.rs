@@ -146,7 +146,7 @@ fn divergent(operations: &[Operation<'_>], key: Option<&Value>, fork: &Divergenc
     let mut ops = vec![fork.first, fork.other, fork.again];
     if let Some((a, b)) = fork.shown {
         let [a_told, b_told] = [a, b].map(|read| told(&operations[read], None, key));
-        summary += &format!("; the {a_told} shows the one branch, the {b_told} the other");
+        summary = format!("{summary}; the {a_told} shows the one branch, the {b_told} the other");
         ops.extend([a, b]);
     }
     let ops: Vec<&Operation<'_>> = ops.iter().map(|&op| &operations[op]).collect();

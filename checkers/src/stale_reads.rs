@@ -26,6 +26,7 @@ use std::collections::BTreeMap;
 
 use rustc_hash::{FxHashMap, FxHashSet};
 
+use crate::found::{LISTED_MAX, nearest_rank};
 use crate::observe::{self, Family, KeyView};
 use crate::registers::Register;
 use crate::verdict::conclude;
@@ -68,6 +69,9 @@ impl Checker for StaleReads {
         findings.conclude(self.name())
     }
 }
+
+/// Not the number of any element: one that was never acknowledged.
+const UNKNOWN: u32 = u32::MAX;
 
 struct Stale {
     key: Option<Value>,
@@ -143,43 +147,85 @@ impl Findings<'_, '_> {
         let mut seen = FxHashSet::default();
         let written = |w: usize| observe::written(&self.operations[w]);
         acked.retain(|&w| written(w).is_some_and(|value| seen.insert(value)));
+        let mut ids: FxHashMap<&Value, u32> = FxHashMap::default();
+        ids.extend(
+            acked
+                .iter()
+                .enumerate()
+                .filter_map(|(i, &w)| Some((written(w)?, i as u32))),
+        );
         let (removed, all_removed) = self.removed(view);
+        // By element: from when on it may be gone, and the last end of a read that shows it.
+        let gone: Vec<usize> = acked
+            .iter()
+            .map(|&w| written(w).and_then(|value| removed.get(value)))
+            .map(|from| from.copied().unwrap_or(usize::MAX).min(all_removed))
+            .collect();
+        let mut last_shown: Vec<usize> = vec![0; acked.len()];
 
-        let mut unreadable = false;
-        let mut last_shown: FxHashMap<&Value, usize> = FxHashMap::default();
+        // What the reads show, one after the other.
+        let mut shown: Vec<u32> = Vec::new();
+        let mut before: (usize, &[Value]) = (0, &[]);
+        let mut reads: Vec<(usize, usize)> = Vec::with_capacity(view.reads.len());
         for read in &view.reads {
             let Some(items) = observe::elements(read.value) else {
-                unreadable = true;
                 continue;
             };
-            let ended = self.ended(read.op);
-            for value in items {
-                let last = last_shown.entry(value).or_insert(ended);
-                *last = ended.max(*last);
-            }
+            // Most of a read is what the one before showed.
+            let common = observe::common_beginning(before.1, items);
+            shown.extend_from_within(before.0..before.0 + common);
+            let rest = items[common..].iter();
+            shown.extend(rest.map(|value| ids.get(value).copied().unwrap_or(UNKNOWN)));
+            before = (shown.len() - items.len(), items);
+            reads.push((read.op, shown.len()));
         }
-        let mut shown: FxHashSet<&Value> = FxHashSet::default();
-        for read in &view.reads {
-            let Some(items) = observe::elements(read.value) else {
-                continue;
-            };
-            let (began, ended) = (self.began(read.op), self.ended(read.op));
-            let before = acked.partition_point(|&w| self.ended(w) < began);
-            self.judged += u64::from(before > 0);
-            shown.clear();
-            shown.extend(items);
-            let mut missed = Missed::default();
-            for &write in &acked[..before] {
-                let value = written(write).unwrap_or(&Value::Nil);
-                let gone = removed.get(value).copied().unwrap_or(usize::MAX);
-                if !shown.contains(value) && gone.min(all_removed) > ended {
-                    let later = last_shown.get(value).is_some_and(|&last| last > ended);
-                    missed.add(self.operations, write, later);
+        let mut rest = &shown[..];
+        let mut from = 0;
+        for &(read, to) in &reads {
+            let (items, others) = rest.split_at(to - from);
+            (rest, from) = (others, to);
+            let ended = self.ended(read);
+            for &element in items {
+                if let Some(last) = last_shown.get_mut(element as usize) {
+                    *last = ended.max(*last);
                 }
             }
-            self.record(key, read.op, &missed);
         }
-        if unreadable {
+        // Elements that a read to come may miss and a later one show. What may be gone, and what
+        // no read shows any more, stays so: of the latter it is enough to know for how long.
+        let mut live: Vec<u32> = Vec::new();
+        let (mut next, mut lost_until) = (0, 0);
+        let mut shown_by: Vec<usize> = vec![usize::MAX; acked.len()];
+        let mut from = 0;
+        for &(read, to) in &reads {
+            let (began, ended) = (self.began(read), self.ended(read));
+            for &element in &shown[from..to] {
+                if let Some(by) = shown_by.get_mut(element as usize) {
+                    *by = read;
+                }
+            }
+            from = to;
+            let before = acked.partition_point(|&w| self.ended(w) < began);
+            self.judged += u64::from(before > 0);
+            live.extend((next..before).map(|element| element as u32));
+            next = next.max(before);
+            let mut missed = Missed::default();
+            live.retain(|&element| {
+                let element = element as usize;
+                if last_shown[element] < began {
+                    lost_until = gone[element].max(lost_until);
+                    return false;
+                }
+                if shown_by[element] != read && gone[element] > ended {
+                    let later = last_shown[element] > ended;
+                    missed.add(self.operations, acked[element], later);
+                }
+                gone[element] > began
+            });
+            missed.lost |= lost_until > ended;
+            self.record(key, read, &missed);
+        }
+        if reads.len() < view.reads.len() {
             return Err("unreadable-read");
         }
         Ok(())
@@ -207,12 +253,15 @@ impl Findings<'_, '_> {
 
     fn registers(&mut self, key: Option<&Value>, view: &KeyView<'_>) -> Result<(), &'static str> {
         let mut all = Ok(());
-        let mut judged: FxHashSet<usize> = FxHashSet::default();
+        let mut judged: Vec<usize> = Vec::new();
         Register::each(self.operations, view, |register| {
             if let Err(reason) = self.register(key, &register, &mut judged) {
                 all = Err(reason);
             }
         })?;
+        // A read of a map is one read, however many fields it shows.
+        judged.sort_unstable();
+        judged.dedup();
         self.judged += judged.len() as u64;
         all
     }
@@ -221,20 +270,26 @@ impl Findings<'_, '_> {
         &mut self,
         key: Option<&Value>,
         register: &Register<'_>,
-        judged: &mut FxHashSet<usize>,
+        judged: &mut Vec<usize>,
     ) -> Result<(), &'static str> {
         let in_place = self.in_place(register)?;
         // The instant from which the value of a read was in place; the initial one is before all.
-        let place = |shows: &[&Value]| {
-            let mut each = shows.iter().map(|value| in_place.get(value).copied());
+        let place = |shows: &[u32]| {
+            let mut each = shows.iter().map(|&value| in_place[value as usize]);
             each.try_fold(0, |last, place| Some(last.max(place?)))
         };
+        let places: Vec<Option<usize>> = register
+            .reads
+            .iter()
+            .map(|(_, shows)| place(register.shows(*shows)))
+            .collect();
         // For every instant, the last end of a read of a value in place only since then.
         let mut reflecting: Vec<(usize, usize)> = register
             .reads
             .iter()
-            .filter(|(_, shows)| !shows.is_empty())
-            .filter_map(|(read, shows)| Some((place(shows)?, self.ended(*read))))
+            .zip(&places)
+            .filter(|((_, shows), _)| !register.shows(*shows).is_empty())
+            .filter_map(|((read, _), place)| Some(((*place)?, self.ended(*read))))
             .collect();
         reflecting.sort_unstable();
         for i in (1..reflecting.len()).rev() {
@@ -249,18 +304,18 @@ impl Findings<'_, '_> {
         let first_ack = acked.iter().map(|&w| self.ended(w)).min();
         let removed_from = register.removals.from();
         let mut found = Vec::new();
-        for (read, shows) in &register.reads {
+        for ((read, shows), place) in register.reads.iter().zip(places) {
             let (began, ended) = (self.began(*read), self.ended(*read));
             if removed_from < ended {
                 continue;
             }
             if first_ack.is_some_and(|first| first < began) {
-                judged.insert(*read);
+                judged.push(*read);
             }
-            let Some(place) = place(shows) else {
+            let Some(place) = place else {
                 continue;
             };
-            let initial = shows.is_empty();
+            let initial = register.shows(*shows).is_empty();
             let mut missed = Missed::default();
             let before = acked.partition_point(|&w| self.began(w) < began);
             for &write in acked[..before].iter().rev() {
@@ -272,7 +327,9 @@ impl Findings<'_, '_> {
                     missed.add(self.operations, write, later);
                 }
             }
-            found.push((*read, missed));
+            if missed.oldest.is_some() || missed.lost {
+                found.push((*read, missed));
+            }
         }
         for (read, missed) in found {
             self.record(key, read, &missed);
@@ -281,26 +338,20 @@ impl Findings<'_, '_> {
     }
 
     /// Since when each value that may have been written was in place.
-    fn in_place<'v>(
-        &self,
-        register: &Register<'v>,
-    ) -> Result<FxHashMap<&'v Value, usize>, &'static str>
-    where
-        Self: 'v,
-    {
-        let mut in_place = FxHashMap::default();
+    fn in_place(&self, register: &Register<'_>) -> Result<Vec<Option<usize>>, &'static str> {
+        let mut in_place = vec![None; register.values.len()];
         for &(w, value) in &register.writes {
             if !observe::possible(&self.operations[w]) {
                 continue;
             }
-            let ended = self.ended(w);
-            if value.is_nil() || in_place.insert(value, ended).is_some() {
+            let before = in_place[value as usize].replace(self.ended(w));
+            if register.values[value as usize].is_nil() || before.is_some() {
                 return Err("values-not-unique");
             }
         }
         for (read, shows) in &register.reads {
-            for value in shows {
-                if let Some(place) = in_place.get_mut(value) {
+            for &value in register.shows(*shows) {
+                if let Some(place) = &mut in_place[value as usize] {
                     *place = self.ended(*read).min(*place);
                 }
             }
@@ -325,7 +376,7 @@ impl Findings<'_, '_> {
         let mut ms: Vec<f64> = stale.iter().map(|s| s.ms).collect();
         versions.sort_unstable();
         ms.sort_by(f64::total_cmp);
-        for (name, percent) in [("p50", 50), ("p99", 99), ("max", 100)] {
+        for (name, percent) in [("p50", 50), ("p95", 95), ("p99", 99), ("max", 100)] {
             let versions = nearest_rank(&versions, percent);
             let ms = nearest_rank(&ms, percent);
             result.figure(&format!("versions_{name}"), versions);
@@ -333,16 +384,11 @@ impl Findings<'_, '_> {
         }
         result.anomalies = stale
             .into_iter()
+            .take(LISTED_MAX as usize)
             .map(|stale| anomaly(self.operations, stale))
             .collect();
         result
     }
-}
-
-/// The percentile of an ascending sample by nearest rank; `None` of an empty one.
-fn nearest_rank<T: Copy>(sorted: &[T], percent: usize) -> Option<T> {
-    let rank = (sorted.len() * percent).div_ceil(100);
-    sorted.get(rank.saturating_sub(1)).copied()
 }
 
 fn anomaly(operations: &[Operation<'_>], stale: Stale) -> Anomaly {
@@ -544,15 +590,5 @@ mod tests {
             );
         let result = check(&s);
         assert_eq!(result.figures["stale"], 2, "{result:?}");
-    }
-
-    #[test]
-    fn percentiles_are_by_nearest_rank() {
-        let sample: Vec<u32> = (1..=200).collect();
-        assert_eq!(nearest_rank(&sample, 50), Some(100));
-        assert_eq!(nearest_rank(&sample, 99), Some(198));
-        assert_eq!(nearest_rank(&sample, 100), Some(200));
-        assert_eq!(nearest_rank(&sample[..1], 50), Some(1));
-        assert_eq!(nearest_rank::<u32>(&[], 50), None);
     }
 }

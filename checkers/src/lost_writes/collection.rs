@@ -142,6 +142,7 @@ pub(super) fn judge<'a>(
     let mut nodes: BTreeMap<Option<&str>, usize> = BTreeMap::new();
     let first_final = view.reads.len() - finals.len();
     let mut readable_finals: Vec<View<'a>> = Vec::new();
+    let (mut before, mut current): (&[Value], Vec<usize>) = (&[], Vec::new());
     for (r, read) in view.reads.iter().enumerate() {
         let op = &operations[read.op];
         let (began, ended) = (op.invoked_position, op.completed_position.unwrap_or(NEVER));
@@ -158,11 +159,18 @@ pub(super) fn judge<'a>(
         for element in &mut elements {
             element.here = 0;
         }
-        for value in items {
+        // Most of a read is what the one before showed.
+        let common = observe::common_beginning(before, items);
+        current.truncate(common);
+        for value in &items[common..] {
             let id = *ids.entry(value).or_insert_with(|| {
                 elements.push(Element::new(value));
                 elements.len() - 1
             });
+            current.push(id);
+        }
+        before = items;
+        for &id in &current {
             elements[id].here += 1;
         }
         for element in &mut elements {
@@ -200,17 +208,8 @@ pub(super) fn judge<'a>(
             };
             if !element.duplicated && element.here > allowed {
                 element.duplicated = true;
-                findings.counts.duplicated += 1;
-                let summary = format!(
-                    "a read of {} shows {} {} times, but it was written {} time(s)",
-                    observe::key_name(key),
-                    element.value,
-                    element.here,
-                    element.possible,
-                );
-                let ops = vec![read.op];
-                let anomaly = findings.anomaly("duplicated", key, element.value, ops, summary);
-                findings.anomalies.push(anomaly);
+                let (times, written) = (element.here, element.possible);
+                findings.duplicated(key, element.value, read.op, times, written);
             }
         }
     }
@@ -283,15 +282,6 @@ fn settle(
         .iter()
         .rfind(|r| operations[r.op].invoked_position > shown_until);
     if let Some(read) = proof.filter(|read| !may_be_removed(element.begun, ended(read))) {
-        findings.counts.vanished += 1;
-        let summary = format!(
-            "{} of {} was read by process {}, but no final read shows it",
-            element.value,
-            observe::key_name(key),
-            operations[seen_by].process(),
-        );
-        let ops = vec![seen_by, read.op];
-        let anomaly = findings.anomaly("vanished", key, element.value, ops, summary);
-        findings.anomalies.push(anomaly);
+        findings.vanished(key, element.value, seen_by, read.op);
     }
 }

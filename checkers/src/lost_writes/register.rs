@@ -1,7 +1,5 @@
 //! The lower bound for one register.
 
-use rustc_hash::FxHashMap;
-
 use super::Findings;
 use crate::observe;
 use crate::registers::Register;
@@ -28,17 +26,18 @@ pub(super) fn judge(
         writes.filter(|&w| operations[w].is_ok())
     };
 
-    let mut values: FxHashMap<&Value, Known> = FxHashMap::default();
+    let mut values: Vec<Option<Known>> = Vec::new();
+    values.resize_with(register.values.len(), || None);
     for &(w, value) in &register.writes {
         let op = &operations[w];
-        let known = values.entry(value).or_insert(Known {
+        let known = values[value as usize].get_or_insert(Known {
             write: None,
             in_place: usize::MAX,
         });
         if op.outcome == Outcome::Fail {
             continue;
         }
-        if known.write.is_some() || value.is_nil() {
+        if known.write.is_some() || register.values[value as usize].is_nil() {
             return findings.reason("values-not-unique", key);
         }
         known.write = Some(w);
@@ -49,8 +48,9 @@ pub(super) fn judge(
 
     for (read, shows) in reads {
         let ended = operations[*read].completed_position.unwrap_or(usize::MAX);
-        for value in shows {
-            match values.get_mut(value) {
+        for &number in register.shows(*shows) {
+            let value = register.values[number as usize];
+            match &mut values[number as usize] {
                 None => findings.unexpected(key, value, *read, "nobody wrote it"),
                 Some(Known { write: None, .. }) => {
                     findings.unexpected(key, value, *read, "every write of it failed");
@@ -63,48 +63,71 @@ pub(super) fn judge(
         }
     }
 
-    // Whether all values read were in place before the write began: then the write is not in it.
-    let older = |shows: &[&Value], write: usize| {
-        shows.iter().all(|value| {
-            let known = values.get(value);
-            known.is_some_and(|k| k.in_place < operations[write].invoked_position)
+    // From when on all values of each final read were in place: a write that began later is not in
+    // it. (One that nobody wrote says nothing of others, like one never in place.)
+    let places: Vec<usize> = finals
+        .iter()
+        .map(|(_, shows)| {
+            let of = |&value: &u32| {
+                let known = values[value as usize].as_ref();
+                known.map_or(usize::MAX, |known| known.in_place)
+            };
+            let shows = register.shows(*shows);
+            shows
+                .iter()
+                .map(of)
+                .max()
+                .map_or(0, |place| place.saturating_add(1))
         })
-    };
+        .collect();
+    // Of each final read and those after it.
+    let (mut least, mut most) = (places.clone(), places.clone());
+    for i in (1..places.len()).rev() {
+        least[i - 1] = least[i - 1].min(least[i]);
+        most[i - 1] = most[i - 1].max(most[i]);
+    }
+    let removable = register.removals.from() != usize::MAX;
     for w in acknowledged() {
-        let mut after = finals
-            .iter()
-            .filter(|(read, _)| operations[w].precedes(&operations[*read]))
-            .peekable();
-        let Some(&(first, _)) = after.peek() else {
+        let op = &operations[w];
+        let after = finals.partition_point(|(read, _)| !op.precedes(&operations[*read]));
+        let Some(&(first, _)) = finals.get(after) else {
             findings.counts.never_read += 1;
             continue;
         };
-        let (mut missing, mut shown, mut removed) = (0, 0, 0);
-        for (read, shows) in after {
-            let until = operations[*read].completed_position.unwrap_or(usize::MAX);
-            *(if !older(shows, w) {
-                &mut shown
-            } else if register
-                .removals
-                .may_take(operations[w].invoked_position, until)
-            {
-                &mut removed
-            } else {
-                &mut missing
-            }) += 1;
-        }
-        if shown + removed == 0 {
-            let value = observe::written(&operations[w]).unwrap_or(&Value::Nil);
-            findings.lost(key, value, w, *first);
-        } else if missing > 0 {
+        let began = op.invoked_position;
+        let older = |place: usize| place <= began;
+        let (shown, removed, missing) = if removable {
+            let (mut shown, mut removed, mut missing) = (false, false, false);
+            for ((read, _), place) in finals[after..].iter().zip(&places[after..]) {
+                let until = operations[*read].completed_position.unwrap_or(usize::MAX);
+                *(if !older(*place) {
+                    &mut shown
+                } else if register.removals.may_take(began, until) {
+                    &mut removed
+                } else {
+                    &mut missing
+                }) = true;
+            }
+            (shown, removed, missing)
+        } else {
+            (!older(most[after]), false, older(least[after]))
+        };
+        if !shown && !removed {
+            let value = observe::written(op).unwrap_or(&Value::Nil);
+            findings.lost(key, value, w, first);
+        } else if missing {
             findings.counts.stale += 1;
-        } else if shown == 0 {
+        } else if !shown {
             findings.counts.removed += 1;
         }
     }
-    let recovered = values.iter().filter(|(value, known)| {
-        known.write.is_some_and(|w| !operations[w].is_ok())
-            && finals.iter().any(|(_, shows)| shows.contains(*value))
+    let mut last_shown = vec![false; values.len()];
+    for &value in finals.iter().flat_map(|(_, shows)| register.shows(*shows)) {
+        last_shown[value as usize] = true;
+    }
+    let recovered = values.iter().zip(last_shown).filter(|(known, shown)| {
+        let write = known.as_ref().and_then(|known| known.write);
+        *shown && write.is_some_and(|w| !operations[w].is_ok())
     });
     findings.counts.recovered += recovered.count() as u64;
 }

@@ -54,8 +54,8 @@ impl<'a> Elements<'a> {
     }
 }
 
-pub(super) fn judge<'a>(
-    findings: &mut Findings<'_, 'a>,
+pub(super) fn judge(
+    findings: &mut Findings<'_, '_>,
     key: Option<&Value>,
     all: &[(usize, Function)],
 ) {
@@ -186,17 +186,19 @@ fn missing(
     for element in elements.all.iter().filter(|e| missing_of(e) > 0) {
         let (value, enqueue) = (element.value, element.first_acknowledged as usize);
         findings.add("lost", key, value, &[enqueue, empty], |told| {
-            let mut text = format!(
-                "lost: the {}, but nobody dequeued it, and the queue was empty at the later {}",
-                told[0], told[1]
-            );
-            if unknown > 0 {
-                text += &format!(
+            let perhaps = if unknown > 0 {
+                format!(
                     " ({missing} are missing, of which {unknown} dequeue(s) of unknown outcome may \
                      have taken as many)"
-                );
-            }
-            text
+                )
+            } else {
+                String::new()
+            };
+            format!(
+                "lost: the {}, but nobody dequeued it, and the queue was empty at the later \
+                 {}{perhaps}",
+                told[0], told[1]
+            )
         });
     }
 }

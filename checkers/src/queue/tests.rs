@@ -173,7 +173,7 @@ fn what_is_found_is_what_the_definitions_say() {
                 5..9 => (f("dequeue"), Value::Nil),
                 _ => (f("drain"), Value::Nil),
             },
-            |store, f, value| store.apply(f, value),
+            Store::apply,
         );
         // Half of the time what is unknown is known to have failed: it had no effect in this run
         // unless it was a dequeue, so only those that did not happen are left.

@@ -24,14 +24,6 @@ impl Bits {
         self.0[n / WORD] & (1 << (n % WORD)) != 0
     }
 
-    pub(super) fn clear(&mut self) {
-        self.0.fill(0);
-    }
-
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.iter().all(|&word| word == 0)
-    }
-
     /// What is in this set and not in the other (of the same bound), ascending.
     pub(super) fn without<'b>(&'b self, other: &'b Self) -> impl Iterator<Item = usize> + 'b {
         let words = self.0.iter().zip(&other.0).map(|(a, b)| a & !b);

@@ -47,6 +47,9 @@ struct Object<'a> {
 struct Noted {
     of: Bits,
     by: Vec<usize>,
+    /// Every element that was there since it was last emptied.
+    touched: Vec<usize>,
+    count: usize,
 }
 
 impl Noted {
@@ -54,12 +57,33 @@ impl Noted {
         Self {
             of: Bits::new(elements),
             by: vec![NEVER; elements],
+            touched: Vec::new(),
+            count: 0,
         }
     }
 
     fn note(&mut self, element: usize, by: usize) {
-        self.of.insert(element);
+        if !self.of.contains(element) {
+            self.of.insert(element);
+            self.touched.push(element);
+            self.count += 1;
+        }
         self.by[element] = by;
+    }
+
+    fn remove(&mut self, element: usize) {
+        if self.of.contains(element) {
+            self.of.remove(element);
+            self.count -= 1;
+        }
+    }
+
+    /// Forgets everything, in the time that it took to note it.
+    fn clear(&mut self) {
+        for element in self.touched.drain(..) {
+            self.of.remove(element);
+        }
+        self.count = 0;
     }
 }
 
@@ -90,13 +114,13 @@ impl Memory {
             &mut self.removed,
             &mut self.missed,
         ] {
-            noted.of.clear();
+            noted.clear();
         }
     }
 
     fn is_empty(&self) -> bool {
         let noted = [&self.wrote, &self.saw, &self.removed, &self.missed];
-        noted.iter().all(|noted| noted.of.is_empty())
+        noted.iter().all(|noted| noted.count == 0)
     }
 
     fn removes(&mut self, element: usize, op: usize, of: &Element<'_>) {
@@ -156,15 +180,20 @@ impl<'a> Object<'a> {
             }
         }
         let mut readable = true;
+        let mut before: &[Value] = &[];
         for view in &view.reads {
             let Some(items) = observe::elements(view.value) else {
                 readable = false;
                 continue;
             };
-            let shows = items
-                .iter()
-                .map(|value| object.number(&mut ids, value) as u32)
-                .collect();
+            // Most of a read is what the one before showed.
+            let common = observe::common_beginning(before, items);
+            let mut shows: Vec<u32> = Vec::with_capacity(items.len());
+            let last = object.reads.last().map_or(&[][..], |read| &read.shows);
+            shows.extend(last.iter().take(common));
+            let rest = items[common..].iter();
+            shows.extend(rest.map(|value| object.number(&mut ids, value) as u32));
+            before = items;
             steps.push((
                 view.op,
                 Step::Saw {
@@ -265,9 +294,9 @@ impl<'a> Object<'a> {
                 }
                 // So it will be for every later read of the session; but it cannot come back.
                 if own {
-                    memory.wrote.of.remove(element);
+                    memory.wrote.remove(element);
                 } else {
-                    memory.saw.of.remove(element);
+                    memory.saw.remove(element);
                     if self.elements[element].writes == 1 {
                         memory.missed.note(element, read.op);
                     }
@@ -382,6 +411,8 @@ impl<'a> Object<'a> {
         excused.sort_by_key(|&e| self.elements[e].removed_from);
         let mut excused = excused.into_iter().peekable();
         let mut gone = Bits::new(self.elements.len());
+        let mut depends_on = Noted::new(self.elements.len());
+        let words = self.elements.len() / 64;
         let chunk = (CHUNK_BITS / self.elements.len().max(1)).max(1);
         for reads in order.chunks(chunk) {
             // By session: the reads that show a write of it, with the last one.
@@ -417,19 +448,25 @@ impl<'a> Object<'a> {
             }
             for (session, mut showing) in showing {
                 showing.sort_unstable();
-                let mut depends_on = Noted::new(self.elements.len());
+                depends_on.clear();
                 let mut added = dependencies[&session].iter().peekable();
                 for (write, i) in showing {
                     while let Some(&(e, by)) = added.next_if(|(_, op)| *op < write) {
                         depends_on.note(e, by);
                     }
                     let read = &self.reads[reads[i]];
-                    let mut found: Vec<Class> = Vec::new();
-                    for missing in depends_on.of.without(&shown[i]) {
+                    // Whichever is less to look at.
+                    let missing: Vec<usize> = if depends_on.touched.len() < words {
+                        let noted = depends_on.touched.iter().copied();
+                        noted.filter(|&e| !shown[i].contains(e)).collect()
+                    } else {
+                        depends_on.of.without(&shown[i]).collect()
+                    };
+                    let mut first: Option<Class> = None;
+                    for missing in missing {
                         let by = depends_on.by[missing];
                         let class = self.broken(findings, missing, by, write, read, "without");
-                        found.push(class);
-                        if found[0] != class {
+                        if *first.get_or_insert(class) != class {
                             break;
                         }
                     }

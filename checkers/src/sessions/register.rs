@@ -1,19 +1,22 @@
 //! Registers, and the fields of maps.
 
-use rustc_hash::{FxHashMap, FxHashSet};
+use rustc_hash::FxHashMap;
 
 use super::{Class, Findings};
+use crate::Value;
 use crate::observe::{self, KeyView};
-use crate::{Value, registers};
+use crate::registers::{self, Shows};
 
 /// Everything that happened to one register.
-struct Register<'a> {
+struct Register<'r, 'a> {
     key: Option<&'a Value>,
     /// `key k`, or `field f of key k`.
     name: String,
-    values: FxHashMap<&'a Value, Known>,
+    of: &'r registers::Register<'a>,
+    /// By number of the value.
+    known: Vec<Option<Known>>,
     /// Positions among the operations and what they wrote or showed, in that order.
-    steps: Vec<(usize, Step<'a>)>,
+    steps: Vec<(usize, Step)>,
     /// Position from which it may have been taken away.
     removed_from: usize,
 }
@@ -26,22 +29,23 @@ struct Known {
     in_place: usize,
 }
 
-enum Step<'a> {
-    Wrote(&'a Value),
-    Saw(Vec<&'a Value>),
+#[derive(Clone, Copy)]
+enum Step {
+    Wrote(u32),
+    Saw(Shows),
 }
 
 /// What a session has done and seen so far.
 #[derive(Default)]
-struct Memory<'a> {
+struct Memory {
     /// Its last acknowledged write: which, and of what.
-    wrote: Option<(usize, &'a Value)>,
+    wrote: Option<(usize, u32)>,
     /// The value shown whose write began last: of which read, and what was shown beside it.
-    newest: Option<(&'a Value, usize, Vec<&'a Value>)>,
+    newest: Option<(u32, usize, Shows)>,
     /// What the last read showed.
-    last: Option<(usize, Vec<&'a Value>)>,
+    last: Option<(usize, Shows)>,
     /// What was shown and then no longer: by which reads.
-    gone: FxHashMap<&'a Value, (usize, usize)>,
+    gone: FxHashMap<u32, (usize, usize)>,
 }
 
 pub(super) fn judge<'a>(
@@ -60,22 +64,23 @@ pub(super) fn judge<'a>(
     all
 }
 
-impl<'a> Register<'a> {
+impl<'r, 'a> Register<'r, 'a> {
     fn of(
         findings: &Findings<'_, 'a>,
         key: Option<&'a Value>,
-        register: &registers::Register<'a>,
+        register: &'r registers::Register<'a>,
     ) -> Result<Self, &'static str> {
         let (writes, reads) = (&register.writes, &register.reads);
-        let mut values = FxHashMap::default();
+        let mut known: Vec<Option<Known>> = Vec::new();
+        known.resize_with(register.values.len(), || None);
         let mut steps = Vec::with_capacity(writes.len() + reads.len());
         for &(write, value) in writes {
             if !observe::possible(&findings.operations[write]) {
                 continue;
             }
             let in_place = findings.ended(write);
-            let known = Known { write, in_place };
-            if value.is_nil() || values.insert(value, known).is_some() {
+            let before = known[value as usize].replace(Known { write, in_place });
+            if register.values[value as usize].is_nil() || before.is_some() {
                 return Err("values-not-unique");
             }
             if findings.operations[write].is_ok() {
@@ -83,42 +88,52 @@ impl<'a> Register<'a> {
             }
         }
         for (read, shows) in reads {
+            let values = register.shows(*shows);
             // What nobody wrote is no value of this register: nothing follows from such a read.
-            if shows.iter().any(|value| !values.contains_key(value)) {
+            if values.iter().any(|&value| known[value as usize].is_none()) {
                 continue;
             }
-            for value in shows {
-                if let Some(known) = values.get_mut(value) {
+            for &value in values {
+                if let Some(known) = &mut known[value as usize] {
                     known.in_place = known.in_place.min(findings.ended(*read));
                 }
             }
-            steps.push((*read, Step::Saw(shows.clone())));
+            steps.push((*read, Step::Saw(*shows)));
         }
-        steps.sort_by_key(|(op, _)| *op);
+        steps.sort_unstable_by_key(|(op, _)| *op);
         Ok(Self {
             key,
             name: register.name(key),
-            values,
+            of: register,
+            known,
             steps,
             removed_from: register.removals.from(),
         })
     }
 
+    fn value(&self, number: u32) -> &'a Value {
+        self.of.values[number as usize]
+    }
+
+    fn shows(&self, shows: Shows) -> &'r [u32] {
+        self.of.shows(shows)
+    }
+
     /// Whether the value was in place before the other's write began.
-    fn precedes(&self, findings: &Findings<'_, 'a>, value: &Value, other: &Value) -> bool {
-        match (self.values.get(value), self.values.get(other)) {
+    fn precedes(&self, findings: &Findings<'_, 'a>, value: u32, other: u32) -> bool {
+        match (&self.known[value as usize], &self.known[other as usize]) {
             (Some(value), Some(other)) => value.in_place < findings.began(other.write),
             _ => false,
         }
     }
 
     fn walk(&self, findings: &mut Findings<'_, 'a>) {
-        let mut memories: FxHashMap<usize, Memory<'a>> = FxHashMap::default();
+        let mut memories: FxHashMap<usize, Memory> = FxHashMap::default();
         for (op, step) in &self.steps {
             let memory = memories.entry(findings.sessions[*op]).or_default();
             match step {
-                Step::Wrote(value) => memory.wrote = Some((*op, value)),
-                Step::Saw(shows) => self.read(findings, memory, *op, shows),
+                Step::Wrote(value) => memory.wrote = Some((*op, *value)),
+                Step::Saw(shows) => self.read(findings, memory, *op, *shows),
             }
         }
     }
@@ -126,22 +141,23 @@ impl<'a> Register<'a> {
     fn read(
         &self,
         findings: &mut Findings<'_, 'a>,
-        memory: &mut Memory<'a>,
+        memory: &mut Memory,
         read: usize,
-        shows: &[&'a Value],
+        showed: Shows,
     ) {
+        let shows = self.shows(showed);
         let before = memory.wrote.is_some() || memory.last.is_some();
         findings.judged += u64::from(before || shows.len() > 1);
         let removed = self.removed_from < findings.ended(read);
         if let (false, Some((write, value))) = (removed, memory.wrote) {
             self.must_not_precede(findings, read, shows, value, &[], write);
         }
-        if let (false, Some((value, by, beside))) = (removed, &memory.newest) {
-            self.must_not_precede(findings, read, shows, value, beside, *by);
+        if let (false, Some((value, by, beside))) = (removed, memory.newest) {
+            self.must_not_precede(findings, read, shows, value, self.shows(beside), by);
         }
         self.must_not_come_back(findings, memory, read, shows);
         self.must_have_replaced(findings, read, shows);
-        self.remember(findings, memory, read, shows);
+        self.remember(findings, memory, read, showed);
     }
 
     /// Read your writes, monotonic reads: something shown must be able to have replaced the value.
@@ -150,13 +166,13 @@ impl<'a> Register<'a> {
         &self,
         findings: &mut Findings<'_, 'a>,
         read: usize,
-        shows: &[&'a Value],
-        value: &'a Value,
-        beside: &[&'a Value],
+        shows: &[u32],
+        value: u32,
+        beside: &[u32],
         because: usize,
     ) {
-        let may_replace = |shown: &&'a Value| {
-            *shown == value || !beside.contains(shown) && !self.precedes(findings, shown, value)
+        let may_replace = |&shown: &u32| {
+            shown == value || !beside.contains(&shown) && !self.precedes(findings, shown, value)
         };
         if shows.iter().any(may_replace) {
             return;
@@ -167,12 +183,13 @@ impl<'a> Register<'a> {
             Class::MonotonicReads
         };
         let (name, told) = (&self.name, [because, read].map(|op| findings.told(op)));
+        let value = self.value(value);
         findings.record(class, self.key, value, &[because, read], || {
             let before = match class {
                 Class::ReadYourWrites => format!("after the {} of {value}", told[0]),
                 _ => format!("after the {} showed {value}", told[0]),
             };
-            let shown = shown(shows);
+            let shown = self.shown(shows);
             format!(
                 "{before} the {} of {name} shows {shown}, which is older",
                 told[1]
@@ -184,9 +201,9 @@ impl<'a> Register<'a> {
     fn must_not_come_back(
         &self,
         findings: &mut Findings<'_, 'a>,
-        memory: &mut Memory<'a>,
+        memory: &mut Memory,
         read: usize,
-        shows: &[&'a Value],
+        shows: &[u32],
     ) {
         for value in shows {
             let Some(&(showed, missed)) = memory.gone.get(value) else {
@@ -194,6 +211,7 @@ impl<'a> Register<'a> {
             };
             let ops = [showed, missed, read];
             let (name, told) = (&self.name, ops.map(|op| findings.told(op)));
+            let value = self.value(*value);
             findings.record(Class::MonotonicReads, self.key, value, &ops, || {
                 format!(
                     "{value} of {name} was shown to the {}, no longer to the {}, and again to the \
@@ -205,22 +223,26 @@ impl<'a> Register<'a> {
     }
 
     /// Monotonic writes, writes follow reads: no value beside one that had replaced it.
-    fn must_have_replaced(
-        &self,
-        findings: &mut Findings<'_, 'a>,
-        read: usize,
-        shows: &[&'a Value],
-    ) {
+    fn must_have_replaced(&self, findings: &mut Findings<'_, 'a>, read: usize, shows: &[u32]) {
         if shows.len() < 2 {
             return;
         }
-        let together: FxHashSet<&Value> = shows.iter().copied().collect();
-        for value in shows {
-            let write = self.values[value].write;
+        // Few: the concurrent values of one register.
+        let together: FxHashMap<&Value, u32> = shows
+            .iter()
+            .map(|&shown| (self.value(shown), shown))
+            .collect();
+        for &number in shows {
+            let Some(Known { write, .. }) = self.known[number as usize] else {
+                continue;
+            };
+            let value = self.value(number);
             let seen = observe::seen(&findings.operations[write]).unwrap_or_default();
-            let replaced = |old: &&'a Value| *old != *value && together.contains(old);
-            for old in seen.iter().filter(replaced) {
-                let Some(known) = self.values.get(old) else {
+            for old in seen.iter().filter(|old| *old != value) {
+                let Some(&replaced) = together.get(old) else {
+                    continue;
+                };
+                let Some(known) = &self.known[replaced as usize] else {
                     continue;
                 };
                 let own = findings.sessions[known.write] == findings.sessions[write];
@@ -245,35 +267,45 @@ impl<'a> Register<'a> {
     fn remember(
         &self,
         findings: &Findings<'_, 'a>,
-        memory: &mut Memory<'a>,
+        memory: &mut Memory,
         read: usize,
-        shows: &[&'a Value],
+        showed: Shows,
     ) {
-        if let Some((showed, last)) = memory.last.take() {
-            for value in last.into_iter().filter(|value| !shows.contains(value)) {
-                memory.gone.entry(value).or_insert((showed, read));
+        let shows = self.shows(showed);
+        if let Some((before, last)) = memory.last.replace((read, showed)) {
+            let gone = self
+                .shows(last)
+                .iter()
+                .filter(|value| !shows.contains(value));
+            for &value in gone {
+                memory.gone.entry(value).or_insert((before, read));
             }
         }
-        memory.last = Some((read, shows.to_vec()));
-        let began = |value: &Value| findings.began(self.values[value].write);
-        let Some(newest) = shows.iter().copied().max_by_key(|value| began(value)) else {
+        let began = |value: u32| {
+            let known = self.known[value as usize].as_ref();
+            known.map_or(0, |known| findings.began(known.write))
+        };
+        let Some(newest) = shows.iter().copied().max_by_key(|&value| began(value)) else {
             return;
         };
-        let newer = |(old, ..): &(&Value, usize, Vec<&Value>)| began(old) <= began(newest);
-        if memory.newest.as_ref().is_none_or(newer) {
-            memory.newest = Some((newest, read, shows.to_vec()));
+        let newer = |(old, ..): (u32, usize, Shows)| began(old) <= began(newest);
+        if memory.newest.is_none_or(newer) {
+            memory.newest = Some((newest, read, showed));
         }
     }
-}
 
-/// What a read showed, in words.
-fn shown(shows: &[&Value]) -> String {
-    match shows {
-        [] => "nothing".to_owned(),
-        [one] => one.to_string(),
-        many => {
-            let all: Value = many.iter().map(|value| (*value).clone()).collect();
-            all.to_string()
+    /// What a read showed, in words.
+    fn shown(&self, shows: &[u32]) -> String {
+        match shows {
+            [] => "nothing".to_owned(),
+            [one] => self.value(*one).to_string(),
+            many => {
+                let all: Value = many
+                    .iter()
+                    .map(|&value| self.value(value).clone())
+                    .collect();
+                all.to_string()
+            }
         }
     }
 }
