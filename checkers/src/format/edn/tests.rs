@@ -306,6 +306,36 @@ fn operations_are_read_as_their_maps_are() {
     );
 }
 
+/// Where the text is cut to be read side by side need not be where an operation begins.
+#[test]
+fn lines_that_only_look_like_operations_are_none() {
+    let op = "{:process 1 :type :info :f :x}";
+    let mut text = String::new();
+    let mut values = Vec::new();
+    for n in 0..200 {
+        let value = match n % 5 {
+            0 => Value::str(&format!("{n}\n{op}\n{op}\n")),
+            1 => Value::str(&"{\n#\n".repeat(n)),
+            _ => Value::Int(n as i64),
+        };
+        let discarded = ["", "", "#_\n", "; c\n"][n % 4];
+        if !discarded.is_empty() && discarded != "; c\n" {
+            text += &format!("{discarded}{op}\n");
+        }
+        let mut written = String::new();
+        print::value(&mut written, &value);
+        // As it is in a file that somebody wrote by hand.
+        let written = written.replace("\\n", "\n");
+        text += &format!("{{:process {n} :type :invoke :f :write\n:value {written}}}\n");
+        values.push(value);
+    }
+    for text in [text.clone(), format!("[{text}]")] {
+        let events = read_text(&text).unwrap().history.events;
+        let read: Vec<Value> = events.into_iter().map(|event| event.value).collect();
+        assert_eq!(read, values);
+    }
+}
+
 #[test]
 fn tuples_may_be_tagged() {
     let text = "{:process 1 :type :invoke :f :read :value #jepsen.independent/tuple [:k nil]}\n\
