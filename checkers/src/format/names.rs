@@ -88,17 +88,14 @@ impl Names {
         self.details.push(details);
     }
 
-    /// What this end of a line says: known from before, or found out by `read`. `None` if it finds
-    /// nothing out.
+    /// Gives an event the details that the end of its line says: known from before, or found out by
+    /// `read`. `None` if it finds nothing out.
     pub fn ending(
         &mut self,
         written: &[u8],
+        event: &mut Event,
         read: impl FnOnce() -> Option<Details>,
-    ) -> Option<Option<Arc<Details>>> {
-        let share = |details: Details| (details != Details::default()).then(|| Arc::new(details));
-        if written.len() > Self::ENDING_LEN_MAX {
-            return read().map(share);
-        }
+    ) -> Option<()> {
         if self.endings.is_empty() {
             self.endings.resize_with(Self::ENDINGS, || None);
         }
@@ -106,14 +103,17 @@ impl Names {
         if let Some(known) = slot
             && *known.written == *written
         {
-            return Some(known.details.clone());
+            event.share_details(known.details.clone());
+            return Some(());
         }
-        let details = share(read()?);
-        *slot = Some(Ending {
-            written: written.into(),
-            details: details.clone(),
-        });
-        Some(details)
+        event.set_details(read()?);
+        if written.len() <= Self::ENDING_LEN_MAX {
+            *slot = Some(Ending {
+                written: written.into(),
+                details: event.details().cloned(),
+            });
+        }
+        Some(())
     }
 }
 

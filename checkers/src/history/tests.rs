@@ -41,6 +41,24 @@ fn pairs_by_process_in_the_order_of_invocation() {
     assert!(ops[1].precedes(&ops[2]));
 }
 
+/// Small numbers are looked up in a table, others are not.
+#[test]
+fn any_number_is_a_client() {
+    for process in [0, 1, 70, 71, 1_000, u64::MAX] {
+        let h = history(vec![
+            event(0, process, Kind::Invoke, F::Write),
+            event(1, process, Kind::Ok, F::Write),
+            event(2, process, Kind::Invoke, F::Read),
+            event(3, process.wrapping_add(1), Kind::Invoke, F::Read),
+        ]);
+        let paired = h.paired().unwrap();
+        assert_eq!(paired.len(), 3);
+        assert_eq!(paired.get(0).unwrap().completed_position, Some(1));
+        let open = paired.iter().filter(|op| op.complete.is_none());
+        assert_eq!(open.count(), 2);
+    }
+}
+
 #[test]
 fn nemesis_events_are_kept_apart() {
     let mut inject = event(1, 0, Kind::Info, F::Other("inject".into()));
@@ -75,6 +93,13 @@ fn impossible_histories_are_refused_with_the_event() {
         error.to_string(),
         "event 7: process 1 completes an operation that it has not invoked"
     );
+    let twice = history(vec![
+        event(0, 1, Kind::Invoke, F::Read),
+        event(1, 1, Kind::Ok, F::Read),
+        event(2, 1, Kind::Ok, F::Read),
+    ]);
+    let error = twice.operations().unwrap_err();
+    assert!(matches!(error, HistoryError::NotInvoked { index: 2, .. }));
     let duplicate = history(vec![
         event(3, 1, Kind::Invoke, F::Read),
         event(3, 1, Kind::Ok, F::Read),

@@ -185,7 +185,7 @@ fn bad_lines_are_refused_by_number() {
 
 #[test]
 fn odd_lines_are_read() {
-    let wide: String = (0..100_000).map(|n| format!("{n},")).collect();
+    let wide = "7,".repeat(100_000);
     let long = "x".repeat(1 << 20);
     for (format, line, events) in [
         (Format::Jsonl, String::new(), 1),
@@ -331,6 +331,30 @@ fn histories_that_cannot_be_are_unknown() {
     }
 }
 
+/// A value of any kind.
+fn value(rng: &mut SmallRng, numbers: &[i64], depth: u32) -> Value {
+    let nested = |rng: &mut SmallRng| -> Vec<Value> {
+        (0..rng.random_range(0..4))
+            .map(|_| value(rng, numbers, depth - 1))
+            .collect()
+    };
+    match rng.random_range(0..if depth > 0 { 12 } else { 7 }) {
+        0 => Value::Nil,
+        1 => Value::Float([f64::NAN, f64::INFINITY, -0.0, 1e308][rng.random_range(0..4)]),
+        2 => Value::str(["", "a", "append", "r", "w"][rng.random_range(0..5)]),
+        3 => Value::Keyword(["append", "r", "w", "x"][rng.random_range(0..4)].into()),
+        4 => Value::Bool(true),
+        5 | 6 => Value::Int(*numbers.choose(rng).unwrap()),
+        7 | 8 => Value::Vector(nested(rng).into()),
+        9 => Value::List(nested(rng).into()),
+        10 => Value::tagged("t", value(rng, numbers, depth - 1)),
+        _ => {
+            let pairs = nested(rng).into_iter().map(|v| (v.clone(), v));
+            Value::Map(pairs.collect())
+        }
+    }
+}
+
 /// Times that go back and forth, numbers at their limits, values of every kind: judged somehow.
 #[test]
 fn histories_that_stretch_every_number_are_judged() {
@@ -363,28 +387,6 @@ fn histories_that_stretch_every_number_are_judged() {
     ];
     let numbers = [i64::MIN, i64::MIN + 1, -1, 0, 1, 2, i64::MAX - 1, i64::MAX];
     let times = [0, 1, 1 << 40, u64::MAX - 1, u64::MAX];
-    fn value(rng: &mut SmallRng, numbers: &[i64], depth: u32) -> Value {
-        let nested = |rng: &mut SmallRng| -> Vec<Value> {
-            (0..rng.random_range(0..4))
-                .map(|_| value(rng, numbers, depth - 1))
-                .collect()
-        };
-        match rng.random_range(0..if depth > 0 { 12 } else { 7 }) {
-            0 => Value::Nil,
-            1 => Value::Float([f64::NAN, f64::INFINITY, -0.0, 1e308][rng.random_range(0..4)]),
-            2 => Value::str(["", "a", "append", "r", "w"][rng.random_range(0..5)]),
-            3 => Value::Keyword(["append", "r", "w", "x"][rng.random_range(0..4)].into()),
-            4 => Value::Bool(true),
-            5 | 6 => Value::Int(*numbers.choose(rng).unwrap()),
-            7 | 8 => Value::Vector(nested(rng).into()),
-            9 => Value::List(nested(rng).into()),
-            10 => Value::tagged("t", value(rng, numbers, depth - 1)),
-            _ => {
-                let pairs = nested(rng).into_iter().map(|v| (v.clone(), v));
-                Value::Map(pairs.collect())
-            }
-        }
-    }
     let mut rng = SmallRng::seed_from_u64(11);
     for _ in 0..1_500 {
         let one = *fs.choose(&mut rng).unwrap();

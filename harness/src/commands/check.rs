@@ -1,6 +1,6 @@
 //! `quorate check` and `quorate report`: judge what was recorded.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::path::Path;
 
 use anyhow::{Context, Result};
@@ -190,11 +190,7 @@ fn read(path: &Path, format: Option<Format>, partial: bool) -> Result<ReadReport
         ..ReadOptions::default()
     };
     let read = if path == Path::new("-") {
-        let mut bytes = Vec::new();
-        std::io::stdin()
-            .read_to_end(&mut bytes)
-            .map_err(|e| format!("cannot read stdin: {e}"))?;
-        checkers::format::read_bytes(&bytes, format, &options)
+        checkers::format::read_stream(std::io::stdin().lock(), "<stdin>", format, &options)
     } else {
         checkers::format::read_path(path, format, &options)
     };

@@ -37,7 +37,12 @@ impl Fields {
         self.event.details().is_none()
     }
 
-    /// Those alone.
+    /// The event as far as it is known.
+    pub fn event(&mut self) -> &mut Event {
+        &mut self.event
+    }
+
+    /// Its details alone.
     pub fn into_details(self) -> Details {
         (*self.event).clone()
     }

@@ -379,8 +379,8 @@ impl<'a> Parser<'a> {
             match name {
                 "" => return None,
                 "node" | "role" | "epoch" | "error" if fields.has_no_details() => {
-                    if let Some(event) = self.ending(from, &mut fields) {
-                        return Some(event);
+                    if self.ending(from, &mut fields).is_some() {
+                        return fields.finish(&mut self.names).ok();
                     }
                     self.at = from + 1 + name.len();
                 }
@@ -393,25 +393,21 @@ impl<'a> Parser<'a> {
 
     /// The rest of a line that ends an operation, from the first field that is none of the event's
     /// own: the same on many lines.
-    fn ending(&mut self, from: usize, fields: &mut Fields) -> Option<Event> {
+    fn ending(&mut self, from: usize, fields: &mut Fields) -> Option<()> {
         let rest = &self.text[from..];
         let length = memchr::memchr(b'\n', rest.as_bytes()).unwrap_or(rest.len());
         let written = rest[..length].trim_ascii_end();
         if !written.ends_with('}') {
             return None;
         }
-        let details = self.names.ending(written.as_bytes(), || {
+        self.names.ending(written.as_bytes(), fields.event(), || {
             let mut parser = Parser::with(written, Names::default());
             // As within a tagged map, so that it does not matter where it is found again.
             parser.depth = 2;
             parser.details()
         })?;
         self.at = from + written.len();
-        let mut event = std::mem::replace(fields, Fields::new())
-            .finish(&mut self.names)
-            .ok()?;
-        event.share_details(details);
-        Some(event)
+        Some(())
     }
 
     /// Fields up to the end of an operation and of the text, if all are details.

@@ -23,7 +23,7 @@ pub struct Lines<'a> {
     /// To be read into.
     spare: Vec<Block>,
     /// Lines of the blocks that were handed out.
-    lines: u64,
+    passed: u64,
     /// Index of the last event that was handed out.
     previous: Option<u64>,
 }
@@ -65,7 +65,7 @@ impl<'a> Lines<'a> {
             feed,
             read: Vec::new(),
             spare: Vec::new(),
-            lines: 0,
+            passed: 0,
             previous: None,
         };
         lines.feed.read_blocks(&mut lines.read);
@@ -84,7 +84,7 @@ impl<'a> Lines<'a> {
                 && event.index <= previous
             {
                 let bad = Bad::order(event.index, previous);
-                let line = self.lines + block.line_of(n);
+                let line = self.passed + block.line_of(n);
                 events.extend(block.events.drain(..n));
                 return Err(ReadError::corrupt(
                     &self.file,
@@ -96,7 +96,7 @@ impl<'a> Lines<'a> {
         }
         events.append(&mut block.events);
         if let Some((line, bad)) = block.bad.take() {
-            let line = self.lines + line;
+            let line = self.passed + line;
             return Err(ReadError::corrupt(
                 &self.file,
                 line,
@@ -105,10 +105,10 @@ impl<'a> Lines<'a> {
             ));
         }
         if let Some(line) = block.torn {
-            let line = self.lines + line;
+            let line = self.passed + line;
             warnings.push(Warning::TornLastLine { line });
         }
-        self.lines += block.lines;
+        self.passed += block.lines;
         Ok(block)
     }
 }
@@ -148,7 +148,7 @@ impl Reader for Lines<'_> {
             return Err(ReadError::Io { file, source });
         }
         if self.feed.input.is_torn() {
-            let line = self.lines;
+            let line = self.passed;
             warnings.push(Warning::TornCompression { line });
         }
         Ok(false)

@@ -244,7 +244,6 @@ impl<'a> Scan<'a> {
             }
             self.mark(b',')?;
         }
-        const REQUIRED: u8 = INDEX | TIME | PROCESS | TYPE | FUNCTION;
         (given & REQUIRED == REQUIRED).then_some(event)
     }
 
@@ -264,8 +263,7 @@ impl<'a> Scan<'a> {
         let rest = &self.bytes[self.at..];
         let length = memchr(b'\n', rest).unwrap_or(rest.len());
         let written = rest[..length].trim_ascii_end();
-        let details = names.ending(written, || Scan::new(written).details())?;
-        event.share_details(details);
+        names.ending(written, event, || Scan::new(written).details())?;
         self.at += (length + 1).min(rest.len());
         Some(())
     }
@@ -322,6 +320,7 @@ const TYPE: u8 = 8;
 const FUNCTION: u8 = 16;
 const KEY: u8 = 32;
 const VALUE: u8 = 64;
+const REQUIRED: u8 = INDEX | TIME | PROCESS | TYPE | FUNCTION;
 
 fn function(name: &[u8], names: &mut Names) -> Option<F> {
     match F::known(name) {

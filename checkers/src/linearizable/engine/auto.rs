@@ -7,7 +7,7 @@
 
 use super::budget::Totals;
 use super::jit::Jit;
-use super::{Decision, Engine, Limits, Model, Op, witness};
+use super::{Decision, Engine, Limits, Model, Op, monitors, witness, zones};
 
 /// The engine; see the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
@@ -35,9 +35,11 @@ impl Engine for Auto {
     }
 }
 
-/// Decides what a polynomial algorithm exists for; `None` of everything else. Such algorithms are
-/// tried here: clusters and zones for registers with unique values, monitors for collections.
+/// Decides what a polynomial algorithm exists for, `None` of everything else: registers with unique
+/// values by clusters and zones, collections with unambiguous values by monitors.
 fn polynomial(model: Model, ops: &[Op]) -> Option<Decision> {
-    let _ = (model, ops);
-    None
+    match model {
+        Model::Register => zones::decide(ops),
+        _ => monitors::decide(model, ops),
+    }
 }
