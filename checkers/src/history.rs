@@ -251,13 +251,13 @@ impl History {
         let mut open: FxHashMap<&Process, usize> = FxHashMap::default();
         let mut previous: Option<&Event> = None;
         for (position, event) in self.events.iter().enumerate() {
-            if let Some(previous) = previous {
-                if event.index <= previous.index {
-                    return Err(HistoryError::IndexNotIncreasing {
-                        index: event.index,
-                        previous: previous.index,
-                    });
-                }
+            if let Some(previous) = previous
+                && event.index <= previous.index
+            {
+                return Err(HistoryError::IndexNotIncreasing {
+                    index: event.index,
+                    previous: previous.index,
+                });
             }
             previous = Some(event);
             if event.process.is_nemesis() {

@@ -238,7 +238,7 @@ impl<'t> Part<'t> {
                 match class {
                     Class::GSingle => {}
                     Class::GNonadjacent => {
-                        self.one_nonadjacent(level, &nonadjacent, &mut bfs, &mut record)
+                        self.one_nonadjacent(level, &nonadjacent, &mut bfs, &mut record);
                     }
                     _ => self.one_each(&want, within, &mut bfs, &mut record),
                 }
