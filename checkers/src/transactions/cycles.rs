@@ -238,7 +238,7 @@ impl<'t> Part<'t> {
                 match class {
                     Class::GSingle => {}
                     Class::GNonadjacent => {
-                        self.one_nonadjacent(level, &nonadjacent, &mut bfs, &mut record)
+                        self.one_nonadjacent(level, &nonadjacent, &mut bfs, &mut record);
                     }
                     _ => self.one_each(&want, within, &mut bfs, &mut record),
                 }
@@ -479,19 +479,10 @@ impl<'t> Part<'t> {
         None
     }
 
-    /// A walk over transactions only, with the kinds as an operator would name them.
+    /// A walk over transactions only.
     fn contract(&self, walk: Vec<(u32, Kind)>) -> Vec<(u32, Kind)> {
         let is_txn = |node: u32| node < self.graph.txns();
-        let mut steps: Vec<(u32, Kind)> = walk.into_iter().filter(|s| is_txn(s.0)).collect();
-        for at in 0..steps.len() {
-            let (from, kind) = steps[at];
-            let to = steps[(at + 1) % steps.len()].0;
-            let process = |txn: u32| self.txns[txn as usize].process;
-            if kind == Kind::Realtime && process(from) == process(to) {
-                steps[at].1 = Kind::Process;
-            }
-        }
-        steps
+        walk.into_iter().filter(|s| is_txn(s.0)).collect()
     }
 
     /// The cycles that a closed walk consists of: cut wherever it comes back to a transaction.
@@ -512,7 +503,29 @@ impl<'t> Part<'t> {
         }
         cycles.push(open);
         cycles.retain(|cycle| cycle.len() > 1);
+        for cycle in &mut cycles {
+            self.join_orders(cycle);
+        }
         cycles
+    }
+
+    /// Makes one step of several in a row that only say what was before what: what was before
+    /// something that was before a third was before the third.
+    fn join_orders(&self, cycle: &mut Vec<(u32, Kind)>) {
+        let is_order = |kind| matches!(kind, Kind::Process | Kind::Realtime);
+        // No cycle is made of orders alone.
+        let data = cycle.iter().position(|&(_, kind)| !is_order(kind));
+        cycle.rotate_left(data.unwrap_or(0));
+        cycle.dedup_by(|later, earlier| is_order(later.1) && is_order(earlier.1));
+        for at in 0..cycle.len() {
+            let to = cycle[(at + 1) % cycle.len()].0;
+            let (from, kind) = &mut cycle[at];
+            let process = |txn: u32| self.txns[txn as usize].process;
+            if is_order(*kind) {
+                let same = process(*from) == process(to);
+                *kind = if same { Kind::Process } else { Kind::Realtime };
+            }
+        }
     }
 }
 

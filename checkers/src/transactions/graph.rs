@@ -320,3 +320,61 @@ impl Components {
         self.txns.iter().any(|&n| n > 1)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_paths_and_rings_need_no_stack() {
+        const N: u32 = 300_000;
+        let build = |ring: bool| {
+            let mut builder = Builder::new(N);
+            for i in 1..N {
+                builder.add(i - 1, i, Kind::Ww);
+            }
+            if ring {
+                builder.add(N - 1, 0, Kind::Rw);
+            }
+            builder.build()
+        };
+        let (writes, all) = (Kinds::of(&[Kind::Ww]), Kinds::of(&[Kind::Ww, Kind::Rw]));
+        let path = build(false).components(all);
+        assert_eq!(path.count(), N as usize);
+        assert!(!path.any_cyclic() && path.of(0) > path.of(N - 1));
+        let ring = build(true);
+        assert!(!ring.components(writes).any_cyclic());
+        assert_eq!(ring.components(all).count(), 1);
+        assert!(ring.components(all).is_cyclic(0));
+        assert!(ring.nonadjacent_components(all).any_cyclic());
+    }
+
+    #[test]
+    fn a_way_through_an_auxiliary_node_back_is_no_cycle() {
+        let mut builder = Builder::new(2);
+        let hub = builder.auxiliary();
+        for txn in 0..2 {
+            builder.add(hub, txn, Kind::On);
+        }
+        builder.add(0, hub, Kind::Rw);
+        let all = Kinds::of(&[Kind::Rw]);
+        assert!(!builder.build().components(all).any_cyclic());
+    }
+
+    #[test]
+    fn no_two_anti_dependencies_in_a_row() {
+        let ring = |kinds: &[Kind]| {
+            let n = kinds.len() as u32;
+            let mut builder = Builder::new(n);
+            for (i, &kind) in (0..n).zip(kinds) {
+                builder.add(i, (i + 1) % n, kind);
+            }
+            let all = Kinds::of(&[Kind::Ww, Kind::Wr, Kind::Rw]);
+            builder.build().nonadjacent_components(all).any_cyclic()
+        };
+        assert!(ring(&[Kind::Rw, Kind::Wr]));
+        assert!(ring(&[Kind::Rw, Kind::Ww, Kind::Rw, Kind::Wr]));
+        assert!(!ring(&[Kind::Rw, Kind::Rw]));
+        assert!(!ring(&[Kind::Rw, Kind::Ww, Kind::Rw]));
+    }
+}

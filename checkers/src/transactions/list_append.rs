@@ -10,10 +10,8 @@ use crate::{CheckResult, Checker, History, Outcome};
 
 const NAME: &str = "list-append";
 
-/// Transactions over lists: [`append k v`] and [`r k [v …]`].
-///
-/// [`append k v`]: crate::transactions
-/// [`r k [v …]`]: crate::transactions
+/// Transactions over lists that only grow: `[append k v]` and `[r k [v …]]`, every element appended
+/// once.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ListAppend {
     /// The model promised.

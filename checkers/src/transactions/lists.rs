@@ -717,7 +717,8 @@ impl Explain for Lists<'_, '_> {
                         let seen = self.seen(list).checked_sub(1)?;
                         by(self.versions_of(k).get(seen as usize), a)
                     }
-                    _ => by(list.last(), a),
+                    Order::Contradictory => by(list.last(), a),
+                    Order::Ambiguous => None,
                 }?;
                 let (name, value) = (self.name(key), self.value(element));
                 Some(format!(

@@ -139,15 +139,17 @@ impl Phenomenon {
 
     /// Whether a history that shows this shows the other, too.
     pub(crate) fn implies(self, other: Self) -> bool {
+        if self == other {
+            return true;
+        }
         match (self, other) {
-            _ if self == other => true,
             (Cycle(class, level), Cycle(other, beyond)) => class <= other && level <= beyond,
             // Two that replaced the same version each miss the other's write.
-            (Self::LostUpdate, Cycle(G2Item, _)) => true,
-            // It depends on itself, by what it wrote and read.
-            (Self::FutureRead, Cycle(class, _)) => class >= G1c,
+            (Self::LostUpdate, Cycle(G2Item, _)) |
             // Of two orders of a list one came from a state that was rolled back.
             (Self::IncompatibleOrder | Self::DirtyUpdate, Self::G1a) => true,
+            // It depends on itself, by what it wrote and read.
+            (Self::FutureRead, Cycle(class, _)) => class >= G1c,
             _ => false,
         }
     }

@@ -5,19 +5,25 @@ use rustc_hash::FxHashMap;
 use super::encode::Txn;
 use super::graph::{Builder, Kind};
 
-/// Adds, from every completed transaction, an edge to the next of the same process (and to those
-/// in between that never completed). The transactions come with their nodes, by invocation.
+/// Adds the order of each process: what it completed before what it invoked next. An auxiliary node
+/// after each leads on to all that follow. The transactions come with their nodes, by invocation.
 pub(crate) fn link_processes<'t>(
     builder: &mut Builder,
     txns: impl Iterator<Item = (u32, &'t Txn)>,
 ) {
     let mut last: FxHashMap<u32, u32> = FxHashMap::default();
     for (node, txn) in txns {
-        if let Some(&before) = last.get(&txn.process) {
-            builder.add(before, node, Kind::Process);
+        let before = last.get(&txn.process).copied();
+        if let Some(before) = before {
+            builder.add(before, node, Kind::On);
         }
         if txn.completed.is_some() {
-            last.insert(txn.process, node);
+            let after = builder.auxiliary();
+            if let Some(before) = before {
+                builder.add(before, after, Kind::On);
+            }
+            builder.add(node, after, Kind::Process);
+            last.insert(txn.process, after);
         }
     }
 }

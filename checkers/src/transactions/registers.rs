@@ -65,6 +65,7 @@ pub(crate) struct Registers<'t, 'a> {
     /// What transactions left, as key and transaction, sorted.
     writers: Vec<(u32, u32)>,
     touches: Vec<Touch>,
+    assumptions: Assumptions,
     /// How many values were read that nobody wrote.
     pub(crate) unwritten: u64,
 }
@@ -87,6 +88,7 @@ impl<'t, 'a> Registers<'t, 'a> {
             readers: Vec::new(),
             writers: Vec::new(),
             touches: Vec::new(),
+            assumptions,
             unwritten: 0,
         };
         registers.find_writers(findings)?;
@@ -95,7 +97,7 @@ impl<'t, 'a> Registers<'t, 'a> {
         registers.transactions(builder, findings);
         registers.link_initial(builder);
         registers.link_replaced(builder, findings);
-        registers.link_assumed(assumptions, builder, findings);
+        registers.link_assumed(builder, findings);
         Ok(registers)
     }
 
@@ -403,17 +405,13 @@ impl<'t, 'a> Registers<'t, 'a> {
     }
 
     /// The orders of versions that the user takes for granted.
-    fn link_assumed(
-        &mut self,
-        assumptions: Assumptions,
-        builder: &mut Builder,
-        findings: &mut Findings,
-    ) {
+    fn link_assumed(&mut self, builder: &mut Builder, findings: &mut Findings) {
+        let assumptions = self.assumptions;
         if assumptions == Assumptions::default() {
             return;
         }
         self.touches.sort_by_key(|t| (t.key, t.txn));
-        let cyclic = self.cyclic_keys(assumptions, findings);
+        let cyclic = self.cyclic_keys(findings);
         for touches in self.touches.chunk_by(|a, b| a.key == b.key) {
             if cyclic[touches[0].key as usize] {
                 continue;
@@ -460,7 +458,8 @@ impl<'t, 'a> Registers<'t, 'a> {
     }
 
     /// Keys of which the assumed orders contradict each other or what is known.
-    fn cyclic_keys(&self, assumptions: Assumptions, findings: &mut Findings) -> Vec<bool> {
+    fn cyclic_keys(&self, findings: &mut Findings) -> Vec<bool> {
+        let assumptions = self.assumptions;
         let versions = self.writer.len() + self.ambiguous.len();
         let mut graph = Builder::new(versions as u32);
         for touches in self.touches.chunk_by(|a, b| a.key == b.key) {
@@ -660,18 +659,22 @@ impl Explain for Registers<'_, '_> {
                     return None;
                 }
                 let (name, value, next) = (self.name(key), self.value(version), self.value(next));
-                Some(if version == self.nil(key) {
-                    format!("{first} read {name} = nil, the state before {second} wrote {next}")
-                } else if first_read(b, key) == Some(version) {
-                    format!("{first} read {name} = {value}, which {second} replaced by {next}")
-                } else {
+                if version == self.nil(key) {
+                    let before = format!("the state before {second} wrote {next}");
+                    return Some(format!("{first} read {name} = nil, {before}"));
+                }
+                if first_read(b, key) == Some(version) {
+                    let replaced = format!("which {second} replaced by {next}");
+                    return Some(format!("{first} read {name} = {value}, {replaced}"));
+                }
+                (self.assumptions != Assumptions::default()).then(|| {
                     format!(
                         "{first} read {name} = {value}, and {second} wrote {next}, which came \
                          later in the order assumed of versions"
                     )
                 })
             }),
-            Kind::Ww => mops(a).find_map(|mop| {
+            Kind::Ww if self.assumptions != Assumptions::default() => mops(a).find_map(|mop| {
                 let key = mop.key();
                 let (version, next) = (last_write(a, key)?, last_write(b, key)?);
                 let (name, value, next) = (self.name(key), self.value(version), self.value(next));

@@ -155,7 +155,7 @@ impl Database {
             return;
         };
         if open.committed || open.failed {
-            self.end(client, open);
+            self.end(client, &open);
             return;
         }
         if open.next == 0 {
@@ -257,7 +257,7 @@ impl Database {
         open.committed = true;
     }
 
-    fn end(&mut self, client: usize, open: Open) {
+    fn end(&mut self, client: usize, open: &Open) {
         let kind = if self.rng.random_range(0..100) < self.options.unanswered {
             Kind::Info
         } else if open.failed {

