@@ -310,12 +310,13 @@ pub trait Engine: Send + Sync {
 }
 
 /// The names of the engines, as the command line takes them.
-pub const NAMES: [&str; 3] = ["auto", "jit", "porcupine"];
+pub const NAMES: [&str; 4] = ["auto", "zones", "jit", "porcupine"];
 
 /// The engine of that name.
 pub fn by_name(name: &str) -> Option<Box<dyn Engine>> {
     Some(match name {
         "auto" => Box::new(auto::Auto),
+        "zones" => Box::new(zones::Zones),
         "jit" => Box::new(jit::Jit),
         "porcupine" => Box::new(porcupine::Porcupine),
         _ => return None,
