@@ -314,6 +314,22 @@ pub struct CheckArgs {
     /// Exactly these checkers.
     #[arg(long, value_name = "A,B", value_delimiter = ',')]
     pub checks: Option<Vec<String>>,
+    /// What each key is, e.g. register, queue, lock, semaphore=3; by default what the functions used
+    /// on it say.
+    #[arg(long, value_name = "MODEL")]
+    pub model: Option<String>,
+    /// What decides linearizability.
+    #[arg(long, value_name = "auto|zones|jit|porcupine", default_value = "auto")]
+    pub engine: String,
+    /// What transactions were promised, e.g. serializable, snapshot-isolation.
+    #[arg(long, value_name = "MODEL", default_value = "strong-serializable")]
+    pub consistency_model: String,
+    /// Queues promise order.
+    #[arg(long)]
+    pub fifo: bool,
+    /// Accounts may be overdrawn.
+    #[arg(long)]
+    pub negative_balances: bool,
     /// The format, if it cannot be guessed: jsonl, json, edn, jepsen-log, porcupine-kv.
     #[arg(long, value_name = "FORMAT")]
     pub format: Option<String>,
@@ -332,6 +348,24 @@ pub struct CheckArgs {
     /// How long to search for a linearization of one key.
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = duration::parse)]
     pub time_limit_per_key: Duration,
+    /// How long to search for linearizations of all keys.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub time_limit: Option<Duration>,
+    /// Memory for the search of one key, MiB.
+    #[arg(long, value_name = "MiB", default_value_t = 1024)]
+    pub memory_per_key: u64,
+    /// Memory for the searches of all keys at a time, MiB.
+    #[arg(long, value_name = "MiB")]
+    pub memory: Option<u64>,
+    /// Configurations that the search of one key may visit: the same on every machine.
+    #[arg(long, value_name = "N")]
+    pub configurations_per_key: Option<u64>,
+    /// Configurations that the searches of all keys may visit.
+    #[arg(long, value_name = "N")]
+    pub configurations: Option<u64>,
+    /// Stop at the first key that is not linearizable.
+    #[arg(long)]
+    pub fail_fast: bool,
     /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,

@@ -1,10 +1,10 @@
 //! From what was recorded to the summary: the checkers, and whether the run itself was worth
 //! anything (faults that were proven, a cluster that came back).
 
-use std::time::Duration;
-
-use checkers::linearizable::{Limits, Linearizable};
-use checkers::{CheckResult, Checker, History, Verdict};
+use checkers::linearizable::{Limits, Linearizable, Model, engine};
+use checkers::{
+    Bank, CheckResult, Checker, ConsistencyModel, History, ListAppend, Queue, RwRegister, Verdict,
+};
 use jiff::Timestamp;
 use nemesis::{Proof, duration};
 use serde_json::{Map, json};
@@ -25,26 +25,67 @@ pub fn checker_names() -> &'static [&'static str] {
     &checkers::check_all::NAMES
 }
 
+/// What checkers are told beside the history.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// What a failed compare-and-set says.
+    pub refused_cas: RefusedCas,
+    /// The model of every key; by its functions if absent.
+    pub model: Option<Model>,
+    /// Name of the engine that decides linearizability.
+    pub engine: &'static str,
+    /// What that may cost.
+    pub limits: Limits,
+    /// Whether a key that fails ends the judging of all others.
+    pub fail_fast: bool,
+    /// What transactions were promised.
+    pub consistency: ConsistencyModel,
+    /// Whether queues promise order.
+    pub fifo: bool,
+    /// Whether accounts may be overdrawn.
+    pub negative_balances: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            refused_cas: RefusedCas::SaysNothing,
+            model: None,
+            engine: engine::NAMES[0],
+            limits: Limits::default(),
+            fail_fast: false,
+            consistency: ConsistencyModel::default(),
+            fifo: false,
+            negative_balances: false,
+        }
+    }
+}
+
 /// The checkers of these names, in that order; names that are unknown are left out.
-pub fn checkers(
-    names: &[&str],
-    per_key: Duration,
-    refused_cas: RefusedCas,
-) -> Vec<Box<dyn Checker>> {
+pub fn checkers(names: &[&str], settings: &Settings) -> Vec<Box<dyn Checker>> {
+    let model = settings.consistency;
     names
         .iter()
         .filter_map(|name| match *name {
-            "linearizable" => {
-                let limits = Limits {
-                    per_key: Some(per_key),
-                    ..Limits::default()
-                };
-                Some(Box::new(Linearizable {
-                    limits,
-                    refused_cas_constrains: refused_cas == RefusedCas::Constrains,
-                    ..Linearizable::default()
-                }) as _)
-            }
+            "linearizable" => Some(Box::new(Linearizable {
+                model: settings.model,
+                refused_cas_constrains: settings.refused_cas == RefusedCas::Constrains,
+                limits: settings.limits,
+                engine: engine::by_name(settings.engine)?,
+                fail_fast: settings.fail_fast,
+            }) as Box<dyn Checker>),
+            "list-append" => Some(Box::new(ListAppend { model })),
+            "rw-register" => Some(Box::new(RwRegister {
+                model,
+                ..RwRegister::default()
+            })),
+            "queue" => Some(Box::new(Queue {
+                fifo: settings.fifo,
+            })),
+            "bank" => Some(Box::new(Bank {
+                negative_balances: settings.negative_balances,
+                ..Bank::default()
+            })),
             name => checkers::check_all::by_name(name),
         })
         .collect()
@@ -61,11 +102,14 @@ pub fn names(experiment: &Experiment) -> Vec<&str> {
 
 /// The checkers that judge an experiment.
 pub fn of_experiment(experiment: &Experiment) -> Vec<Box<dyn Checker>> {
-    checkers(
-        &names(experiment),
-        experiment.limits.check_per_key,
-        RefusedCas::SaysNothing,
-    )
+    let settings = Settings {
+        limits: Limits {
+            per_key: Some(experiment.limits.check_per_key),
+            ..Limits::default()
+        },
+        ..Settings::default()
+    };
+    checkers(&names(experiment), &settings)
 }
 
 /// Judges a run.

@@ -5,14 +5,18 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use checkers::format::{ReadOptions, ReadReport};
-use checkers::{CheckResult, Checker, F, Format, History, Kind, Report, Verdict};
+use checkers::linearizable::{Limits, Model, engine};
+use checkers::{CheckResult, Checker, ConsistencyModel, F, Format, History, Kind, Report, Verdict};
 
 use crate::cli::{CheckArgs, RefusedCas, ReportArgs};
 use crate::commands::test::write_reports;
 use crate::experiment::{Experiment, ExperimentError};
+use crate::judge::Settings;
 use crate::report::{self, Summary, Tally};
 use crate::store::{self, RunDir};
 use crate::{exit, judge};
+
+mod guess;
 
 /// Judges a history.
 ///
@@ -35,10 +39,16 @@ pub fn run(args: &CheckArgs) -> Result<u8> {
     for warning in &read.warnings {
         eprintln!("warning: {warning}");
     }
+    let mut settings = settings(args).map_err(usage)?;
     let names = check_names(args, &read).map_err(usage)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
-    let refused_cas = refused_cas(args, read.format);
-    let checkers = judge::checkers(&names, args.time_limit_per_key, refused_cas);
+    let refused_cas = if names.contains(&"linearizable") {
+        refused_cas(args, &read)
+    } else {
+        RefusedCas::SaysNothing
+    };
+    settings.refused_cas = refused_cas;
+    let checkers = judge::checkers(&names, &settings);
     let mut report = checkers::check_all(&read.history, &checkers);
     if args.checks.is_none() {
         report = leave_out_what_does_not_apply(report, &read.history);
@@ -124,10 +134,57 @@ fn write_minimal(
     Ok(())
 }
 
+/// What the flags say to checkers.
+fn settings(args: &CheckArgs) -> Result<Settings, String> {
+    const MIB: u64 = 1 << 20;
+    let known = |names: &[&str]| names.join(", ");
+    let model = args.model.as_deref().map(|name| {
+        Model::from_name(name).ok_or_else(|| {
+            format!(
+                "--model: expected one of {}, not {name:?}",
+                known(&Model::NAMES)
+            )
+        })
+    });
+    let engine = engine::NAMES.into_iter().find(|name| *name == args.engine);
+    let engine = engine.ok_or_else(|| {
+        format!(
+            "--engine: expected one of {}, not {:?}",
+            known(&engine::NAMES),
+            args.engine
+        )
+    })?;
+    let consistency = ConsistencyModel::from_name(&args.consistency_model).ok_or_else(|| {
+        format!(
+            "--consistency-model: expected one of {}, not {:?}",
+            known(&ConsistencyModel::NAMES),
+            args.consistency_model
+        )
+    })?;
+    Ok(Settings {
+        refused_cas: RefusedCas::SaysNothing,
+        model: model.transpose()?,
+        engine,
+        limits: Limits {
+            per_key: Some(args.time_limit_per_key),
+            per_key_bytes: Some(args.memory_per_key.saturating_mul(MIB)),
+            per_key_configurations: args.configurations_per_key,
+            total: args.time_limit,
+            total_bytes: args.memory.map(|mib| mib.saturating_mul(MIB)),
+            total_configurations: args.configurations,
+        },
+        fail_fast: args.fail_fast,
+        consistency,
+        fifo: args.fifo,
+        negative_balances: args.negative_balances,
+    })
+}
+
 /// Whether a failed compare-and-set constrains the order, and why it is taken so.
-fn refused_cas(args: &CheckArgs, format: Format) -> RefusedCas {
+fn refused_cas(args: &CheckArgs, read: &ReadReport) -> RefusedCas {
     args.refused_cas.unwrap_or_else(|| {
-        if format == Format::JepsenLog {
+        let has_cas = || read.history.events.iter().any(|e| e.f == F::Cas);
+        if read.format == Format::JepsenLog && has_cas() {
             eprintln!(
                 "model: a failed cas says that the register held another value, as in etcd's logs \
                  (--refused-cas says-nothing for Jepsen's own reading)"
@@ -212,132 +269,16 @@ fn check_names(args: &CheckArgs, read: &ReadReport) -> Result<Vec<String>, Strin
         }
         return Ok(names.clone());
     }
-    if read.format == Format::PorcupineKv && args.workload.is_none() {
-        eprintln!("model: a map of texts with get, put and append (Porcupine's)");
-        return Ok(vec!["linearizable".to_owned()]);
-    }
-    let Some(name) = &args.workload else {
-        return applicable(read);
+    let choice = match (&args.workload, &args.model) {
+        (Some(name), _) => guess::of_workload(name, &read.history)?,
+        // Who names a model asks for linearizability.
+        (None, Some(_)) => return Ok(vec!["linearizable".to_owned()]),
+        (None, None) => guess::of_history(&read.history, read.format)?,
     };
-    let kind = name
-        .parse::<workloads::Kind>()
-        .map_err(|e| format!("--workload: {e}"))?;
-    let found = workloads_in(read);
-    let written = |e: &checkers::Event| functions(kind).contains(&e.f.name());
-    if !found.is_empty() && !read.history.events.iter().any(written) {
-        eprintln!(
-            "warning: the history looks like workload {}, not {name}; the checkers of {name} judge \
-             it",
-            found[0].name()
-        );
+    for remark in &choice.remarks {
+        eprintln!("{remark}");
     }
-    Ok(kind
-        .checkers()
-        .iter()
-        .map(|&name| name.to_owned())
-        .collect())
-}
-
-/// The checkers that have something to go by in a history: those of the workload that it looks
-/// like, and those that the functions and fields in it call for.
-fn applicable(read: &ReadReport) -> Result<Vec<String>, String> {
-    let events = || read.history.events.iter();
-    let has = |any: &[F]| events().any(|e| any.contains(&e.f));
-    // Beyond what the workloads of one function have.
-    let further = has(&[
-        F::Increment,
-        F::Insert,
-        F::Remove,
-        F::Put,
-        F::Generate,
-        F::Acquire,
-        F::Release,
-    ]);
-    let mut names = if workloads_in(read).is_empty() && (further || has(&[F::Inspect])) {
-        vec!["lost-writes", "stale-reads", "split-brain", "availability"]
-    } else {
-        guess(read)?.checkers().to_vec()
-    };
-    if further {
-        // No model has these functions.
-        names.retain(|name| *name != "linearizable");
-    }
-    let told_apart = [
-        F::Write,
-        F::Cas,
-        F::Append,
-        F::Add,
-        F::Insert,
-        F::Put,
-        F::Generate,
-    ];
-    for (name, applies) in [
-        ("sessions", has(&told_apart)),
-        (
-            "siblings",
-            events().any(|e| e.extra.iter().any(|(name, _)| &**name == "seen")),
-        ),
-        ("counter", has(&[F::Increment])),
-        ("mutual-exclusion", has(&[F::Acquire])),
-        ("convergence", has(&[F::Inspect])),
-    ] {
-        if applies && !names.contains(&name) {
-            names.push(name);
-        }
-    }
-    Ok(names.into_iter().map(str::to_owned).collect())
-}
-
-/// The functions by which a workload writes.
-fn functions(kind: workloads::Kind) -> &'static [&'static str] {
-    use workloads::Kind;
-    match kind {
-        Kind::Register => &["write", "cas"],
-        Kind::Set => &["add"],
-        Kind::Append | Kind::Bootstrap | Kind::Upgrade => &["append"],
-        Kind::Session => &["append", "write"],
-        Kind::Conflict | Kind::Calendar => &["write"],
-        Kind::Counter => &["increment"],
-        Kind::Nondeterministic => &["generate"],
-        Kind::Text => &["insert"],
-    }
-}
-
-/// The workloads of one function whose writes are in a history.
-fn workloads_in(read: &ReadReport) -> Vec<workloads::Kind> {
-    use workloads::Kind;
-    let has = |names: &[&str]| {
-        read.history
-            .events
-            .iter()
-            .any(|e| names.contains(&e.f.name()))
-    };
-    let found = [
-        (Kind::Register, has(&["write", "cas"])),
-        (Kind::Set, has(&["add"])),
-        (Kind::Append, has(&["append"])),
-    ];
-    found
-        .into_iter()
-        .filter(|(_, yes)| *yes)
-        .map(|(kind, _)| kind)
-        .collect()
-}
-
-fn guess(read: &ReadReport) -> Result<workloads::Kind, String> {
-    match workloads_in(read)[..] {
-        [kind] => {
-            eprintln!(
-                "workload: {} (from the functions in the history)",
-                kind.name()
-            );
-            Ok(kind)
-        }
-        [] => Err("the history has no function that writes: say --workload or --checks".into()),
-        _ => Err(
-            "the history mixes functions of several workloads: say --workload or --checks".into(),
-        ),
-    }
+    Ok(choice.checks)
 }
 
 /// Judges a run directory again, with the checkers of today, and rewrites verdict and reports.
