@@ -108,7 +108,7 @@ fn main() {
 }
 
 fn row(shape: Shape) {
-    let mut line = format!(
+    print!(
         "{:>9} {:>7} {:>9.1}% {:>6} ",
         shape.ops,
         shape.clients,
@@ -116,19 +116,18 @@ fn row(shape: Shape) {
         shape.stale
     );
     for what in ["table", "ops", "history"] {
-        line += &match in_child(what, shape) {
-            Some([seconds, bytes, _]) => format!(" {seconds:>9.4} {bytes:>7.1} "),
-            None => format!(" {:>9} {:>7} ", "failed", ""),
-        };
-    }
-    line += &match in_child("porcupine", shape) {
-        Some([seconds, _, mib]) if seconds < PORCUPINE_SECONDS as f64 => {
-            format!(" {seconds:>10.4} {mib:>8.0}")
+        match in_child(what, shape) {
+            Some([seconds, bytes, _]) => print!(" {seconds:>9.4} {bytes:>7.1} "),
+            None => print!(" {:>9} {:>7} ", "failed", ""),
         }
-        Some([_, _, mib]) => format!(" {:>10} {mib:>8.0}", "> 20 s"),
-        None => format!(" {:>10} {:>8}", "never", "> 6 GiB"),
-    };
-    println!("{line}");
+    }
+    match in_child("porcupine", shape) {
+        Some([seconds, _, mib]) if seconds < PORCUPINE_SECONDS as f64 => {
+            println!(" {seconds:>10.4} {mib:>8.0}");
+        }
+        Some([_, _, mib]) => println!(" {:>10} {mib:>8.0}", "> 20 s"),
+        None => println!(" {:>10} {:>8}", "never", "> 6 GiB"),
+    }
 }
 
 /// Seconds, bytes an operation beside the input, and peak MiB; `None` if it was out of memory.
@@ -157,6 +156,7 @@ fn in_child(what: &str, shape: Shape) -> Option<[f64; 3]> {
     output.status.success().then_some(all)
 }
 
+#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
 fn measure(what: &str, shape: Shape) {
     let history = (what == "history").then(|| history(shape));
     let ops = match what {
