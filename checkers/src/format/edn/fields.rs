@@ -57,9 +57,7 @@ impl Fields {
         };
         let event = &mut self.event;
         match name {
-            "index" if value.is_nil() => {}
-            "time" if value.is_nil() => {}
-            "epoch" if value.is_nil() => {}
+            "index" | "time" | "epoch" if value.is_nil() => {}
             "index" => event.index = natural(value)?,
             "time" => event.time = natural(value)?,
             "epoch" => event.epoch = Some(natural(value)?),

@@ -320,13 +320,15 @@ fn lines_that_only_look_like_operations_are_none() {
         };
         let discarded = ["", "", "#_\n", "; c\n"][n % 4];
         if !discarded.is_empty() && discarded != "; c\n" {
-            text += &format!("{discarded}{op}\n");
+            text.extend([discarded, op, "\n"]);
         }
         let mut written = String::new();
         print::value(&mut written, &value);
         // As it is in a file that somebody wrote by hand.
         let written = written.replace("\\n", "\n");
-        text += &format!("{{:process {n} :type :invoke :f :write\n:value {written}}}\n");
+        let process = n.to_string();
+        text.extend(["{:process ", &process, " :type :invoke :f :write\n"]);
+        text.extend([":value ", &written, "}\n"]);
         values.push(value);
     }
     for text in [text.clone(), format!("[{text}]")] {
