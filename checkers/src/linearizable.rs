@@ -30,6 +30,7 @@ pub use engine::{Decision, Engine, Limits, Model, Undecided};
 
 use engine::auto::Auto;
 use engine::budget::{Spent, Totals};
+use engine::zones;
 
 /// The checker; see the [module](self).
 pub struct Linearizable {
@@ -83,6 +84,9 @@ impl Checker for Linearizable {
     }
 
     fn check(&self, history: &History) -> CheckResult {
+        if let Some(result) = self.screened(history) {
+            return result;
+        }
         let operations = match families::known_operations(history) {
             Ok(operations) => operations,
             Err(reason) => return CheckResult::unknown(self.name(), reason),
@@ -118,7 +122,51 @@ impl Checker for Linearizable {
     }
 }
 
+/// A failing history of fewer events than this is looked at again the long way, which has more to
+/// say about it.
+const SCREENED_MIN: usize = 2_000_000;
+
 impl Linearizable {
+    /// Judges a history of nothing but registers with unique values in one pass over its events;
+    /// `None` of any other.
+    fn screened(&self, history: &History) -> Option<CheckResult> {
+        if !self.engine.uses_zones() || self.model.is_some_and(|m| m != Model::Register) {
+            return None;
+        }
+        let keys = zones::screen(history, self.refused_cas_constrains)?;
+        let refuted = keys.iter().filter_map(|key| key.decision.as_ref().err());
+        let refuted: Vec<&zones::Refuted> = refuted.collect();
+        if !refuted.is_empty() && history.events.len() < SCREENED_MIN {
+            return None;
+        }
+        let judged = keys.iter().map(|key| key.judged).sum();
+        let mut result = CheckResult::new(
+            self.name(),
+            conclude(!refuted.is_empty(), judged, Vec::new()),
+        );
+        result.judged = judged;
+        result.figure("keys", keys.len());
+        result.figure("keys_linearizable", keys.len() - refuted.len());
+        result.figure("keys_not_linearizable", refuted.len());
+        result.figure("keys_unknown", 0);
+        let mut positions: Vec<u64> = refuted.iter().flat_map(|r| r.positions.clone()).collect();
+        positions.sort_unstable();
+        let operations = zones::operations_at(history, &positions);
+        for (i, (key, view)) in families::by_key(&operations).into_iter().enumerate() {
+            let (found, problem) = self.judge(&operations, &view, false, &Totals::default());
+            let proof = match (&found.decision, &problem) {
+                (Decision::NotLinearizable(why), Some(problem)) if i < EXPLAINED_KEYS_MAX => {
+                    let core = explain::explain(&*self.engine, problem, why);
+                    core.into_iter().map(|i| problem.sources[i]).collect()
+                }
+                _ => found.proof,
+            };
+            let anomaly = explain::sentence::anomaly(&operations, key, &proof);
+            result.anomalies.push(anomaly);
+        }
+        Some(result)
+    }
+
     fn judge(
         &self,
         operations: &[Operation<'_>],

@@ -305,6 +305,7 @@ pub enum CompareOutput {
 
 /// `quorate check`.
 #[derive(Debug, Args)]
+#[expect(clippy::struct_excessive_bools, reason = "flags are that")]
 pub struct CheckArgs {
     /// The history, or `-` for stdin.
     pub file: PathBuf,

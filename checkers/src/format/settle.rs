@@ -144,19 +144,20 @@ pub fn split_tuples(events: &mut [Event]) {
 
 /// Whether values look like tuples of jepsen.independent.
 pub fn looks_independent(history: &History) -> bool {
-    let invocations = history
+    // What is invoked with a tuple is answered with one.
+    let told = history
         .events
         .iter()
-        .filter(|e| e.kind == Kind::Invoke && !e.process.is_nemesis());
+        .filter(|e| matches!(e.kind, Kind::Invoke | Kind::Ok) && !e.process.is_nemesis());
     let read_of_key = |e: &Event| {
         e.f == F::Read && tuple(&e.value).is_some_and(|(key, v)| v.is_nil() && !key.is_nil())
     };
     let mut any_read = false;
-    for event in invocations {
+    for event in told {
         if tuple(&event.value).is_none_or(|(key, _)| key.is_nil()) {
             return false;
         }
-        any_read |= read_of_key(event);
+        any_read |= event.kind == Kind::Invoke && read_of_key(event);
     }
     any_read && history.events.iter().all(|e| e.key.is_none())
 }

@@ -307,6 +307,12 @@ pub trait Engine: Send + Sync {
         let _ = totals;
         self.decide(model, ops, limits)
     }
+
+    /// Whether registers with unique values are decided by [`zones`], so that a history of nothing
+    /// else needs no operations at all.
+    fn uses_zones(&self) -> bool {
+        false
+    }
 }
 
 /// The names of the engines, as the command line takes them.

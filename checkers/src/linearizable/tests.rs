@@ -195,6 +195,7 @@ fn a_budget_names_its_key_and_how_far_it_got() {
     for (limits, spent, remedy) in limits {
         let small = Linearizable {
             limits,
+            engine: Box::new(engine::jit::Jit),
             ..Linearizable::default()
         };
         let result = small.check(&concurrent().history());
@@ -465,4 +466,40 @@ fn verdicts_agree_with_trying_every_order_and_proofs_are_minimal() {
         "{direct} of {invalid} proofs were plain to see"
     );
     assert!((400..3600).contains(&invalid), "{invalid} invalid");
+}
+
+/// A history too long to be looked at the long way is decided all the same, and a stale read in it
+/// is explained by a few operations.
+#[test]
+fn long_histories_of_registers_are_screened() {
+    let mut history = History::default();
+    let mut event = |process: u64, kind, f, value: i64| {
+        let index = history.events.len() as u64;
+        let value = Value::Int(value);
+        let process = Process::Client(process);
+        history
+            .events
+            .push(Event::new(index, index * 10, process, kind, f, value));
+    };
+    for value in 1..=(SCREENED_MIN as i64 / 2) {
+        event(1, Kind::Invoke, F::Write, value);
+        event(1, Kind::Ok, F::Write, value);
+    }
+    let valid = Linearizable::default().check(&history);
+    assert_eq!(valid.verdict, Verdict::Valid);
+    assert_eq!(valid.judged, SCREENED_MIN as u64 / 2);
+    let mut event = |kind, value| {
+        let index = history.events.len() as u64;
+        let process = Process::Client(2);
+        history
+            .events
+            .push(Event::new(index, index * 10, process, kind, F::Read, value));
+    };
+    event(Kind::Invoke, Value::Nil);
+    event(Kind::Ok, Value::Int(7));
+    let stale = Linearizable::default().check(&history);
+    assert_eq!(stale.verdict, Verdict::Invalid);
+    let ops = &stale.anomalies[0].ops;
+    assert!(ops.len() <= 3 && ops.contains(&12), "{ops:?}");
+    assert_eq!(stale.figures["keys_not_linearizable"], 1);
 }

@@ -18,6 +18,10 @@ impl Engine for Auto {
         self.decide_within(model, ops, limits, None)
     }
 
+    fn uses_zones(&self) -> bool {
+        true
+    }
+
     fn decide_within(
         &self,
         model: Model,

@@ -124,6 +124,10 @@ impl Engine for Zones {
         let decided = (model == Model::Register).then(|| decide(ops)).flatten();
         decided.unwrap_or_else(|| Decision::unknown(NOT_UNIQUE))
     }
+
+    fn uses_zones(&self) -> bool {
+        true
+    }
 }
 
 /// Decides the operations on a register; `None` where the engine cannot: where a value is written
