@@ -76,7 +76,7 @@ const PARALLEL_MIN: usize = 20_000;
 
 /// Keys whose proof is shrunk to a few operations, where none is plain to see
 /// ([`explain::direct`]); of further ones it is all operations.
-const EXPLAINED_KEYS_MAX: usize = 20;
+const EXPLAINED_KEYS_MAX: usize = 5;
 
 impl Checker for Linearizable {
     fn name(&self) -> &'static str {

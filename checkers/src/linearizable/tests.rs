@@ -3,7 +3,7 @@ use super::engine::brute_force::BruteForce;
 use super::engine::porcupine::Porcupine;
 use super::*;
 use crate::testing::{Script, ints};
-use crate::{F, Kind, Verdict};
+use crate::{Event, F, Kind, Process, Verdict};
 
 fn check(script: &Script) -> CheckResult {
     Linearizable::default().check(&script.history())

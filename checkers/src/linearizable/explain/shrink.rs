@@ -18,7 +18,7 @@ use super::closed::{self, Kept};
 
 /// Decisions spent on one explanation, and their work (operations looked at): no limit is a clock, so
 /// that the same history always gets the same explanation. Whatever was reached by then is returned.
-const DECISIONS_MAX: u32 = 600;
+const DECISIONS_MAX: u32 = 300;
 const WORK_MAX: usize = 256_000_000;
 /// What a decision costs: as much as so many operations, and each of its operations so often.
 const DECISION: usize = 20_000;
@@ -28,7 +28,7 @@ const EACH: usize = 8;
 const UNDECIDED_MAX: u32 = 5;
 const LIMITS: Limits = Limits {
     per_key_bytes: Some(8 << 20),
-    per_key_configurations: Some(1 << 18),
+    per_key_configurations: Some(1 << 15),
     ..Limits::NONE
 };
 
