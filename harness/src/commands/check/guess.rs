@@ -245,7 +245,7 @@ impl Seen {
     fn own_workloads(&self) -> Vec<Kind> {
         let all = [
             (Kind::Register, self.write),
-            (Kind::Set, self.add && !self.counts()),
+            (Kind::Set, self.add && self.collections),
             (Kind::Append, self.append),
             (Kind::Counter, self.counts()),
         ];
@@ -283,6 +283,13 @@ impl Seen {
             }
             [] if self.has_further() || self.inspect => {
                 vec!["lost-writes", "stale-reads", "split-brain", "availability"]
+            }
+            [] if self.add => {
+                return Err(
+                    "the history adds but never reads, so that nobody can tell sets from counters: \
+                     say --workload set or --workload counter"
+                        .into(),
+                );
             }
             [] => {
                 return Err(
@@ -402,7 +409,7 @@ mod tests {
             assert_eq!(chosen(&history).unwrap()[0], first, "{history}");
         }
         assert!(
-            chosen(&ops(&[("add", "1", "1")]))
+            chosen(&ops(&[("add", "1", "1"), ("read", "nil", "[1]")]))
                 .unwrap()
                 .contains(&"set-full".to_owned())
         );
@@ -427,6 +434,7 @@ mod tests {
                 ops(&[("enqueue", "1", "1"), ("acquire", "1", "1")]),
                 "several workloads",
             ),
+            (ops(&[("add", "1", "1")]), "never reads"),
             (ops(&[("read", "nil", "1")]), "no function that writes"),
             (
                 ops(&[("frobnicate", "nil", "1")]),
