@@ -3,13 +3,10 @@
 //! * What is decided in polynomial time is decided so: [`polynomial`].
 //! * Lists and sets: first a look for an order without memory ([`super::witness`]), which is there
 //!   more often than not.
-//! * Texts: first a search depth first ([`super::porcupine`]) with a small budget. What was appended
-//!   says so much about the order that it seldom goes astray.
 //! * Else just-in-time linearization ([`super::jit`]).
 
 use super::budget::Totals;
 use super::jit::Jit;
-use super::porcupine::Porcupine;
 use super::{Decision, Engine, Limits, Model, Op, monitors, witness, zones};
 
 /// The engine; see the [module](self).
@@ -38,21 +35,9 @@ impl Engine for Auto {
         if matches!(model, Model::List | Model::Set) && witness::found(model, ops) {
             return Decision::Linearizable;
         }
-        if model == Model::Text
-            && let decided @ (Decision::Linearizable | Decision::NotLinearizable(_)) =
-                Porcupine.decide(model, ops, &DEPTH_FIRST)
-        {
-            return decided;
-        }
         Jit.decide_within(model, ops, limits, totals)
     }
 }
-
-/// What a search depth first may cost before it is given up: a few hundred thousand steps.
-const DEPTH_FIRST: Limits = Limits {
-    per_key_bytes: Some(64 << 20),
-    ..Limits::NONE
-};
 
 /// Decides what a polynomial algorithm exists for, `None` of everything else: registers with unique
 /// values by clusters and zones, collections with unambiguous values by monitors.
