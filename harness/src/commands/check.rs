@@ -35,11 +35,14 @@ pub fn run(args: &CheckArgs) -> Result<u8> {
             })
         })
         .transpose()?;
+    let mut settings = settings(args).map_err(usage)?;
     let read = read(&args.file, format, args.partial).map_err(usage)?;
     for warning in &read.warnings {
         eprintln!("warning: {warning}");
     }
-    let mut settings = settings(args).map_err(usage)?;
+    if let Err(e) = read.history.paired() {
+        return Err(usage(format!("{}: {e}", args.file.display())).into());
+    }
     let names = check_names(args, &read).map_err(usage)?;
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let refused_cas = if names.contains(&"linearizable") {

@@ -90,6 +90,78 @@ fn jepsen_text_logs_are_judged() {
 }
 
 #[test]
+fn a_history_that_cannot_be_is_refused_in_one_line() {
+    let line = |index: u64, process: u64, kind: &str| {
+        format!(
+            r#"{{"index":{index},"time":{index},"process":{process},"type":"{kind}","f":"write","key":"k","value":1}}"#
+        )
+    };
+    for (first, second, says) in [
+        ((0, "invoke"), (0, "invoke"), "still open"),
+        ((0, "invoke"), (1, "ok"), "has not invoked"),
+    ] {
+        let text = format!(
+            "{}\n{}\n",
+            line(0, first.0, first.1),
+            line(1, second.0, second.1)
+        );
+        let output = check(&text, &[]);
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(254), "{said}");
+        let lines: Vec<&str> = said.lines().collect();
+        assert!(lines.len() == 1 && lines[0].contains(says), "{said}");
+    }
+}
+
+#[test]
+fn engines_models_and_budgets_can_be_chosen() {
+    for engine in ["auto", "zones", "jit", "porcupine"] {
+        for (read, code) in [(2, 0), (1, 1)] {
+            let args = ["--checks", "linearizable", "--engine", engine];
+            assert_eq!(
+                check(&edn(read), &args).status.code(),
+                Some(code),
+                "{engine}"
+            );
+        }
+    }
+    // A register is no queue, and nothing can be decided within nothing.
+    let queue = check(&edn(2), &["--model", "queue"]);
+    assert_eq!(queue.status.code(), Some(2));
+    let budget = [
+        "--engine",
+        "jit",
+        "--configurations-per-key",
+        "0",
+        "-o",
+        "json",
+    ];
+    let spent = check(
+        &edn(1),
+        &[&["--checks", "linearizable"], &budget[..]].concat(),
+    );
+    let said = String::from_utf8_lossy(&spent.stdout).into_owned();
+    assert_eq!(spent.status.code(), Some(2), "{said}");
+    assert!(
+        said.contains("budget: 0 configurations at the object, at event "),
+        "{said}"
+    );
+    for bad in [
+        ["--engine", "fast"],
+        ["--model", "tree"],
+        ["--consistency-model", "best"],
+    ] {
+        let refused = check(&edn(2), &bad);
+        assert_eq!(refused.status.code(), Some(254));
+        let said = String::from_utf8_lossy(&refused.stderr);
+        assert!(
+            said.lines().count() == 1 && said.contains("expected one of"),
+            "{said}"
+        );
+    }
+}
+
+#[test]
 fn a_history_without_acknowledgements_is_unknown() {
     let line = |kind| {
         format!(
