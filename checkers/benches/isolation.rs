@@ -6,11 +6,14 @@
 //! memory to the verdict.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use checkers::{Event, F, History, Kind, Process, Value, Verdict, by_name};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+mod measure;
+
+use measure::{peak_mib, timed};
 
 const SIZES: [usize; 2] = [100_000, 1_000_000];
 const SESSIONS: [usize; 3] = [10, 50, 100];
@@ -88,20 +91,6 @@ fn cpu() -> u64 {
     let text = std::fs::read_to_string("/proc/thread-self/schedstat").unwrap_or_default();
     let first = text.split_whitespace().next();
     first.and_then(|n| n.parse().ok()).unwrap_or(0)
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
-}
-
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 /// A serializable history: transactions take effect at a random instant while they are open; one

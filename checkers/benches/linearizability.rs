@@ -7,13 +7,17 @@
 
 use std::hint::black_box;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkers::format::{ReadOptions, jsonl};
 use checkers::{Checker, Event, F, History, Kind, Linearizable, Process, Value, Verdict};
 use porcupine_rs::{CheckResult, model};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+mod measure;
+
+use measure::{peak_mib, timed};
 
 const SIZES: [usize; 3] = [10_000, 100_000, 1_000_000];
 const CLIENTS: usize = 10;
@@ -115,20 +119,6 @@ fn measure(what: &str, size: usize) {
         }
     };
     println!("{} {}", elapsed.as_secs_f64(), peak_mib());
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
-}
-
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 /// A linearizable history: operations take effect at a random instant while they are open; one in

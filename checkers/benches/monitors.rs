@@ -9,12 +9,16 @@ use std::collections::{BTreeSet, VecDeque};
 use std::fmt::Write as _;
 use std::process::Command;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use checkers::linearizable::engine::{Action, Decision, Id, Model, Op, Taken, monitors};
 use porcupine_rs::{CheckResult, model as theirs};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+mod measure;
+
+use measure::{peak_mib, timed};
 
 const SIZES: [usize; 4] = [10_000, 100_000, 1_000_000, 10_000_000];
 const CLIENTS: usize = 20;
@@ -139,20 +143,6 @@ fn measure(who: &str, case: usize, size: usize, wrong: bool) {
     if let Some(elapsed) = elapsed {
         println!("{} {}", elapsed.as_secs_f64(), peak_mib());
     }
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
-}
-
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 /// The object that the clients use.

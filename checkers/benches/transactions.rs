@@ -5,11 +5,14 @@
 //! that its peak memory (`VmHWM` of Linux) is its own.
 
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use checkers::{Checker, Event, F, History, Kind, ListAppend, Process, RwRegister, Value, Verdict};
 use rand::rngs::SmallRng;
 use rand::{Rng, SeedableRng};
+
+mod measure;
+
+use measure::{peak_mib, timed};
 
 const CLIENTS: usize = 20;
 const WHAT: [&str; 7] = [
@@ -99,20 +102,6 @@ fn measure(what: &str, size: usize) {
     assert_eq!(result.verdict, expected, "{:?}", result.anomalies.first());
     eprintln!("{} anomalies: {:?}", result.anomalies.len(), result.figures);
     println!("{} {before} {}", elapsed.as_secs_f64(), peak_mib());
-}
-
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn timed<T>(work: impl FnOnce() -> T) -> (T, Duration) {
-    let start = Instant::now();
-    let result = work();
-    (result, start.elapsed())
-}
-
-fn peak_mib() -> f64 {
-    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
-    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
-    let kib = line.and_then(|l| l.trim().trim_end_matches(" kB").parse::<f64>().ok());
-    kib.unwrap_or(f64::NAN) / 1024.0
 }
 
 /// A micro-operation: key, value written, values shown.
