@@ -10,5 +10,6 @@ pub fn admin(request: Request) -> Admin {
         Request::Add(node) => Admin::AddMember(NodeId(node)),
         Request::Remove(node) => Admin::RemoveMember(NodeId(node)),
         Request::Transfer(to) => Admin::TransferLeadership(NodeId(to)),
+        Request::Snapshot(_) => Admin::Snapshot,
     }
 }

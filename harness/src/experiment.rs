@@ -12,10 +12,10 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
-use crate::defaults;
 use crate::locate::line_of;
 use crate::mode;
-use crate::sim::Conditions;
+use crate::sim::{self, Conditions};
+use crate::{defaults, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
 /// `quorate test --print-experiment`.
@@ -59,6 +59,8 @@ pub enum On {
     Sim,
     /// Processes on loopback.
     Local,
+    /// Processes in network namespaces of their own, on a bridge.
+    Netns,
 }
 
 impl fmt::Display for On {
@@ -66,6 +68,7 @@ impl fmt::Display for On {
         f.write_str(match self {
             Self::Sim => "sim",
             Self::Local => "local",
+            Self::Netns => "netns",
         })
     }
 }
@@ -430,12 +433,10 @@ impl Experiment {
 
     /// The kinds of faults that the substrate can inject, and the mode of replication can suffer.
     pub fn capabilities(&self) -> Capabilities {
-        use FaultKind::{
-            AddMember, MoveHome, PowerLoss, RemoveMember, ReplaceMember, TransferLeadership,
-        };
-        let beyond_substrate: &[_] = match self.substrate {
-            On::Sim => &[],
-            On::Local => &[PowerLoss],
+        use FaultKind::{AddMember, MoveHome, RemoveMember, ReplaceMember, TransferLeadership};
+        let here = match self.substrate {
+            On::Sim => sim::capabilities(),
+            On::Local | On::Netns => local::capabilities(self.substrate),
         };
         let beyond_mode: &[_] = match self.target.mode {
             Mode::Raft => &[MoveHome],
@@ -449,8 +450,10 @@ impl Experiment {
                 TransferLeadership,
             ],
         };
-        let beyond = beyond_substrate.iter().chain(beyond_mode);
-        beyond.fold(Capabilities::all(), |all, &kind| all.without(kind))
+        let reason = "the mode does not know it";
+        beyond_mode
+            .iter()
+            .fold(here, |here, &kind| here.without(kind, reason))
     }
 
     /// The exact faults asked for, if any.

@@ -221,7 +221,7 @@ fn assemble(
 fn reproduce(experiment: &Experiment, dir: &RunDir) -> String {
     let file = |name: &str| quoted(&dir.path().join(name).display().to_string());
     let mut command = format!("{} test {}", program(), file("experiment.yaml"));
-    if experiment.substrate == crate::experiment::On::Local {
+    if experiment.substrate != crate::experiment::On::Sim {
         command = format!("{command} --schedule {}", file("schedule.yaml"));
     }
     // A run is at <store>/<name>/<time>.

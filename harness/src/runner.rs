@@ -466,6 +466,7 @@ impl Run<'_> {
                     id,
                     description,
                     action,
+                    via,
                 } => {
                     let log = FaultLog {
                         id,
@@ -480,7 +481,7 @@ impl Run<'_> {
                     self.remark_fault("begin", &log, None);
                     self.active.push(log.what.clone());
                     self.faults.push(log);
-                    self.substrate.inject(id, &action);
+                    self.substrate.inject(id, &action, via.as_deref());
                 }
                 Step::Heal { id } => self.substrate.heal(id),
                 Step::Wait(until) => return until,
@@ -496,6 +497,16 @@ impl Run<'_> {
             fault.proof = Some(proof.clone());
             let fault = fault.clone();
             self.remark_fault("inject", &fault, Some(proof));
+        }
+    }
+
+    fn faded(&mut self, id: u32, why: &str) {
+        self.plan.nemesis.faded(id, why);
+        if let Some(fault) = self.faults.iter_mut().find(|f| f.id == id) {
+            let proof = Proof::NotSeen(why.to_owned());
+            fault.proof = Some(proof.clone());
+            let fault = fault.clone();
+            self.remark_fault("fade", &fault, Some(&proof));
         }
     }
 
@@ -539,6 +550,7 @@ impl Run<'_> {
         match self.substrate.next(wake.max(now)) {
             Happening::Completed { thread, completion } => self.completed(thread, completion),
             Happening::Injected { id, proof } => self.injected(id, &proof),
+            Happening::Faded { id, why } => self.faded(id, &why),
             Happening::Healed { id, proof } => self.healed(id, &proof),
             Happening::View(view) => {
                 let beliefs: Vec<_> = view.nodes.iter().map(|n| (n.node, n.leader)).collect();

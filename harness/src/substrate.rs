@@ -22,6 +22,13 @@ pub enum Happening {
         /// What was observed.
         proof: Proof,
     },
+    /// A fault that was proven is found to have ended by itself before its time.
+    Faded {
+        /// The id given to [`Substrate::inject`].
+        id: u32,
+        /// What was observed.
+        why: String,
+    },
     /// A fault was healed.
     Healed {
         /// The id given to [`Substrate::inject`].
@@ -47,10 +54,12 @@ pub trait Substrate {
     /// Sends an operation to a node on behalf of a client thread. At most one a thread is under way.
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation);
 
-    /// Carries out an action, proves it and holds it until [`Substrate::heal`].
-    fn inject(&mut self, id: u32, action: &Action);
+    /// Carries out an action, proves it and holds it until [`Substrate::heal`]; by this mechanism if
+    /// one is named. The proof names the mechanism used where there is more than one.
+    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>);
 
-    /// Undoes the action of this id and proves that it is gone.
+    /// Looks whether the action of this id still has its effect ([`Happening::Faded`] if not), then
+    /// undoes it and proves that it is gone.
     fn heal(&mut self, id: u32);
 
     /// Asks all nodes for their status; the answer comes as [`Happening::View`].

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use crate::fault::{CrashPoint, Stored};
+
 /// A node by its number, from 1: `1` is `n1`.
 pub type Node = u16;
 
@@ -36,7 +38,7 @@ pub enum Action {
     /// Healing starts them again on their data.
     Kill(Vec<Node>),
     /// End the processes and lose everything not synced, the last record possibly torn.
-    /// Healing starts them again on what is left. Simulation only, so far.
+    /// Healing starts them again on what is left.
     PowerLoss(Vec<Node>),
     /// End the processes at once and delete all their data. Healing starts them on nothing, as new
     /// members.
@@ -52,15 +54,84 @@ pub enum Action {
     Admin(Node, Command),
     /// Let nothing through these links.
     Cut(Vec<Link>),
-    /// Delay, and optionally throttle, what goes through these links.
-    Slow {
+    /// Impair what goes through these links.
+    Impair {
         /// Which.
         links: Vec<Link>,
-        /// Delay in milliseconds added to the round trip, at least: all of it on the request where
-        /// messages go one way, as between replicas.
-        latency_ms: u64,
-        /// At most this many KiB/s a link; `None` is unlimited.
-        bandwidth_kib_s: Option<u64>,
+        /// How.
+        impairment: Impairment,
+    },
+    /// Have the processes end themselves at the next passage of a point in their code. Proven by
+    /// their end there. Healing starts them again on their data.
+    Crash(Vec<Node>, CrashPoint),
+    /// Let each process have so many percent of one processor. Healing takes the limit off.
+    Cpu(Vec<Node>, u8),
+    /// Let each process have so many MiB of memory. Healing takes the limit off, and starts those
+    /// again that did not survive it.
+    Memory(Vec<Node>, u64),
+    /// As [`Action::PowerLoss`], with the last record written but not synced torn in the middle.
+    TornWrite(Vec<Node>),
+    /// End the processes at once and flip one bit of what they have stored. Healing starts them on
+    /// it; one that refuses is started on nothing, as an operator would.
+    BitFlip(Vec<Node>, Stored),
+    /// End the processes at once and put back a copy of their data that is at least so many
+    /// milliseconds old. Healing starts them on it.
+    Rollback(Vec<Node>, u64),
+    /// Let the disks of these nodes misbehave. Healing lets them be; a process that ended over it
+    /// is started again.
+    Disk(Vec<Node>, DiskFault),
+    /// Let the clocks of these nodes be wrong. Healing sets them right.
+    Clock(Vec<Node>, ClockFault),
+    /// As [`Action::Upgrade`], one version older.
+    Downgrade(Vec<Node>),
+}
+
+/// What happens to packets (in simulation: to messages) on a link. All zero is nothing.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Impairment {
+    /// Delay in milliseconds added to the round trip, at least (less the jitter): all of it on the
+    /// request where messages go one way, as between replicas.
+    pub latency_ms: u64,
+    /// How much more or less than that it is at any time, in milliseconds, uniformly.
+    pub jitter_ms: u64,
+    /// At most this many KiB/s a link; `None` is unlimited.
+    pub bandwidth_kib_s: Option<u64>,
+    /// How many of a hundred are lost.
+    pub loss_percent: u8,
+    /// How many of a hundred are held back so that later ones overtake them.
+    pub reorder_percent: u8,
+    /// How many of a hundred arrive twice.
+    pub duplicate_percent: u8,
+}
+
+/// How a disk misbehaves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DiskFault {
+    /// Every write fails for want of space (`ENOSPC`).
+    Full,
+    /// Every write fails because the file system is read-only (`EROFS`).
+    ReadOnly,
+    /// Every read, write and sync takes so many milliseconds longer.
+    Slow(u64),
+    /// Every sync fails (`EIO`), and what it was to make durable is lost at the next power loss
+    /// even if a later sync succeeds, as Linux has it (Rebello et al., "Can Applications Recover
+    /// from fsync Failures?", USENIX ATC 2020).
+    FsyncError,
+}
+
+/// How a clock is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum ClockFault {
+    /// Set by so many milliseconds, at once; forward if positive.
+    Jump(i64),
+    /// So many microseconds gained each second from now on, lost if negative.
+    Drift(i64),
+    /// Set by `by_ms` and back again, every `every_ms`.
+    Strobe {
+        /// In milliseconds; forward if positive.
+        by_ms: i64,
+        /// In milliseconds, from 1.
+        every_ms: u64,
     },
 }
 
@@ -77,6 +148,8 @@ pub enum Command {
     ReplaceMember(Node, Node),
     /// Let this node lead; proven by its saying that it does. Healing does nothing.
     TransferLeadership(Node),
+    /// Let this node take a snapshot of its state and drop the log before it. Healing does nothing.
+    Snapshot(Node),
 }
 
 /// One thing asked of one node: what commands consist of.
@@ -90,6 +163,8 @@ pub enum Request {
     Remove(Node),
     /// See [`Command::TransferLeadership`].
     Transfer(Node),
+    /// See [`Command::Snapshot`].
+    Snapshot(Node),
 }
 
 impl Command {
@@ -101,6 +176,7 @@ impl Command {
             Self::RemoveMember(node) => vec![Request::Remove(node)],
             Self::ReplaceMember(old, new) => vec![Request::Add(new), Request::Remove(old)],
             Self::TransferLeadership(to) => vec![Request::Transfer(to)],
+            Self::Snapshot(node) => vec![Request::Snapshot(node)],
         }
     }
 
@@ -110,7 +186,7 @@ impl Command {
             Self::AddMember(node) => vec![Request::Remove(node)],
             Self::RemoveMember(node) => vec![Request::Add(node)],
             Self::ReplaceMember(old, new) => vec![Request::Add(old), Request::Remove(new)],
-            Self::TakeHome(_) | Self::TransferLeadership(_) => Vec::new(),
+            Self::TakeHome(_) | Self::TransferLeadership(_) | Self::Snapshot(_) => Vec::new(),
         }
     }
 
@@ -120,7 +196,8 @@ impl Command {
             Self::TakeHome(node)
             | Self::RemoveMember(node)
             | Self::AddMember(node)
-            | Self::TransferLeadership(node) => vec![node],
+            | Self::TransferLeadership(node)
+            | Self::Snapshot(node) => vec![node],
             Self::ReplaceMember(old, new) => vec![old, new],
         }
     }
@@ -200,6 +277,7 @@ impl fmt::Display for Request {
             Self::Add(node) => write!(f, "n{node} joined"),
             Self::Remove(node) => write!(f, "n{node} left"),
             Self::Transfer(to) => write!(f, "n{to} leads"),
+            Self::Snapshot(node) => write!(f, "n{node} has a new snapshot"),
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The kinds of faults, their parameters, and which of them a substrate can do.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
@@ -37,11 +37,47 @@ pub enum FaultKind {
     ReplaceMember,
     /// Let another node lead (raft, single-leader).
     TransferLeadership,
+    /// Have the store end itself at a named point in its own code.
+    Crash,
+    /// Give processes only part of a processor.
+    Cpu,
+    /// Give processes little memory.
+    Memory,
+    /// Lose some of what goes through some links.
+    Loss,
+    /// Let some of what goes through some links overtake the rest.
+    Reorder,
+    /// Deliver some of what goes through some links twice.
+    Duplicate,
+    /// Power loss that tears the last record written.
+    TornWrite,
+    /// End processes and flip one bit of what they have stored.
+    BitFlip,
+    /// Let every write fail for want of space.
+    DiskFull,
+    /// Let every write fail because the file system is read-only.
+    ReadOnly,
+    /// Let reads, writes and syncs take longer.
+    SlowDisk,
+    /// Let every sync fail, and drop what it was to make durable.
+    FsyncError,
+    /// End processes and put back an older copy of their data.
+    Rollback,
+    /// Set the clock of processes forward or back.
+    ClockJump,
+    /// Let the clock of processes run fast or slow.
+    ClockDrift,
+    /// Set the clock of processes forward and back again, over and over.
+    ClockStrobe,
+    /// Have a node take a snapshot and drop the log before it.
+    Snapshot,
+    /// Start processes again with an older version of the storage format.
+    Downgrade,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 30] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
@@ -54,6 +90,24 @@ impl FaultKind {
         Self::RemoveMember,
         Self::ReplaceMember,
         Self::TransferLeadership,
+        Self::Crash,
+        Self::Cpu,
+        Self::Memory,
+        Self::Loss,
+        Self::Reorder,
+        Self::Duplicate,
+        Self::TornWrite,
+        Self::BitFlip,
+        Self::DiskFull,
+        Self::ReadOnly,
+        Self::SlowDisk,
+        Self::FsyncError,
+        Self::Rollback,
+        Self::ClockJump,
+        Self::ClockDrift,
+        Self::ClockStrobe,
+        Self::Snapshot,
+        Self::Downgrade,
     ];
 
     /// The name used in schedules.
@@ -71,6 +125,24 @@ impl FaultKind {
             Self::RemoveMember => "remove-member",
             Self::ReplaceMember => "replace-member",
             Self::TransferLeadership => "transfer-leadership",
+            Self::Crash => "crash",
+            Self::Cpu => "cpu",
+            Self::Memory => "memory",
+            Self::Loss => "loss",
+            Self::Reorder => "reorder",
+            Self::Duplicate => "duplicate",
+            Self::TornWrite => "torn-write",
+            Self::BitFlip => "bit-flip",
+            Self::DiskFull => "disk-full",
+            Self::ReadOnly => "read-only",
+            Self::SlowDisk => "slow-disk",
+            Self::FsyncError => "fsync-error",
+            Self::Rollback => "rollback",
+            Self::ClockJump => "clock-jump",
+            Self::ClockDrift => "clock-drift",
+            Self::ClockStrobe => "clock-strobe",
+            Self::Snapshot => "snapshot",
+            Self::Downgrade => "downgrade",
         }
     }
 }
@@ -92,6 +164,9 @@ pub enum Fault {
         links: LinkSet,
         /// Added one-way delay, in whole milliseconds.
         latency: Duration,
+        /// How much more or less than that it may be at any time, in whole milliseconds: at most
+        /// the latency itself.
+        jitter: Duration,
         /// The most that goes through one link; `None` is unlimited.
         bandwidth: Option<Bandwidth>,
     },
@@ -115,6 +190,188 @@ pub enum Fault {
     },
     /// See [`FaultKind::TransferLeadership`]: the target is to lead.
     TransferLeadership,
+    /// See [`FaultKind::Crash`].
+    Crash {
+        /// Where in its code.
+        point: CrashPoint,
+    },
+    /// See [`FaultKind::Cpu`].
+    Cpu {
+        /// How much of one processor each process gets.
+        share: Percent,
+    },
+    /// See [`FaultKind::Memory`].
+    Memory {
+        /// How much each process gets, in MiB, from 1.
+        mib: u64,
+    },
+    /// See [`FaultKind::Loss`].
+    Loss(Disturbance),
+    /// See [`FaultKind::Reorder`].
+    Reorder(Disturbance),
+    /// See [`FaultKind::Duplicate`].
+    Duplicate(Disturbance),
+    /// See [`FaultKind::TornWrite`].
+    TornWrite,
+    /// See [`FaultKind::BitFlip`].
+    BitFlip {
+        /// Of what.
+        file: Stored,
+    },
+    /// See [`FaultKind::DiskFull`].
+    DiskFull,
+    /// See [`FaultKind::ReadOnly`].
+    ReadOnly,
+    /// See [`FaultKind::SlowDisk`].
+    SlowDisk {
+        /// Added to each read, write and sync, in whole milliseconds.
+        latency: Duration,
+    },
+    /// See [`FaultKind::FsyncError`].
+    FsyncError,
+    /// See [`FaultKind::Rollback`].
+    Rollback {
+        /// How old the copy is at least, in whole milliseconds. A node that has run for less starts
+        /// on nothing.
+        age: Duration,
+    },
+    /// See [`FaultKind::ClockJump`].
+    ClockJump {
+        /// In milliseconds; forward if positive.
+        by_ms: i64,
+    },
+    /// See [`FaultKind::ClockDrift`].
+    ClockDrift {
+        /// Microseconds gained (or, if negative, lost) each second; above −1,000,000.
+        ppm: i64,
+    },
+    /// See [`FaultKind::ClockStrobe`].
+    ClockStrobe {
+        /// In milliseconds; forward if positive.
+        by_ms: i64,
+        /// How often it changes, in whole milliseconds.
+        every: Duration,
+    },
+    /// See [`FaultKind::Snapshot`].
+    Snapshot,
+    /// See [`FaultKind::Downgrade`].
+    Downgrade,
+}
+
+/// Which links are disturbed, and how much of what goes through them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Disturbance {
+    /// Which links of the target.
+    pub links: LinkSet,
+    /// Of packets, or in simulation of messages.
+    pub percent: Percent,
+}
+
+/// A part of a hundred, from 1 to 100; written `30%`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Percent(u8);
+
+impl Percent {
+    /// `None` unless from 1 to 100.
+    pub const fn new(percent: u8) -> Option<Self> {
+        match percent {
+            1..=100 => Some(Self(percent)),
+            _ => None,
+        }
+    }
+
+    /// From 1 to 100.
+    pub const fn get(self) -> u8 {
+        self.0
+    }
+}
+
+/// A text that is no percentage.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{text}` is no percentage; expected one from 1% to 100%")]
+pub struct PercentError {
+    /// What was written.
+    pub text: String,
+}
+
+impl FromStr for Percent {
+    type Err = PercentError;
+
+    fn from_str(text: &str) -> Result<Self, PercentError> {
+        let digits = text
+            .strip_suffix('%')
+            .and_then(|t| t.trim_end().parse().ok());
+        digits.and_then(Self::new).ok_or_else(|| PercentError {
+            text: text.to_owned(),
+        })
+    }
+}
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}%", self.0)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Percent {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::wire::from_text(deserializer, "a percentage such as 30%")
+    }
+}
+
+/// A named point in the code of a store that knows it, as the reference store does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum CrashPoint {
+    /// A record is written, and its sync was not begun.
+    BeforeFsync,
+    /// A record is durable, and nobody was told yet: no reply, no message.
+    BeforeReply,
+    /// A record is in the log and durable, and the state does not show it yet.
+    BeforeApply,
+}
+
+impl CrashPoint {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::BeforeFsync, Self::BeforeReply, Self::BeforeApply];
+
+    /// The name used in schedules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::BeforeFsync => "before-fsync",
+            Self::BeforeReply => "before-reply",
+            Self::BeforeApply => "before-apply",
+        }
+    }
+}
+
+/// What a node has stored.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Stored {
+    /// Its log: the file written last.
+    #[default]
+    Log,
+    /// Its newest snapshot.
+    Snapshot,
+}
+
+impl Stored {
+    /// The name used in schedules.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Log => "log",
+            Self::Snapshot => "snapshot",
+        }
+    }
 }
 
 impl Fault {
@@ -133,6 +390,24 @@ impl Fault {
             Self::RemoveMember => FaultKind::RemoveMember,
             Self::ReplaceMember { .. } => FaultKind::ReplaceMember,
             Self::TransferLeadership => FaultKind::TransferLeadership,
+            Self::Crash { .. } => FaultKind::Crash,
+            Self::Cpu { .. } => FaultKind::Cpu,
+            Self::Memory { .. } => FaultKind::Memory,
+            Self::Loss(_) => FaultKind::Loss,
+            Self::Reorder(_) => FaultKind::Reorder,
+            Self::Duplicate(_) => FaultKind::Duplicate,
+            Self::TornWrite => FaultKind::TornWrite,
+            Self::BitFlip { .. } => FaultKind::BitFlip,
+            Self::DiskFull => FaultKind::DiskFull,
+            Self::ReadOnly => FaultKind::ReadOnly,
+            Self::SlowDisk { .. } => FaultKind::SlowDisk,
+            Self::FsyncError => FaultKind::FsyncError,
+            Self::Rollback { .. } => FaultKind::Rollback,
+            Self::ClockJump { .. } => FaultKind::ClockJump,
+            Self::ClockDrift { .. } => FaultKind::ClockDrift,
+            Self::ClockStrobe { .. } => FaultKind::ClockStrobe,
+            Self::Snapshot => FaultKind::Snapshot,
+            Self::Downgrade => FaultKind::Downgrade,
         }
     }
 }
@@ -271,26 +546,32 @@ impl<'de> Deserialize<'de> for Bandwidth {
     }
 }
 
-/// The kinds of faults that a substrate can inject.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Capabilities(BTreeSet<FaultKind>);
+/// The kinds of faults that can be injected where an experiment runs, and why not the others.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities(BTreeMap<FaultKind, String>);
 
 impl Capabilities {
-    /// Every kind, as in simulation.
+    /// Every kind.
     pub fn all() -> Self {
-        Self(FaultKind::ALL.into())
+        Self::default()
     }
 
-    /// Without one kind, e.g. power loss on real processes.
+    /// Without one kind, for a reason that completes "… cannot be injected here: ". The first
+    /// reason given for a kind stays.
     #[must_use]
-    pub fn without(mut self, kind: FaultKind) -> Self {
-        self.0.remove(&kind);
+    pub fn without(mut self, kind: FaultKind, reason: &str) -> Self {
+        self.0.entry(kind).or_insert_with(|| reason.to_owned());
         self
     }
 
     /// Whether a kind can be injected.
     pub fn has(&self, kind: FaultKind) -> bool {
-        self.0.contains(&kind)
+        !self.0.contains_key(&kind)
+    }
+
+    /// Why a kind cannot be injected.
+    pub fn obstacle(&self, kind: FaultKind) -> Option<&str> {
+        self.0.get(&kind).map(String::as_str)
     }
 }
 

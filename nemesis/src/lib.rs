@@ -35,12 +35,15 @@
 //! * [`schedule`]: faults in time, as YAML, and what makes a schedule impossible.
 //! * [`package`]: seeded random schedules by name.
 //! * [`engine`]: the [`Nemesis`], a state machine that walks a schedule.
+//! * `mechanism` (feature `mechanisms`): how faults are done on Linux, the one part that is not pure.
 //! * [`shrink`]: the smallest part of a schedule that still does what the whole does.
 
 pub mod action;
 pub mod duration;
 pub mod engine;
 pub mod fault;
+#[cfg(feature = "mechanisms")]
+pub mod mechanism;
 pub mod package;
 pub mod schedule;
 pub mod selector;
@@ -48,9 +51,14 @@ pub mod shape;
 pub mod shrink;
 mod wire;
 
-pub use action::{Action, Command, Endpoint, Link, Node, NodeView, Proof, View};
+pub use action::{
+    Action, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, NodeView, Proof, View,
+};
 pub use engine::{Active, FaultDescription, Nemesis, Phase, Step};
-pub use fault::{Bandwidth, Capabilities, Direction, Fault, FaultKind, LinkSet, Shape};
+pub use fault::{
+    Bandwidth, Capabilities, CrashPoint, Direction, Disturbance, Fault, FaultKind, LinkSet,
+    Percent, Shape, Stored,
+};
 pub use package::{Pace, Package};
 pub use schedule::{Entry, Realised, Schedule, ScheduleError};
 pub use selector::Selector;

@@ -263,6 +263,7 @@ const fn slow(target: Selector, latency_ms: u64, bandwidth: Option<Bandwidth>) -
     let fault = Fault::Slow {
         links: LinkSet::Peers,
         latency: Duration::from_millis(latency_ms),
+        jitter: Duration::ZERO,
         bandwidth,
     };
     draft(fault, Some(target), (3_000, 5_000))
@@ -555,7 +556,7 @@ mod tests {
         let error = select(["kil"], 5, &Capabilities::all()).expect_err("no such package");
         assert!(error.to_string().contains("isolate-leader"), "{error}");
 
-        let without = Capabilities::all().without(FaultKind::PowerLoss);
+        let without = Capabilities::all().without(FaultKind::PowerLoss, "no power");
         assert_eq!(select(["all"], 5, &without).expect("known").len(), all - 1);
         assert!(select(["power-loss"], 5, &without).is_err());
         assert!(select(["isolate-leader"], 1, &without).is_err());

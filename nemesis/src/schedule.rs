@@ -45,6 +45,9 @@ pub struct Entry {
     pub target: Option<Selector>,
     /// All nodes in the order in which such a shape divides them; drawn by seed if absent.
     pub order: Option<Vec<Node>>,
+    /// The mechanism to use where the substrate has a choice, e.g. `freezer` or `signal` for a
+    /// pause; the substrate's first choice if absent.
+    pub via: Option<String>,
     /// What came of it, in a realised schedule.
     pub realised: Option<Realised>,
 }
@@ -162,6 +165,7 @@ impl Entry {
             fault,
             target,
             order: None,
+            via: None,
             realised: None,
         }
     }
@@ -190,12 +194,9 @@ impl Entry {
         if self.lasting.is_zero() {
             return Err(("for", "0s; expected a duration above zero".to_owned()));
         }
-        if !capabilities.has(kind) {
+        if let Some(reason) = capabilities.obstacle(kind) {
             let name = kind.name();
-            return Err((
-                "fault",
-                format!("{name} cannot be injected on this substrate in this mode"),
-            ));
+            return Err(("fault", format!("{name} cannot be injected here: {reason}")));
         }
         let all = nodes.saturating_add(auxiliaries);
         self.validate_target(nodes, all)?;
@@ -205,15 +206,15 @@ impl Entry {
             Fault::Slow {
                 links,
                 latency,
+                jitter,
                 bandwidth,
             } => {
-                if nodes == 1 && *links == LinkSet::Peers {
-                    let message = "peers; a single node has none, expected clients";
-                    return Err(("links", message.to_owned()));
-                }
-                if !latency.subsec_nanos().is_multiple_of(1_000_000) {
-                    let message = format!("{latency:?}; expected whole milliseconds");
-                    return Err(("latency", message));
+                validate_links(*links, nodes)?;
+                whole_milliseconds("latency", *latency)?;
+                whole_milliseconds("jitter", *jitter)?;
+                if jitter > latency {
+                    let message = format!("{jitter:?}; expected at most the latency, {latency:?}");
+                    return Err(("jitter", message));
                 }
                 if latency.is_zero() && bandwidth.is_none() {
                     let message = "nothing would be slow; expected a latency above zero, \
@@ -222,7 +223,42 @@ impl Entry {
                 }
                 Ok(())
             }
-            Fault::Kill | Fault::PowerLoss | Fault::Pause | Fault::Wipe | Fault::Upgrade => Ok(()),
+            Fault::Kill
+            | Fault::PowerLoss
+            | Fault::Pause
+            | Fault::Wipe
+            | Fault::Upgrade
+            | Fault::Crash { .. }
+            | Fault::Cpu { .. }
+            | Fault::TornWrite
+            | Fault::BitFlip { .. }
+            | Fault::DiskFull
+            | Fault::ReadOnly
+            | Fault::FsyncError
+            | Fault::Downgrade => Ok(()),
+            Fault::Loss(disturbance)
+            | Fault::Reorder(disturbance)
+            | Fault::Duplicate(disturbance) => validate_links(disturbance.links, nodes),
+            Fault::Memory { mib: 0 } => Err(("limit", "0MiB; expected 1MiB or more".to_owned())),
+            Fault::Memory { .. } => Ok(()),
+            Fault::SlowDisk { latency } => above_zero("latency", *latency),
+            Fault::Rollback { age } => above_zero("age", *age),
+            Fault::ClockJump { by_ms: 0 } | Fault::ClockStrobe { by_ms: 0, .. } => {
+                Err(("by", "0ms; expected another time".to_owned()))
+            }
+            Fault::ClockJump { .. } => Ok(()),
+            Fault::ClockStrobe { every, .. } => above_zero("every", *every),
+            Fault::ClockDrift { ppm } if *ppm == 0 || *ppm <= -1_000_000 => {
+                let message = format!("{ppm}; expected microseconds a second, above -1000000");
+                Err(("ppm", message))
+            }
+            Fault::ClockDrift { .. } => Ok(()),
+            Fault::Snapshot => match &self.target {
+                Some(target) if target.size(nodes) > 1 => {
+                    Err(("target", format!("{target}; snapshot has one node")))
+                }
+                _ => Ok(()),
+            },
             Fault::MoveHome { to } => self.validate_command("to", *to, nodes),
             Fault::ReplaceMember { by } => self.validate_command("by", Some(*by), nodes),
             Fault::AddMember | Fault::RemoveMember | Fault::TransferLeadership => {
@@ -303,6 +339,31 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+fn validate_links(links: LinkSet, nodes: Node) -> Result<(), (&'static str, String)> {
+    if nodes == 1 && links == LinkSet::Peers {
+        let message = "peers; a single node has none, expected clients";
+        return Err(("links", message.to_owned()));
+    }
+    Ok(())
+}
+
+fn whole_milliseconds(
+    field: &'static str,
+    duration: Duration,
+) -> Result<(), (&'static str, String)> {
+    if duration.subsec_nanos().is_multiple_of(1_000_000) {
+        return Ok(());
+    }
+    Err((field, format!("{duration:?}; expected whole milliseconds")))
+}
+
+fn above_zero(field: &'static str, duration: Duration) -> Result<(), (&'static str, String)> {
+    if duration.is_zero() {
+        return Err((field, "0s; expected a duration above zero".to_owned()));
+    }
+    whole_milliseconds(field, duration)
 }
 
 fn validate_shape(
@@ -387,6 +448,7 @@ mod tests {
             Fault::Slow {
                 links: LinkSet::Peers,
                 latency: Duration::from_millis(100),
+                jitter: Duration::ZERO,
                 bandwidth: Some(Bandwidth { kib_s: 64 }),
             }
         );
@@ -593,7 +655,7 @@ mod tests {
                 "expected clients",
             ),
         ];
-        let capabilities = Capabilities::all().without(FaultKind::PowerLoss);
+        let capabilities = Capabilities::all().without(FaultKind::PowerLoss, "no power");
         for (fault, nodes, expected) in cases {
             let schedule =
                 Schedule::parse(&format!("- {{at: 0s, for: 1s, {fault}}}")).expect(fault);

@@ -9,7 +9,10 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{self, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::fault::{Bandwidth, Direction, Fault, FaultKind, LinkSet, Shape};
+use crate::fault::{
+    Bandwidth, CrashPoint, Direction, Disturbance, Fault, FaultKind, LinkSet, Percent, Shape,
+    Stored,
+};
 use crate::schedule::{Entry, Realised, Schedule};
 use crate::selector::{self, Selector};
 use crate::{Node, duration};
@@ -142,6 +145,81 @@ impl From<NodeName> for String {
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Text(#[serde(with = "duration")] Duration);
 
+/// Who joins in somebody's place, or by how much a clock is set.
+#[derive(Clone, Copy)]
+enum By {
+    Node(Node),
+    Millis(i64),
+}
+
+impl FromStr for By {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if let Some(node) = selector::parse_node(text) {
+            return Ok(Self::Node(node));
+        }
+        let (sign, rest) = match text.strip_prefix('-') {
+            Some(rest) => (-1, rest),
+            None => (1, text.strip_prefix('+').unwrap_or(text)),
+        };
+        let millis = duration::parse(rest)
+            .ok()
+            .filter(|time| time.subsec_nanos() % 1_000_000 == 0);
+        let millis = millis.and_then(|time| i64::try_from(time.as_millis()).ok());
+        millis.map(|ms| Self::Millis(sign * ms)).ok_or_else(|| {
+            format!("`{text}` is neither a node such as n6 nor a time such as 500ms or -2s")
+        })
+    }
+}
+
+impl Serialize for By {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self {
+            Self::Node(node) => serializer.collect_str(&format_args!("n{node}")),
+            Self::Millis(ms) => serializer.collect_str(&format_args!("{ms}ms")),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for By {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(
+            deserializer,
+            "a node such as n6, or a time such as 500ms or -2s",
+        )
+    }
+}
+
+/// An amount of memory in MiB; written `64MiB`.
+#[derive(Clone, Copy)]
+struct Size(u64);
+
+impl FromStr for Size {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let number = text
+            .strip_suffix("MiB")
+            .and_then(|t| t.trim_end().parse().ok());
+        number
+            .map(Self)
+            .ok_or_else(|| format!("`{text}` is no amount of memory; expected one such as 64MiB"))
+    }
+}
+
+impl Serialize for Size {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(&format_args!("{}MiB", self.0))
+    }
+}
+
+impl<'de> Deserialize<'de> for Size {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "an amount of memory such as 64MiB")
+    }
+}
+
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WireEntry {
@@ -164,9 +242,30 @@ pub(crate) struct WireEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     bandwidth: Option<Bandwidth>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    jitter: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    percent: Option<Percent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    share: Option<Percent>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    limit: Option<Size>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    point: Option<CrashPoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    file: Option<Stored>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    age: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    every: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ppm: Option<i64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     to: Option<NodeName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    by: Option<NodeName>,
+    by: Option<By>,
+    /// The mechanism to use, where there is a choice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    via: Option<String>,
     // What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     was: Option<Selector>,
@@ -239,6 +338,7 @@ impl TryFrom<WireEntry> for Entry {
             lasting: wire.lasting.0,
             fault,
             target: wire.target,
+            via: wire.via,
             order: wire.order.map(|nodes| nodes.iter().map(|n| n.0).collect()),
             realised: (realised != Realised::default()).then_some(realised),
         })
@@ -249,19 +349,40 @@ impl WireEntry {
     /// The fault, or which field is missing or too many.
     fn fault(&self) -> Result<Fault, String> {
         let name = self.fault.name();
-        let partition = self.fault == FaultKind::Partition;
-        let slow = self.fault == FaultKind::Slow;
+        use FaultKind as K;
+        let is = |kinds: &[FaultKind]| kinds.contains(&self.fault);
         for (field, present, allowed) in [
-            ("shape", self.shape.is_some(), partition),
-            ("direction", self.direction.is_some(), partition),
-            ("links", self.links.is_some(), slow),
-            ("latency", self.latency.is_some(), slow),
-            ("bandwidth", self.bandwidth.is_some(), slow),
-            ("to", self.to.is_some(), self.fault == FaultKind::MoveHome),
+            ("shape", self.shape.is_some(), is(&[K::Partition])),
+            ("direction", self.direction.is_some(), is(&[K::Partition])),
+            (
+                "links",
+                self.links.is_some(),
+                is(&[K::Slow, K::Loss, K::Reorder, K::Duplicate]),
+            ),
+            (
+                "latency",
+                self.latency.is_some(),
+                is(&[K::Slow, K::SlowDisk]),
+            ),
+            ("jitter", self.jitter.is_some(), is(&[K::Slow])),
+            ("bandwidth", self.bandwidth.is_some(), is(&[K::Slow])),
+            (
+                "percent",
+                self.percent.is_some(),
+                is(&[K::Loss, K::Reorder, K::Duplicate]),
+            ),
+            ("share", self.share.is_some(), is(&[K::Cpu])),
+            ("limit", self.limit.is_some(), is(&[K::Memory])),
+            ("point", self.point.is_some(), is(&[K::Crash])),
+            ("file", self.file.is_some(), is(&[K::BitFlip])),
+            ("age", self.age.is_some(), is(&[K::Rollback])),
+            ("every", self.every.is_some(), is(&[K::ClockStrobe])),
+            ("ppm", self.ppm.is_some(), is(&[K::ClockDrift])),
+            ("to", self.to.is_some(), is(&[K::MoveHome])),
             (
                 "by",
                 self.by.is_some(),
-                self.fault == FaultKind::ReplaceMember,
+                is(&[K::ReplaceMember, K::ClockJump, K::ClockStrobe]),
             ),
         ] {
             if present && !allowed {
@@ -280,6 +401,7 @@ impl WireEntry {
                 Fault::Slow {
                     links: self.links.unwrap_or_default(),
                     latency: self.latency.map_or(Duration::ZERO, |t| t.0),
+                    jitter: self.jitter.map_or(Duration::ZERO, |t| t.0),
                     bandwidth: self.bandwidth,
                 }
             }
@@ -290,14 +412,95 @@ impl WireEntry {
             },
             FaultKind::AddMember => Fault::AddMember,
             FaultKind::RemoveMember => Fault::RemoveMember,
-            FaultKind::ReplaceMember => Fault::ReplaceMember {
-                by: self
-                    .by
-                    .ok_or("`by` is missing; replace-member expects who joins, such as n6")?
+            FaultKind::ReplaceMember => match self.by {
+                Some(By::Node(by)) => Fault::ReplaceMember { by },
+                Some(By::Millis(_)) => {
+                    return Err(
+                        "`by` is a time; replace-member expects who joins, such as n6".into(),
+                    );
+                }
+                None => {
+                    return Err(
+                        "`by` is missing; replace-member expects who joins, such as n6".into(),
+                    );
+                }
+            },
+            FaultKind::Crash => Fault::Crash {
+                point: self.point.ok_or(
+                    "`point` is missing; crash expects before-fsync, before-reply or before-apply",
+                )?,
+            },
+            FaultKind::Cpu => Fault::Cpu {
+                share: self
+                    .share
+                    .ok_or("`share` is missing; cpu expects a part of one processor such as 10%")?,
+            },
+            FaultKind::Memory => Fault::Memory {
+                mib: self
+                    .limit
+                    .ok_or("`limit` is missing; memory expects an amount such as 64MiB")?
                     .0,
             },
+            FaultKind::Loss => Fault::Loss(self.disturbance()?),
+            FaultKind::Reorder => Fault::Reorder(self.disturbance()?),
+            FaultKind::Duplicate => Fault::Duplicate(self.disturbance()?),
+            FaultKind::TornWrite => Fault::TornWrite,
+            FaultKind::BitFlip => Fault::BitFlip {
+                file: self.file.unwrap_or_default(),
+            },
+            FaultKind::DiskFull => Fault::DiskFull,
+            FaultKind::ReadOnly => Fault::ReadOnly,
+            FaultKind::SlowDisk => Fault::SlowDisk {
+                latency: self
+                    .latency
+                    .ok_or("`latency` is missing; slow-disk expects one such as 50ms")?
+                    .0,
+            },
+            FaultKind::FsyncError => Fault::FsyncError,
+            FaultKind::Rollback => Fault::Rollback {
+                age: self
+                    .age
+                    .ok_or("`age` is missing; rollback expects how old the copy is, such as 2s")?
+                    .0,
+            },
+            FaultKind::ClockJump => Fault::ClockJump {
+                by_ms: self.by_ms()?,
+            },
+            FaultKind::ClockDrift => Fault::ClockDrift {
+                ppm: self.ppm.ok_or(
+                    "`ppm` is missing; clock-drift expects microseconds a second, such as 500",
+                )?,
+            },
+            FaultKind::ClockStrobe => Fault::ClockStrobe {
+                by_ms: self.by_ms()?,
+                every: self
+                    .every
+                    .ok_or("`every` is missing; clock-strobe expects one such as 10ms")?
+                    .0,
+            },
+            FaultKind::Snapshot => Fault::Snapshot,
+            FaultKind::Downgrade => Fault::Downgrade,
             FaultKind::TransferLeadership => Fault::TransferLeadership,
         })
+    }
+
+    fn disturbance(&self) -> Result<Disturbance, String> {
+        let name = self.fault.name();
+        let missing = || format!("`percent` is missing; {name} expects one such as 30%");
+        Ok(Disturbance {
+            links: self.links.unwrap_or_default(),
+            percent: self.percent.ok_or_else(missing)?,
+        })
+    }
+
+    fn by_ms(&self) -> Result<i64, String> {
+        match self.by {
+            Some(By::Millis(ms)) => Ok(ms),
+            _ => Err(format!(
+                "`by` is missing; {} expects a time such as 500ms or -2s",
+                self.fault.name()
+            )),
+        }
     }
 
     fn shape(&self) -> Result<Shape, String> {
@@ -343,8 +546,18 @@ impl From<Entry> for WireEntry {
             links: None,
             latency: None,
             bandwidth: None,
+            jitter: None,
+            percent: None,
+            share: None,
+            limit: None,
+            point: None,
+            file: None,
+            age: None,
+            every: None,
+            ppm: None,
             to: None,
             by: None,
+            via: entry.via,
             was: realised.was,
             injected_at: realised.injected_at.map(Text),
             seen: realised.seen,
@@ -362,9 +575,33 @@ impl From<Entry> for WireEntry {
             | Fault::Upgrade
             | Fault::AddMember
             | Fault::RemoveMember
-            | Fault::TransferLeadership => {}
+            | Fault::TransferLeadership
+            | Fault::TornWrite
+            | Fault::DiskFull
+            | Fault::ReadOnly
+            | Fault::FsyncError
+            | Fault::Snapshot
+            | Fault::Downgrade => {}
+            Fault::Crash { point } => wire.point = Some(point),
+            Fault::Cpu { share } => wire.share = Some(share),
+            Fault::Memory { mib } => wire.limit = Some(Size(mib)),
+            Fault::Loss(disturbance)
+            | Fault::Reorder(disturbance)
+            | Fault::Duplicate(disturbance) => {
+                wire.links = Some(disturbance.links);
+                wire.percent = Some(disturbance.percent);
+            }
+            Fault::BitFlip { file } => wire.file = Some(file),
+            Fault::SlowDisk { latency } => wire.latency = Some(Text(latency)),
+            Fault::Rollback { age } => wire.age = Some(Text(age)),
+            Fault::ClockJump { by_ms } => wire.by = Some(By::Millis(by_ms)),
+            Fault::ClockDrift { ppm } => wire.ppm = Some(ppm),
+            Fault::ClockStrobe { by_ms, every } => {
+                wire.by = Some(By::Millis(by_ms));
+                wire.every = Some(Text(every));
+            }
             Fault::MoveHome { to } => wire.to = to.map(NodeName),
-            Fault::ReplaceMember { by } => wire.by = Some(NodeName(by)),
+            Fault::ReplaceMember { by } => wire.by = Some(By::Node(by)),
             Fault::Partition(shape) => {
                 wire.shape = Some(match shape {
                     Shape::Isolate => ShapeName::Isolate,
@@ -381,10 +618,12 @@ impl From<Entry> for WireEntry {
             Fault::Slow {
                 links,
                 latency,
+                jitter,
                 bandwidth,
             } => {
                 wire.links = Some(links);
                 wire.latency = Some(Text(latency));
+                wire.jitter = (!jitter.is_zero()).then_some(Text(jitter));
                 wire.bandwidth = bandwidth;
             }
         }

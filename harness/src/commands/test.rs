@@ -70,7 +70,7 @@ pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary
         .with_context(|| format!("cannot write the history below {}", dir.path().display()))?;
     let ended = match experiment.substrate {
         On::Sim => run_sim(experiment, &dir, &mut sink, &mut live),
-        On::Local => run_local(experiment, &dir, &mut sink, &mut live),
+        On::Local | On::Netns => run_local(experiment, &dir, &mut sink, &mut live),
     };
     let ended = match ended {
         Ok(ended) => ended,

@@ -17,9 +17,9 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
 use super::link_proof::{Slowness, prove_cut, prove_passing, prove_quick, prove_slow};
-use super::operator;
 use super::probe::{Probe, probe};
 use super::proxy::Impairment;
+use super::{clock, cpu, crash, disk, memory, operator};
 
 /// No answer for this long is silence.
 pub(super) const SILENCE: Duration = Duration::from_millis(300);
@@ -51,7 +51,7 @@ where
 pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
     let (links, impairment) = match action {
         Action::Cut(links) => (links, Impairment::CUT),
-        Action::Slow { links, .. } => (links, Slowness::of(action).impairment()),
+        Action::Impair { links, .. } => (links, Slowness::of(action).impairment()),
         _ => return,
     };
     for proxy in links.iter().filter_map(|link| cluster.links.get(link)) {
@@ -65,8 +65,19 @@ pub(super) async fn inject(
     http: &reqwest::Client,
     id: u32,
     action: &Action,
+    via: Option<&str>,
 ) -> Proof {
     match action {
+        Action::Crash(nodes, point) => crash::inject(cluster, http, id, nodes, *point).await,
+        Action::Cpu(nodes, percent) => cpu::inject(cluster, id, nodes, *percent, via).await,
+        Action::Memory(nodes, mib) => memory::inject(cluster, id, nodes, *mib, via).await,
+        Action::TornWrite(_)
+        | Action::BitFlip(..)
+        | Action::Rollback(..)
+        | Action::Disk(..)
+        | Action::PowerLoss(_) => disk::inject(cluster, id, action, via).await,
+        Action::Clock(nodes, fault) => clock::inject(cluster, http, id, nodes, *fault, via).await,
+        Action::Downgrade(_) => Proof::NotSeen("a downgrade is not known here".to_owned()),
         Action::Wipe(nodes) => match locks(cluster, nodes).await {
             Ok(mut locked) => wipe(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
@@ -86,9 +97,8 @@ pub(super) async fn inject(
             Ok(mut locked) => pause(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
-        Action::PowerLoss(_) => Proof::NotSeen("power loss needs the simulation".to_owned()),
         Action::Cut(links) => prove_cut(cluster, links).await,
-        Action::Slow { links, .. } => prove_slow(cluster, links, Slowness::of(action)).await,
+        Action::Impair { links, .. } => prove_slow(cluster, links, Slowness::of(action)).await,
     }
 }
 
@@ -115,13 +125,22 @@ pub(super) async fn heal(
             Ok(mut locked) => resume(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
-        Action::PowerLoss(_) => Proof::NotSeen("power loss needs the simulation".to_owned()),
-        Action::Cut(links) | Action::Slow { links, .. } => {
+        Action::Crash(nodes, _) => crash::heal(cluster, http, id, nodes).await,
+        Action::Cpu(nodes, _) => cpu::heal(cluster, id, nodes).await,
+        Action::Memory(nodes, _) => memory::heal(cluster, id, nodes).await,
+        Action::TornWrite(_)
+        | Action::BitFlip(..)
+        | Action::Rollback(..)
+        | Action::Disk(..)
+        | Action::PowerLoss(_) => disk::heal(cluster, id, action).await,
+        Action::Clock(nodes, _) => clock::heal(cluster, http, id, nodes).await,
+        Action::Downgrade(_) => Proof::NotSeen("a downgrade is not known here".to_owned()),
+        Action::Cut(links) | Action::Impair { links, .. } => {
             for proxy in links.iter().filter_map(|link| cluster.links.get(link)) {
                 proxy.release(id);
             }
             match action {
-                Action::Slow { .. } => prove_quick(cluster, links, Slowness::of(action)).await,
+                Action::Impair { .. } => prove_quick(cluster, links, Slowness::of(action)).await,
                 _ => prove_passing(cluster, links).await,
             }
         }

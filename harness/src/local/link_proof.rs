@@ -30,17 +30,13 @@ pub(super) struct Slowness {
 }
 
 impl Slowness {
-    /// What an action asks for; nothing, unless it is [`Action::Slow`].
+    /// What an action asks for; nothing, unless it is [`Action::Impair`].
     pub fn of(action: &Action) -> Self {
         match action {
-            Action::Slow {
-                latency_ms,
-                bandwidth_kib_s,
-                ..
-            } => Self {
-                latency: Duration::from_millis(*latency_ms),
+            Action::Impair { impairment, .. } => Self {
+                latency: Duration::from_millis(impairment.latency_ms),
                 // A link of no bandwidth would be a cut; the least that is not is 1 KiB/s.
-                rate: bandwidth_kib_s.map(|kib| {
+                rate: impairment.bandwidth_kib_s.map(|kib| {
                     NonZeroU64::new(kib.saturating_mul(1024)).unwrap_or(NonZeroU64::MIN)
                 }),
             },

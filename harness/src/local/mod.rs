@@ -25,12 +25,17 @@
 //! and by the end of their standard input; `SIGKILL` reaches paused ones too. No fault therefore
 //! outlives its owner.
 
+mod clock;
 mod cluster;
+mod cpu;
+mod crash;
 mod data;
+mod disk;
 mod fault;
 pub mod leftovers;
 mod link_proof;
 pub mod manifest;
+mod memory;
 mod operator;
 mod probe;
 mod process;
@@ -51,7 +56,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use checkers::Outcome;
-use nemesis::{Action, Node, Proof};
+use nemesis::{Action, Capabilities, FaultKind, Node, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::client::HttpClient;
@@ -63,10 +68,41 @@ use self::signals::{Handler, Registration};
 use self::start_error::io_error;
 pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
+use crate::experiment::On;
 use crate::substrate::{Happening, Substrate};
 
 /// How long killed processes may take to end at the end of a run.
 const END_WITHIN: Duration = Duration::from_secs(5);
+
+/// What can be done to processes on this machine.
+pub fn capabilities(_substrate: On) -> Capabilities {
+    use FaultKind as K;
+    [
+        K::PowerLoss,
+        K::Crash,
+        K::Cpu,
+        K::Memory,
+        K::Loss,
+        K::Reorder,
+        K::Duplicate,
+        K::TornWrite,
+        K::BitFlip,
+        K::DiskFull,
+        K::ReadOnly,
+        K::SlowDisk,
+        K::FsyncError,
+        K::Rollback,
+        K::ClockJump,
+        K::ClockDrift,
+        K::ClockStrobe,
+        K::Snapshot,
+        K::Downgrade,
+    ]
+    .into_iter()
+    .fold(Capabilities::all(), |all, kind| {
+        all.without(kind, "it is not known on this substrate")
+    })
+}
 
 /// How to start nodes of the reference cluster.
 #[derive(Clone, Debug)]
@@ -228,7 +264,7 @@ impl Substrate for LocalSubstrate {
         self.calls.start(thread, base_url, invocation.clone());
     }
 
-    fn inject(&mut self, id: u32, action: &Action) {
+    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
         if self.faults.contains_key(&id) {
             let proof = Proof::NotSeen(format!("fault {id} was injected already"));
             return self.post(Happening::Injected { id, proof });
@@ -236,8 +272,9 @@ impl Substrate for LocalSubstrate {
         fault::apply(&self.cluster, id, action);
         let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
         let http = self.http.clone();
+        let via = via.map(str::to_owned);
         let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&cluster, &http, id, &owned).await;
+            let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
             let _ = cluster.events.send(Happening::Injected { id, proof });
         });
         let action = action.clone();

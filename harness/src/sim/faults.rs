@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use nemesis::{Action, Link, Node, Proof};
+use nemesis::{Action, Capabilities, FaultKind, Link, Node, Proof};
 use rand::Rng;
 use reference_cluster::core::NodeId;
 
@@ -54,14 +54,17 @@ impl SimSubstrate {
             }
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.node(*n).paused += 1),
             Action::Cut(links) => links.iter().for_each(|l| self.network.cut(*l)),
-            Action::Slow {
-                links,
-                latency_ms,
-                bandwidth_kib_s,
-            } => {
+            Action::Impair { links, impairment } => {
                 for link in links {
-                    self.network.slow(*link, *latency_ms, *bandwidth_kib_s);
+                    let (latency_ms, bandwidth) =
+                        (impairment.latency_ms, impairment.bandwidth_kib_s);
+                    self.network.slow(*link, latency_ms, bandwidth);
                 }
+            }
+            other => {
+                let proof = Proof::NotSeen(format!("the simulation does not know {other:?}"));
+                self.ready.push_back(Happening::Injected { id, proof });
+                return;
             }
         }
         self.observe_fault(id, action.clone(), false);
@@ -88,11 +91,12 @@ impl SimSubstrate {
             }
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.resume(*n)),
             Action::Cut(links) => links.iter().for_each(|l| self.network.restore(*l)),
-            Action::Slow { links, .. } => {
+            Action::Impair { links, .. } => {
                 for link in links {
                     self.network.slow(*link, 0, None);
                 }
             }
+            _ => {}
         }
         self.observe_fault(id, active.action, true);
     }
@@ -177,7 +181,7 @@ impl SimSubstrate {
             }
         }
         let slack = match &action {
-            Action::Slow { latency_ms, .. } => latency_ms * 1_000_000,
+            Action::Impair { impairment, .. } => impairment.latency_ms * 1_000_000,
             _ => 0,
         };
         let arrived = vec![(0, u64::MAX); links.len()];
@@ -298,7 +302,8 @@ impl SimSubstrate {
                 silent == total,
                 format!("{silent} of {total} cut links gave no answer in 300 ms"),
             ),
-            Action::Slow { latency_ms, .. } => {
+            Action::Impair { impairment, .. } => {
+                let latency_ms = impairment.latency_ms;
                 let asked = latency_ms * 1_000_000;
                 let least = active.arrived.iter().map(|(_, least)| *least);
                 let (fastest, slowest) = (least.clone().min(), least.max());
@@ -318,6 +323,7 @@ impl SimSubstrate {
                     }
                 }
             }
+            other => (false, format!("the simulation does not know {other:?}")),
         };
         if seen {
             Proof::Seen(what)
@@ -327,10 +333,39 @@ impl SimSubstrate {
     }
 }
 
+/// What the simulation can do to a cluster.
+pub fn capabilities() -> Capabilities {
+    use FaultKind as K;
+    [
+        K::Crash,
+        K::Cpu,
+        K::Memory,
+        K::Loss,
+        K::Reorder,
+        K::Duplicate,
+        K::TornWrite,
+        K::BitFlip,
+        K::DiskFull,
+        K::ReadOnly,
+        K::SlowDisk,
+        K::FsyncError,
+        K::Rollback,
+        K::ClockJump,
+        K::ClockDrift,
+        K::ClockStrobe,
+        K::Snapshot,
+        K::Downgrade,
+    ]
+    .into_iter()
+    .fold(Capabilities::all(), |all, kind| {
+        all.without(kind, "the simulation does not know it")
+    })
+}
+
 /// The links an action touches.
 fn links(action: &Action) -> &[Link] {
     match action {
-        Action::Cut(links) | Action::Slow { links, .. } => links,
+        Action::Cut(links) | Action::Impair { links, .. } => links,
         _ => &[],
     }
 }

@@ -35,6 +35,7 @@ use crate::substrate::{Happening, Substrate};
 use calls::Open;
 use clock::Clock;
 use disk::Disk;
+pub use faults::capabilities;
 use network::Network;
 use nodes::SimNode;
 pub use options::{Conditions, SimOptions};
@@ -327,7 +328,7 @@ impl Substrate for SimSubstrate {
         }
     }
 
-    fn inject(&mut self, id: u32, action: &Action) {
+    fn inject(&mut self, id: u32, action: &Action, _via: Option<&str>) {
         self.start_fault(id, action);
     }
 

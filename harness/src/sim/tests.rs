@@ -39,7 +39,7 @@ fn pass(sim: &mut SimSubstrate, span: u64) {
 }
 
 fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof {
-    sim.inject(id, action);
+    sim.inject(id, action, None);
     match sim.next(sim.now() + 60 * SECOND) {
         Happening::Injected { id: of, proof } if of == id => proof,
         other => panic!("{other:?}"),
@@ -162,7 +162,7 @@ fn a_spare_takes_the_place_of_a_member() {
     // Without a majority nothing is decided, and nothing is claimed.
     seen(&inject(&mut sim, 2, &Action::Kill(vec![2, 3])), "gone");
     let remove = Action::Admin(1, Command::RemoveMember(2));
-    sim.inject(3, &remove);
+    sim.inject(3, &remove, None);
     let Happening::Injected { proof, .. } = sim.next(sim.now() + 60 * SECOND) else {
         panic!("no proof")
     };

@@ -69,7 +69,29 @@ pub(super) fn describe(
         | Fault::Upgrade
         | Fault::AddMember
         | Fault::RemoveMember
-        | Fault::TransferLeadership => {}
+        | Fault::TransferLeadership
+        | Fault::TornWrite
+        | Fault::DiskFull
+        | Fault::ReadOnly
+        | Fault::FsyncError
+        | Fault::Snapshot
+        | Fault::Downgrade => {}
+        Fault::Crash { point } => add("point", point.name().to_owned()),
+        Fault::Cpu { share } => add("share", share.to_string()),
+        Fault::Memory { mib } => add("limit", format!("{mib}MiB")),
+        Fault::Loss(disturbance) | Fault::Reorder(disturbance) | Fault::Duplicate(disturbance) => {
+            add("links", disturbance.links.name().to_owned());
+            add("percent", disturbance.percent.to_string());
+        }
+        Fault::BitFlip { file } => add("file", file.name().to_owned()),
+        Fault::SlowDisk { latency } => add("latency", duration::format(*latency)),
+        Fault::Rollback { age } => add("age", format!("by {}", duration::format(*age))),
+        Fault::ClockJump { by_ms } => add("by", format!("by {by_ms}ms")),
+        Fault::ClockDrift { ppm } => add("ppm", format!("by {ppm}ppm")),
+        Fault::ClockStrobe { by_ms, every } => {
+            add("by", format!("by {by_ms}ms"));
+            add("every", format!("every {}", duration::format(*every)));
+        }
         Fault::MoveHome { .. } => {
             if let Action::Admin(to, _) = action {
                 add("to", format!("to n{to}"));
@@ -89,11 +111,15 @@ pub(super) fn describe(
         Fault::Slow {
             links,
             latency,
+            jitter,
             bandwidth,
         } => {
             add("links", links.name().to_owned());
             if !latency.is_zero() {
                 add("latency", duration::format(*latency));
+            }
+            if !jitter.is_zero() {
+                add("jitter", format!("±{}", duration::format(*jitter)));
             }
             if let Some(bandwidth) = bandwidth {
                 add("bandwidth", bandwidth.to_string());

@@ -52,6 +52,8 @@ pub enum Step {
         description: FaultDescription,
         /// What the substrate is to do.
         action: Action,
+        /// By which mechanism, where the schedule demands one.
+        via: Option<String>,
     },
     /// Undo the action of this id, then report with [`Nemesis::healed`].
     Heal {
@@ -184,6 +186,15 @@ impl Nemesis {
         }
     }
 
+    /// The fault was in effect, and ceased to be before it was healed: it earns no credit.
+    pub fn faded(&mut self, id: u32, why: &str) {
+        if let Some(slot) = self.slots.get_mut(id as usize)
+            && let Some((_, proof)) = &mut slot.injected
+        {
+            *proof = Proof::NotSeen(why.to_owned());
+        }
+    }
+
     /// What was observed after a [`Step::Heal`], and when.
     pub fn healed(&mut self, id: u32, now: u64, proof: &Proof) {
         if let Some(slot) = self.slots.get_mut(id as usize)
@@ -286,6 +297,7 @@ impl Nemesis {
                     id: id as u32,
                     description: resolved.description.clone(),
                     action: resolved.action.clone(),
+                    via: slot.planned.via.clone(),
                 };
                 slot.resolved = Some(resolved);
                 Some(step)

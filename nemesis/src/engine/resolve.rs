@@ -1,12 +1,15 @@
 //! From an entry with roles to an action on nodes and links.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use rand::seq::SliceRandom;
 use rand_pcg::Pcg32;
 
 use super::description::{FaultDescription, describe};
-use crate::action::{Action, Command, Endpoint, Link, Node, View};
+use crate::action::{
+    Action, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, View,
+};
 use crate::fault::{Fault, Shape};
 use crate::schedule::Entry;
 use crate::selector::Scene;
@@ -62,7 +65,11 @@ pub(super) fn resolve(
     }
     let pinned = match &entry.fault {
         Fault::Partition(shape) if shape.ordered() => Vec::new(),
-        Fault::Partition(_) | Fault::Slow { .. } => hit.to_vec(),
+        Fault::Partition(_)
+        | Fault::Slow { .. }
+        | Fault::Loss(_)
+        | Fault::Reorder(_)
+        | Fault::Duplicate(_) => hit.to_vec(),
         _ => Vec::new(),
     };
     Ok(Resolved {
@@ -186,11 +193,50 @@ fn action(
         Fault::Slow {
             links,
             latency,
+            jitter,
             bandwidth,
-        } => Action::Slow {
+        } => Action::Impair {
             links: slow_links(*links, scene.nodes, hit),
-            latency_ms: u64::try_from(latency.as_millis()).unwrap_or(u64::MAX),
-            bandwidth_kib_s: bandwidth.map(|b| b.kib_s),
+            impairment: Impairment {
+                latency_ms: millis(*latency),
+                jitter_ms: millis(*jitter),
+                bandwidth_kib_s: bandwidth.map(|b| b.kib_s),
+                ..Impairment::default()
+            },
+        },
+        Fault::Loss(disturbance) | Fault::Reorder(disturbance) | Fault::Duplicate(disturbance) => {
+            let percent = disturbance.percent.get();
+            let mut impairment = Impairment::default();
+            match fault {
+                Fault::Loss(_) => impairment.loss_percent = percent,
+                Fault::Reorder(_) => impairment.reorder_percent = percent,
+                _ => impairment.duplicate_percent = percent,
+            }
+            let links = slow_links(disturbance.links, scene.nodes, hit);
+            Action::Impair { links, impairment }
+        }
+        Fault::Crash { point } => Action::Crash(hit.to_vec(), *point),
+        Fault::Cpu { share } => Action::Cpu(hit.to_vec(), share.get()),
+        Fault::Memory { mib } => Action::Memory(hit.to_vec(), *mib),
+        Fault::TornWrite => Action::TornWrite(hit.to_vec()),
+        Fault::BitFlip { file } => Action::BitFlip(hit.to_vec(), *file),
+        Fault::DiskFull => Action::Disk(hit.to_vec(), DiskFault::Full),
+        Fault::ReadOnly => Action::Disk(hit.to_vec(), DiskFault::ReadOnly),
+        Fault::SlowDisk { latency } => {
+            Action::Disk(hit.to_vec(), DiskFault::Slow(millis(*latency)))
+        }
+        Fault::FsyncError => Action::Disk(hit.to_vec(), DiskFault::FsyncError),
+        Fault::Rollback { age } => Action::Rollback(hit.to_vec(), millis(*age)),
+        Fault::ClockJump { by_ms } => Action::Clock(hit.to_vec(), ClockFault::Jump(*by_ms)),
+        Fault::ClockDrift { ppm } => Action::Clock(hit.to_vec(), ClockFault::Drift(*ppm)),
+        Fault::ClockStrobe { by_ms, every } => {
+            let (by_ms, every_ms) = (*by_ms, millis(*every));
+            Action::Clock(hit.to_vec(), ClockFault::Strobe { by_ms, every_ms })
+        }
+        Fault::Downgrade => Action::Downgrade(hit.to_vec()),
+        Fault::Snapshot => match hit {
+            &[node] => Action::Admin(node, Command::Snapshot(node)),
+            _ => return Err("one node is to be meant"),
         },
         Fault::MoveHome { .. }
         | Fault::AddMember
@@ -198,6 +244,10 @@ fn action(
         | Fault::ReplaceMember { .. }
         | Fault::TransferLeadership => command(fault, hit, scene, random)?,
     })
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 /// All nodes in a random order, with the target in its place in the shape.
@@ -237,15 +287,24 @@ fn down(action: &Action) -> &[Node] {
         | Action::PowerLoss(nodes)
         | Action::Wipe(nodes)
         | Action::Upgrade(nodes)
-        | Action::Pause(nodes) => nodes,
-        Action::Cut(_) | Action::Slow { .. } | Action::Admin(..) => &[],
+        | Action::Pause(nodes)
+        | Action::Crash(nodes, _)
+        | Action::Memory(nodes, _)
+        | Action::Cpu(nodes, _)
+        | Action::TornWrite(nodes)
+        | Action::BitFlip(nodes, _)
+        | Action::Rollback(nodes, _)
+        | Action::Disk(nodes, _)
+        | Action::Clock(nodes, _)
+        | Action::Downgrade(nodes) => nodes,
+        Action::Cut(_) | Action::Impair { .. } | Action::Admin(..) => &[],
     }
 }
 
 /// The links that an action touches.
 fn links_of(action: &Action) -> &[Link] {
     match action {
-        Action::Cut(links) | Action::Slow { links, .. } => links,
+        Action::Cut(links) | Action::Impair { links, .. } => links,
         _ => &[],
     }
 }

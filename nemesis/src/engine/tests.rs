@@ -131,14 +131,14 @@ fn assert_no_conflict(log: &Log, action: &Action) {
                 "{action:?} during {other:?}"
             ),
             (
-                Action::Cut(a) | Action::Slow { links: a, .. },
-                Action::Cut(b) | Action::Slow { links: b, .. },
+                Action::Cut(a) | Action::Impair { links: a, .. },
+                Action::Cut(b) | Action::Impair { links: b, .. },
             ) => assert!(
                 a.iter().all(|l| !b.contains(l)),
                 "{action:?} during {other:?}"
             ),
             (
-                Action::Cut(a) | Action::Slow { links: a, .. },
+                Action::Cut(a) | Action::Impair { links: a, .. },
                 Action::Kill(b)
                 | Action::Pause(b)
                 | Action::PowerLoss(b)
@@ -179,6 +179,7 @@ fn a_fault_is_injected_proven_healed_and_recorded() {
         id,
         description,
         action,
+        ..
     } = nemesis.next(1_003 * MS, &view)
     else {
         panic!("its time has come");

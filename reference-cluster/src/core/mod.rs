@@ -176,6 +176,8 @@ pub enum Admin {
     RemoveMember(NodeId),
     /// Hand the leadership over (raft, single-leader; asked of the leader).
     TransferLeadership(NodeId),
+    /// Take a snapshot and drop the log before it.
+    Snapshot,
 }
 
 /// What a node thinks it is.

@@ -151,7 +151,7 @@ impl Run {
     fn inject(&mut self, action: &Action) -> u32 {
         self.next_fault += 1;
         let id = self.next_fault;
-        self.substrate.inject(id, action);
+        self.substrate.inject(id, action, None);
         match self.next() {
             Happening::Injected {
                 proof: Proof::Seen(_),

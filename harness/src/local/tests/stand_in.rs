@@ -181,7 +181,7 @@ fn owner() {
         return;
     };
     let mut substrate = start(3, Path::new(&run_dir)).unwrap();
-    substrate.inject(1, &Action::Pause(vec![2]));
+    substrate.inject(1, &Action::Pause(vec![2]), None);
     loop {
         let news = match substrate.next(u64::MAX) {
             Happening::Injected { .. } => "ready",

@@ -1,7 +1,7 @@
 //! The whole substrate: faults, proofs, calls, views.
 
 use checkers::Outcome;
-use nemesis::{Action, Command, Endpoint, Link, Node, Proof};
+use nemesis::{Action, Command, Endpoint, Impairment, Link, Node, Proof};
 
 use super::stand_in::{Scratch, ping, program, start, start_program};
 use crate::local::manifest::Manifest;
@@ -29,7 +29,7 @@ impl Run {
     }
 
     fn inject(&mut self, id: u32, action: &Action) -> Proof {
-        self.substrate.inject(id, action);
+        self.substrate.inject(id, action, None);
         match self.next() {
             Happening::Injected { id: of, proof } if of == id => proof,
             other => panic!("{other:?}"),
@@ -266,7 +266,7 @@ fn a_cut_that_does_not_hold_is_not_seen() {
     let mut run = Run::start("leak", 2);
     // Injected and taken back behind the fault's back.
     run.substrate
-        .inject(1, &Action::Cut(vec![between(1, 2), between(2, 1)]));
+        .inject(1, &Action::Cut(vec![between(1, 2), between(2, 1)]), None);
     run.substrate.cluster.links[&between(1, 2)].release(1);
     match run.next() {
         Happening::Injected { proof, .. } => {
@@ -282,10 +282,13 @@ fn a_cut_that_does_not_hold_is_not_seen() {
 #[test]
 fn a_slow_link_is_measured() {
     let mut run = Run::start("slow", 2);
-    let slow = |latency_ms, bandwidth_kib_s| Action::Slow {
+    let slow = |latency_ms, bandwidth_kib_s| Action::Impair {
         links: vec![between(1, 2), from_clients(2)],
-        latency_ms,
-        bandwidth_kib_s,
+        impairment: Impairment {
+            latency_ms,
+            bandwidth_kib_s,
+            ..Impairment::default()
+        },
     };
     seen(
         &run.inject(1, &slow(120, None)),
@@ -333,7 +336,8 @@ fn what_cannot_be_done_is_not_seen() {
 #[test]
 fn a_fault_healed_at_once_is_still_proven_first() {
     let mut run = Run::start("brief", 2);
-    run.substrate.inject(1, &Action::Cut(vec![between(1, 2)]));
+    run.substrate
+        .inject(1, &Action::Cut(vec![between(1, 2)]), None);
     run.substrate.heal(1);
     match (run.next(), run.next()) {
         (

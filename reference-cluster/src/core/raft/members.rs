@@ -53,6 +53,7 @@ impl Raft {
     ) {
         let done = match *admin {
             Admin::TakeHome(_) => Err(Refusal::Unsupported("keys have no home in raft".into())),
+            Admin::Snapshot => Err(Refusal::Unsupported("snapshots on demand".into())),
             Admin::AddMember(node) => match self.propose_change(node, true, id) {
                 Ok(true) => return,
                 Ok(false) => Ok(Answer::Done),

@@ -1,0 +1,27 @@
+//! Wrong clocks.
+
+use std::sync::Arc;
+
+use nemesis::{ClockFault, Node, Proof};
+
+use super::cluster::Cluster;
+
+pub(super) async fn inject(
+    _cluster: &Arc<Cluster>,
+    _http: &reqwest::Client,
+    _id: u32,
+    _nodes: &[Node],
+    _fault: ClockFault,
+    _via: Option<&str>,
+) -> Proof {
+    Proof::NotSeen("it is not known here".to_owned())
+}
+
+pub(super) async fn heal(
+    _cluster: &Arc<Cluster>,
+    _http: &reqwest::Client,
+    _id: u32,
+    _nodes: &[Node],
+) -> Proof {
+    Proof::NotSeen("it is not known here".to_owned())
+}
