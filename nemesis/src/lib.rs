@@ -43,6 +43,12 @@ pub mod duration;
 pub mod engine;
 pub mod fault;
 #[cfg(feature = "mechanisms")]
+#[allow(
+    clippy::disallowed_methods,
+    clippy::disallowed_types,
+    clippy::disallowed_macros,
+    reason = "the one part that is not pure"
+)]
 pub mod mechanism;
 pub mod package;
 pub mod schedule;

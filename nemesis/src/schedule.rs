@@ -223,6 +223,20 @@ impl Entry {
                 }
                 Ok(())
             }
+            Fault::Loss(disturbance)
+            | Fault::Reorder(disturbance)
+            | Fault::Duplicate(disturbance) => validate_links(disturbance.links, nodes),
+            Fault::Memory { mib: 0 } => Err(("limit", "0MiB; expected 1MiB or more".to_owned())),
+            Fault::SlowDisk { latency } => above_zero("latency", *latency),
+            Fault::Rollback { age } => above_zero("age", *age),
+            Fault::ClockJump { by_ms: 0 } | Fault::ClockStrobe { by_ms: 0, .. } => {
+                Err(("by", "0ms; expected another time".to_owned()))
+            }
+            Fault::ClockStrobe { every, .. } => above_zero("every", *every),
+            Fault::ClockDrift { ppm } if *ppm == 0 || *ppm <= -1_000_000 => {
+                let message = format!("{ppm}; expected microseconds a second, above -1000000");
+                Err(("ppm", message))
+            }
             Fault::Kill
             | Fault::PowerLoss
             | Fault::Pause
@@ -235,24 +249,10 @@ impl Entry {
             | Fault::DiskFull
             | Fault::ReadOnly
             | Fault::FsyncError
-            | Fault::Downgrade => Ok(()),
-            Fault::Loss(disturbance)
-            | Fault::Reorder(disturbance)
-            | Fault::Duplicate(disturbance) => validate_links(disturbance.links, nodes),
-            Fault::Memory { mib: 0 } => Err(("limit", "0MiB; expected 1MiB or more".to_owned())),
-            Fault::Memory { .. } => Ok(()),
-            Fault::SlowDisk { latency } => above_zero("latency", *latency),
-            Fault::Rollback { age } => above_zero("age", *age),
-            Fault::ClockJump { by_ms: 0 } | Fault::ClockStrobe { by_ms: 0, .. } => {
-                Err(("by", "0ms; expected another time".to_owned()))
-            }
-            Fault::ClockJump { .. } => Ok(()),
-            Fault::ClockStrobe { every, .. } => above_zero("every", *every),
-            Fault::ClockDrift { ppm } if *ppm == 0 || *ppm <= -1_000_000 => {
-                let message = format!("{ppm}; expected microseconds a second, above -1000000");
-                Err(("ppm", message))
-            }
-            Fault::ClockDrift { .. } => Ok(()),
+            | Fault::Downgrade
+            | Fault::Memory { .. }
+            | Fault::ClockJump { .. }
+            | Fault::ClockDrift { .. } => Ok(()),
             Fault::Snapshot => match &self.target {
                 Some(target) if target.size(nodes) > 1 => {
                     Err(("target", format!("{target}; snapshot has one node")))

@@ -348,8 +348,8 @@ impl TryFrom<WireEntry> for Entry {
 impl WireEntry {
     /// The fault, or which field is missing or too many.
     fn fault(&self) -> Result<Fault, String> {
-        let name = self.fault.name();
         use FaultKind as K;
+        let name = self.fault.name();
         let is = |kinds: &[FaultKind]| kinds.contains(&self.fault);
         for (field, present, allowed) in [
             ("shape", self.shape.is_some(), is(&[K::Partition])),
