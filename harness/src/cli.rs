@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use nemesis::duration;
+use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
 use crate::defaults::{self, Given};
@@ -58,6 +58,10 @@ pub enum Command {
     Serve(ServeArgs),
     /// End processes that a crashed run left behind, and remove old runs.
     Clean(CleanArgs),
+    /// Say which faults can be done on this machine, by which mechanism, and why not the others.
+    ///
+    /// Exit codes: 0, or 2 if a fault given by --require cannot be done.
+    Doctor(DoctorArgs),
     /// List workloads, faults, checkers and modes.
     List,
     /// Print shell completions.
@@ -402,6 +406,20 @@ pub struct ServeArgs {
     pub listen: SocketAddr,
 }
 
+/// `quorate doctor`.
+#[derive(Debug, Args)]
+pub struct DoctorArgs {
+    /// Faults that must be possible, e.g. kill,partition,slow.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = fault_kind)]
+    pub require: Vec<FaultKind>,
+    /// The substrate on which they must be; by default all.
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// How the answer is written: table, json, yaml or md.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
+}
+
 /// `quorate clean`.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
@@ -419,6 +437,14 @@ pub struct CleanArgs {
 fn processors() -> u16 {
     let processors = std::thread::available_parallelism().map_or(1, usize::from);
     u16::try_from(processors).map_or(1024, |n| n.min(1024))
+}
+
+fn fault_kind(text: &str) -> Result<FaultKind, String> {
+    let kind = FaultKind::ALL.into_iter().find(|kind| kind.name() == text);
+    kind.ok_or_else(|| {
+        let names = FaultKind::ALL.map(FaultKind::name);
+        format!("expected one of {}, not {text:?}", names.join(", "))
+    })
 }
 
 fn parse_seeds(text: &str) -> Result<std::ops::Range<u64>, String> {

@@ -434,10 +434,7 @@ impl Experiment {
     /// The kinds of faults that the substrate can inject, and the mode of replication can suffer.
     pub fn capabilities(&self) -> Capabilities {
         use FaultKind::{AddMember, MoveHome, RemoveMember, ReplaceMember, TransferLeadership};
-        let here = match self.substrate {
-            On::Sim => sim::capabilities(),
-            On::Local | On::Netns => local::capabilities(self.substrate),
-        };
+        let here = self.capabilities_of_substrate();
         let beyond_mode: &[_] = match self.target.mode {
             Mode::Raft => &[MoveHome],
             Mode::SingleLeader => &[MoveHome, AddMember, RemoveMember, ReplaceMember],
@@ -454,6 +451,14 @@ impl Experiment {
         beyond_mode
             .iter()
             .fold(here, |here, &kind| here.without(kind, reason))
+    }
+
+    /// The faults that can be injected where it runs, whatever the mode.
+    pub fn capabilities_of_substrate(&self) -> Capabilities {
+        match self.substrate {
+            On::Sim => sim::capabilities(),
+            On::Local | On::Netns => local::capabilities(self.substrate),
+        }
     }
 
     /// The exact faults asked for, if any.

@@ -10,6 +10,7 @@
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
+//! * [`doctor`]: which faults this machine can do, by which mechanism.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
@@ -18,6 +19,7 @@ pub mod cli;
 pub mod commands;
 pub mod compare;
 pub mod defaults;
+pub mod doctor;
 pub mod exit;
 pub mod experiment;
 pub mod judge;

@@ -147,6 +147,44 @@ impl FaultKind {
     }
 }
 
+impl FaultKind {
+    /// What it does, in a few words.
+    pub fn summary(self) -> &'static str {
+        match self {
+            Self::Kill => "ends processes at once",
+            Self::PowerLoss => "ends processes, and what was not synced is gone",
+            Self::Pause => "stops processes",
+            Self::Partition => "lets nothing through some links",
+            Self::Slow => "delays or throttles links",
+            Self::Wipe => "ends processes and deletes their data",
+            Self::Upgrade => "starts processes with a newer storage format",
+            Self::MoveHome => "gives a node's keys another home",
+            Self::AddMember => "lets a node join",
+            Self::RemoveMember => "lets a node leave",
+            Self::ReplaceMember => "lets a node join in another's place",
+            Self::TransferLeadership => "lets another node lead",
+            Self::Crash => "the store ends at a named point of its code",
+            Self::Cpu => "gives processes only part of a processor",
+            Self::Memory => "gives processes little memory",
+            Self::Loss => "loses some packets of links",
+            Self::Reorder => "lets some packets of links overtake others",
+            Self::Duplicate => "delivers some packets of links twice",
+            Self::TornWrite => "power loss that tears the last record",
+            Self::BitFlip => "flips one bit of what is stored",
+            Self::DiskFull => "refuses writes for want of space",
+            Self::ReadOnly => "refuses writes to a read-only disk",
+            Self::SlowDisk => "delays reads, writes and syncs",
+            Self::FsyncError => "fails syncs and drops what they were for",
+            Self::Rollback => "puts back an older copy of the data",
+            Self::ClockJump => "sets clocks forward or back",
+            Self::ClockDrift => "lets clocks run fast or slow",
+            Self::ClockStrobe => "sets clocks to and fro",
+            Self::Snapshot => "forces a snapshot and drops the log before it",
+            Self::Downgrade => "starts processes with an older storage format",
+        }
+    }
+}
+
 /// A fault with its parameters; whom it hits is a matter of the selector beside it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
