@@ -30,21 +30,21 @@ pub const MECHANISMS: &[Mechanism] = &[
         what: "done to simulated nodes, links, disks and clocks",
         on: &[On::Sim],
         faults: &K::ALL,
-        available: always,
+        available: || Ok(()),
     },
     Mechanism {
         name: "signal",
         what: "SIGKILL, SIGSTOP and SIGCONT through pidfds",
         on: PROCESSES,
         faults: &[K::Kill, K::Pause, K::Wipe, K::Upgrade, K::Downgrade],
-        available: always,
+        available: || Ok(()),
     },
     Mechanism {
         name: "proxy",
         what: "a TCP proxy on every link",
         on: LOCAL,
         faults: &[K::Partition, K::Slow],
-        available: always,
+        available: || Ok(()),
     },
     Mechanism {
         name: "operator",
@@ -58,10 +58,6 @@ pub const MECHANISMS: &[Mechanism] = &[
             K::TransferLeadership,
             K::Snapshot,
         ],
-        available: always,
+        available: || Ok(()),
     },
 ];
-
-fn always() -> Available {
-    Ok(())
-}
