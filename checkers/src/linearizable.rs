@@ -96,13 +96,23 @@ impl Checker for Linearizable {
             || self.model.is_none() && keys.values().any(|v| encode::is_text(&operations, v));
         let keys: Vec<(Option<&Value>, KeyView<'_>)> = keys.into_iter().collect();
         let totals = Totals::default();
-        let judge = |(_, view): &(_, KeyView<'_>)| self.judge(&operations, view, text, &totals);
-        let mut results: Vec<(KeyResult, Option<encode::Problem>)> =
-            if operations.len() < PARALLEL_MIN {
-                keys.iter().map(judge).collect()
-            } else {
-                keys.par_iter().map(judge).collect()
-            };
+        let judge = |limits: &Limits, view: &KeyView<'_>| {
+            self.judge(&operations, view, text, limits, &totals)
+        };
+        let parallel = operations.len() >= PARALLEL_MIN;
+        let mut results: Vec<(KeyResult, Option<encode::Problem>)> = if self.fail_fast {
+            // The key that fails may be cheap and come after one that is dear.
+            let brief = self.limits.with_configurations(BRIEF_CONFIGURATIONS);
+            let mut results = each(parallel, &keys, |(_, view)| judge(&brief, view));
+            for ((_, view), result) in keys.iter().zip(&mut results) {
+                if matches!(result.0.decision, Decision::Unknown(_)) && !totals.is_stopped() {
+                    *result = judge(&self.limits, view);
+                }
+            }
+            results
+        } else {
+            each(parallel, &keys, |(_, view)| judge(&self.limits, view))
+        };
         results
             .iter_mut()
             .filter(|(r, _)| matches!(r.decision, Decision::NotLinearizable(_)))
@@ -119,6 +129,18 @@ impl Checker for Linearizable {
                 }
             });
         self.report(history, &operations, &keys, results)
+    }
+}
+
+/// Configurations that each key may cost before any may cost more, where the first key that fails
+/// decides.
+const BRIEF_CONFIGURATIONS: u64 = 100_000;
+
+fn each<T: Sync, R: Send>(parallel: bool, all: &[T], of: impl Fn(&T) -> R + Send + Sync) -> Vec<R> {
+    if parallel {
+        all.par_iter().map(of).collect()
+    } else {
+        all.iter().map(of).collect()
     }
 }
 
@@ -153,7 +175,8 @@ impl Linearizable {
         positions.sort_unstable();
         let operations = zones::operations_at(history, &positions);
         for (i, (key, view)) in families::by_key(&operations).into_iter().enumerate() {
-            let (found, problem) = self.judge(&operations, &view, false, &Totals::default());
+            let totals = Totals::default();
+            let (found, problem) = self.judge(&operations, &view, false, &self.limits, &totals);
             let proof = match (&found.decision, &problem) {
                 (Decision::NotLinearizable(why), Some(problem)) if i < EXPLAINED_KEYS_MAX => {
                     let core = explain::explain(&*self.engine, problem, why);
@@ -172,6 +195,7 @@ impl Linearizable {
         operations: &[Operation<'_>],
         view: &KeyView<'_>,
         text: bool,
+        limits: &Limits,
         totals: &Totals,
     ) -> (KeyResult, Option<encode::Problem>) {
         let acknowledged = view.writes.iter().filter(|&&w| operations[w].is_ok());
@@ -198,9 +222,9 @@ impl Linearizable {
             Ok(problem) => problem,
             Err(reason) => return unknown(reason),
         };
-        let mut decision =
-            self.engine
-                .decide_within(model, &problem.ops, &self.limits, Some(totals));
+        let mut decision = self
+            .engine
+            .decide_within(model, &problem.ops, limits, Some(totals));
         if problem.siblings && decision == Decision::Linearizable {
             decision = Decision::unknown("siblings");
         }

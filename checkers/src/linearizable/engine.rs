@@ -211,6 +211,19 @@ impl Limits {
         total_bytes: None,
         total_configurations: None,
     };
+
+    /// The same with at most so many configurations for one key.
+    #[must_use]
+    pub fn with_configurations(self, most: u64) -> Self {
+        let per_key_configurations = Some(
+            self.per_key_configurations
+                .map_or(most, |limit| limit.min(most)),
+        );
+        Self {
+            per_key_configurations,
+            ..self
+        }
+    }
 }
 
 impl Default for Limits {
