@@ -6,8 +6,9 @@ use std::time::Duration;
 use nemesis::{Action, Endpoint, Link, Proof};
 use tokio::task::JoinSet;
 
-use super::cluster::{Cluster, Slot};
+use super::cluster::Slot;
 use super::fault::{ANSWER, HEAL_WITHIN, PROVE_WITHIN, SILENCE, prove};
+use super::network::Proxies;
 use super::probe::{Probe, probe};
 use super::proxy::{Impairment, LinkProxy};
 
@@ -111,14 +112,14 @@ impl Sight<'_> {
     }
 }
 
-fn resolve<'a>(cluster: &'a Cluster, links: &[Link]) -> Result<Vec<(Link, &'a LinkProxy)>, String> {
+fn resolve<'a>(proxies: &'a Proxies, links: &[Link]) -> Result<Vec<(Link, &'a LinkProxy)>, String> {
     if links.is_empty() {
         return Err("no link is meant".to_owned());
     }
     links
         .iter()
         .map(|link| {
-            let proxy = cluster.links.get(link);
+            let proxy = proxies.get(link);
             proxy
                 .map(|proxy| (*link, proxy))
                 .ok_or_else(|| format!("there is no link {link}"))
@@ -127,7 +128,7 @@ fn resolve<'a>(cluster: &'a Cluster, links: &[Link]) -> Result<Vec<(Link, &'a Li
 }
 
 async fn look<'a>(
-    cluster: &Cluster,
+    slots: &[Slot],
     links: &[(Link, &'a LinkProxy)],
     padding: u64,
     within: Duration,
@@ -145,7 +146,9 @@ async fn look<'a>(
         .map(|(i, probe)| {
             let (link, proxy) = links[i];
             let paused = match link.to {
-                Endpoint::Node(node) => cluster.slot(node).is_some_and(Slot::is_paused),
+                Endpoint::Node(node) => slots
+                    .iter()
+                    .any(|slot| slot.node == node && slot.is_paused()),
                 Endpoint::Clients => false,
             };
             Sight {
@@ -175,15 +178,15 @@ fn slowest(links: &[(Link, &LinkProxy)]) -> Duration {
 }
 
 /// No probe was answered and nothing went through, whoever sent it.
-pub(super) async fn prove_cut(cluster: &Cluster, links: &[Link]) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_cut(proxies: &Proxies, slots: &[Slot], links: &[Link]) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
     prove(PROVE_WITHIN, async || {
         // On a link that another fault slows, silence means something only after its latency.
         let within = SILENCE + slowest(&links);
-        let sights = look(cluster, &links, 0, within).await;
+        let sights = look(slots, &links, 0, within).await;
         let (held, passed): (Vec<_>, Vec<_>) = sights
             .iter()
             .partition(|s| s.probe == Probe::Silent && s.crossed == 0);
@@ -206,13 +209,13 @@ pub(super) async fn prove_cut(cluster: &Cluster, links: &[Link]) -> Proof {
 }
 
 /// Every probe got through: to an answer, or to a node that cannot give one.
-pub(super) async fn prove_passing(cluster: &Cluster, links: &[Link]) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_passing(proxies: &Proxies, slots: &[Slot], links: &[Link]) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
     prove(HEAL_WITHIN, async || {
-        let sights = look(cluster, &links, 0, ANSWER + slowest(&links)).await;
+        let sights = look(slots, &links, 0, ANSWER + slowest(&links)).await;
         let mut answered = 0;
         let mut notes = Vec::new();
         for s in &sights {
@@ -243,7 +246,7 @@ pub(super) async fn prove_passing(cluster: &Cluster, links: &[Link]) -> Proof {
 
 /// The shortest of some round trips over each link; an obstacle's name where there is none.
 async fn measure<'a>(
-    cluster: &Cluster,
+    slots: &[Slot],
     links: &[(Link, &'a LinkProxy)],
     slowness: Slowness,
 ) -> Vec<(Sight<'a>, Result<Duration, String>)> {
@@ -255,7 +258,7 @@ async fn measure<'a>(
     };
     let mut best: Vec<(Sight<'_>, Result<Duration, String>)> = Vec::new();
     for _ in 0..rounds {
-        for (i, s) in look(cluster, links, slowness.padding(), within)
+        for (i, s) in look(slots, links, slowness.padding(), within)
             .await
             .into_iter()
             .enumerate()
@@ -278,8 +281,13 @@ async fn measure<'a>(
 }
 
 /// No round trip over the links was shorter than asked for.
-pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slowness) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_slow(
+    proxies: &Proxies,
+    slots: &[Slot],
+    links: &[Link],
+    slowness: Slowness,
+) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
@@ -290,7 +298,7 @@ pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slow
     prove(PROVE_WITHIN, async || {
         let mut slow = Vec::new();
         let mut notes = Vec::new();
-        for (s, took) in measure(cluster, &links, slowness).await {
+        for (s, took) in measure(slots, &links, slowness).await {
             match took {
                 Ok(took) if took >= least => slow.push(took),
                 Ok(took) => return Err(format!("{} answered in {took:.1?} already", s.link)),
@@ -316,8 +324,13 @@ pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slow
 }
 
 /// Every link answered sooner than while it was slow.
-pub(super) async fn prove_quick(cluster: &Cluster, links: &[Link], slowness: Slowness) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_quick(
+    proxies: &Proxies,
+    slots: &[Slot],
+    links: &[Link],
+    slowness: Slowness,
+) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
@@ -329,7 +342,7 @@ pub(super) async fn prove_quick(cluster: &Cluster, links: &[Link], slowness: Slo
         let mut quick = Vec::new();
         let mut masked = 0;
         let mut notes = Vec::new();
-        for (s, took) in measure(cluster, &links, slowness).await {
+        for (s, took) in measure(slots, &links, slowness).await {
             let rest = s.proxy.state();
             match took {
                 Ok(took) if took < least => quick.push(took),

@@ -36,6 +36,7 @@ pub mod leftovers;
 mod link_proof;
 pub mod manifest;
 mod memory;
+mod network;
 mod operator;
 mod probe;
 mod process;
@@ -56,6 +57,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use checkers::Outcome;
+use nemesis::mechanism::namespace::{self, EnterError, Needs};
 use nemesis::{Action, Capabilities, FaultKind, Node, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -104,9 +106,23 @@ pub fn capabilities(_substrate: On) -> Capabilities {
     })
 }
 
+/// What this program has to have for itself before nodes run there. To be called before any other
+/// thread exists; a second call does nothing.
+///
+/// # Errors
+/// If this machine does not allow it; the text says what would.
+pub fn enter(on: On) -> Result<(), EnterError> {
+    match on {
+        On::Netns => namespace::enter(Needs { network: true }),
+        On::Local | On::Sim => Ok(()),
+    }
+}
+
 /// How to start nodes of the reference cluster.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
+    /// How they reach each other: [`On::Local`] or [`On::Netns`].
+    pub on: On,
     /// How many.
     pub nodes: u16,
     /// The run's directory. Logs go to `nodes/n1.log`, data to `data/n1`.
@@ -148,6 +164,7 @@ impl LocalSubstrate {
     /// cannot be had. Nothing is left running.
     pub fn start(options: LocalOptions) -> Result<Self, StartError> {
         let LocalOptions {
+            on,
             nodes,
             run_dir,
             config,
@@ -155,10 +172,11 @@ impl LocalSubstrate {
             call_timeout,
         } = options;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
-        Self::start_program(nodes, &run_dir, call_timeout, &program)
+        Self::start_program(on, nodes, &run_dir, call_timeout, &program)
     }
 
     fn start_program(
+        on: On,
         nodes: u16,
         run_dir: &Path,
         call_timeout: Duration,
@@ -172,8 +190,13 @@ impl LocalSubstrate {
             .map_err(io_error("starting the runtime"))?;
         let (events, happenings) = channel();
         let completions = events.clone();
-        let cluster =
-            runtime.block_on(cluster::prepare(nodes, run_dir, program, events.clone()))?;
+        let cluster = runtime.block_on(cluster::prepare(
+            on,
+            nodes,
+            run_dir,
+            program,
+            events.clone(),
+        ))?;
         let handler = Handler {
             interrupt: Box::new(move || {
                 // The runner may be gone already.
@@ -190,6 +213,7 @@ impl LocalSubstrate {
             source: io::Error::other(error),
         })?;
         let http = reqwest::Client::builder()
+            .local_address(cluster.network.administrator())
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -215,12 +239,10 @@ impl LocalSubstrate {
         Ok(substrate)
     }
 
-    /// Where clients reach a node: the proxy of the link from the clients to it. The same for the
-    /// whole run, also when the node restarts on another port.
+    /// Where clients reach a node. The same for the whole run, also when the node restarts.
     pub fn base_url(&self, node: Node) -> Option<String> {
-        self.cluster
-            .client_link(node)
-            .map(|link| format!("http://{}", link.address()))
+        let address = self.cluster.network.client_address(node)?;
+        Some(format!("http://{address}"))
     }
 
     /// Kills and reaps all nodes and closes all links, as dropping does.
@@ -250,18 +272,17 @@ impl Substrate for LocalSubstrate {
     }
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
-        let Some(link) = self.cluster.client_link(node) else {
+        let Some(base_url) = self.base_url(node) else {
             let completion = refused(invocation, &format!("there is no n{node}"));
             return self.post(Happening::Completed { thread, completion });
         };
-        if link.target().get().is_none() && !link.state().cut {
-            // The proxy would take the connection that the node's own port refuses, and so turn a
-            // certain failure into an unknown outcome. No byte is sent: it certainly failed.
+        if self.cluster.network.leads_nowhere(node) {
+            // No byte is sent: it certainly failed.
             let completion = refused(invocation, "connection-refused");
             return self.post(Happening::Completed { thread, completion });
         }
-        let base_url = format!("http://{}", link.address()).into();
-        self.calls.start(thread, base_url, invocation.clone());
+        self.calls
+            .start(thread, base_url.into(), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {

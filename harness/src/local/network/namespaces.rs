@@ -1,0 +1,174 @@
+//! Nodes in networks of their own, on one bridge in the network of this program.
+//!
+//! ```text
+//! this program's network                          n1's network
+//! quorateK  10.K.255.1  clients                   eth0  10.K.0.1
+//! (bridge)  10.K.255.2  administrator
+//!    └── quorateKn1 ═══════ virtual cable ═══════════┘
+//! ```
+//!
+//! All rules are in the networks of nodes, and name the addresses of other nodes or of the clients;
+//! none names the administrator, whose path is therefore undisturbed.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use nemesis::mechanism::MARK;
+use nemesis::mechanism::namespace::Namespace;
+use nemesis::mechanism::tool;
+use nemesis::{Action, Endpoint, Node, Proof};
+
+use crate::local::cluster::Slot;
+
+/// Where nodes listen: the same everywhere, for each has a network of its own.
+const PORT: u16 = 7000;
+/// The second byte of addresses: one for each network that this program makes, so that the end of
+/// one cannot be in the way of the next.
+const FIRST: u8 = 64;
+/// Networks that can be had before numbers repeat.
+const NETWORKS: u8 = 128;
+static NEXT: AtomicU8 = AtomicU8::new(0);
+
+/// The address of clients on the bridge: the first, so that whoever asks for none has it, and no
+/// client can escape a fault by forgetting to.
+const CLIENTS: [u8; 2] = [255, 1];
+/// The administrator's, who has to ask for it.
+const ADMINISTRATOR: [u8; 2] = [255, 2];
+
+/// The networks of all nodes.
+#[derive(Debug)]
+pub(in crate::local) struct Namespaces {
+    /// The second byte of all addresses.
+    number: u8,
+    home: Namespace,
+    nodes: BTreeMap<Node, Arc<Namespace>>,
+}
+
+impl Namespaces {
+    /// A bridge, and a network with a cable to it for each node.
+    pub fn prepare(nodes: impl Iterator<Item = Node>) -> io::Result<Self> {
+        let mut network = Self {
+            number: FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % NETWORKS,
+            home: Namespace::current()?,
+            nodes: BTreeMap::new(),
+        };
+        let bridge = network.bridge();
+        let mut script = format!(
+            "link add name {bridge} type bridge stp_state 0 forward_delay 0\n\
+             addr add {}/16 dev {bridge}\naddr add {}/16 dev {bridge}\n\
+             link set dev {bridge} addrgenmode none up\n",
+            network.clients(),
+            network.administrator(),
+        );
+        for node in nodes {
+            let namespace = Arc::new(Namespace::create()?);
+            let cable = network.cable(node);
+            script += &format!(
+                "link add name {cable} type veth peer name eth0 netns {}\n\
+                 link set dev {cable} master {bridge}\n\
+                 link set dev {cable} addrgenmode none up\n",
+                namespace.path(),
+            );
+            network.nodes.insert(node, namespace);
+        }
+        network.home.run(|| ip(&script))??;
+        for (&node, namespace) in &network.nodes {
+            let script = format!(
+                "addr add {}/16 dev eth0\nlink set dev eth0 addrgenmode none up\n",
+                network.address(node).ip(),
+            );
+            namespace.run(|| ip(&script))??;
+        }
+        Ok(network)
+    }
+
+    fn bridge(&self) -> String {
+        format!("{MARK}{}", self.number)
+    }
+
+    fn cable(&self, node: Node) -> String {
+        format!("{MARK}{}n{node}", self.number)
+    }
+
+    fn ip(&self, [high, low]: [u8; 2]) -> Ipv4Addr {
+        Ipv4Addr::new(10, self.number, high, low)
+    }
+
+    /// Whether there is such a node.
+    pub fn has(&self, node: Node) -> bool {
+        self.nodes.contains_key(&node)
+    }
+
+    /// Where a node listens.
+    pub fn address(&self, node: Node) -> SocketAddr {
+        SocketAddr::from((self.ip(node.to_be_bytes()), PORT))
+    }
+
+    pub fn clients(&self) -> IpAddr {
+        self.ip(CLIENTS).into()
+    }
+
+    pub fn administrator(&self) -> IpAddr {
+        self.ip(ADMINISTRATOR).into()
+    }
+
+    pub async fn inject(
+        &self,
+        _slots: &[Slot],
+        _id: u32,
+        _action: &Action,
+        _via: Option<&str>,
+    ) -> Proof {
+        Proof::NotSeen("not yet".to_owned())
+    }
+
+    pub async fn stands(&self, _slots: &[Slot], _id: u32, _action: &Action) -> Result<(), String> {
+        Ok(())
+    }
+
+    pub async fn heal(&self, _slots: &[Slot], _id: u32, _action: &Action) -> Proof {
+        Proof::NotSeen("not yet".to_owned())
+    }
+
+    pub fn namespace(&self, node: Node) -> Option<Arc<Namespace>> {
+        self.nodes.get(&node).cloned()
+    }
+}
+
+/// The administrator's address on the network that this address is of, if it is one of ours.
+pub(in crate::local) fn administrator_towards(address: SocketAddr) -> Option<IpAddr> {
+    let IpAddr::V4(ip) = address.ip() else {
+        return None;
+    };
+    let [ten, number, ..] = ip.octets();
+    let ours = ten == 10 && (FIRST..FIRST + NETWORKS).contains(&number);
+    let [high, low] = ADMINISTRATOR;
+    ours.then(|| Ipv4Addr::new(10, number, high, low).into())
+}
+
+impl Drop for Namespaces {
+    /// The networks of nodes end by themselves with their processes, some time later. Without its
+    /// cables nothing can reach them any more.
+    fn drop(&mut self) {
+        let mut script = format!("link del dev {}\n", self.bridge());
+        for &node in self.nodes.keys() {
+            script += &format!("link del dev {}\n", self.cable(node));
+        }
+        let removed = self.home.run(|| {
+            tool::run_with_input("ip", &["-force", "-batch", "-"], &script)
+                .map_err(io::Error::other)
+        });
+        if let Err(error) = removed.and_then(|removed| removed) {
+            tracing::debug!(%error, "the network ends only with this program");
+        }
+    }
+}
+
+fn ip(script: &str) -> io::Result<()> {
+    tool::run_with_input("ip", &["-batch", "-"], script)
+        .map(|_| ())
+        .map_err(io::Error::other)
+}
