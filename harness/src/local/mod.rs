@@ -135,10 +135,11 @@ pub struct LocalOptions {
     pub call_timeout: Duration,
 }
 
-/// A fault that was injected, and the task that last worked on it.
+/// A fault that was injected, and the task that last worked on it: whether the fault is now in
+/// force, and was proven to be.
 struct Fault {
     action: Action,
-    task: JoinHandle<()>,
+    task: JoinHandle<bool>,
 }
 
 /// A cluster of processes. Dropping it kills and reaps them all.
@@ -296,7 +297,9 @@ impl Substrate for LocalSubstrate {
         let via = via.map(str::to_owned);
         let task = self.runtime().spawn(async move {
             let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
+            let proven = matches!(proof, Proof::Seen(_));
             let _ = cluster.events.send(Happening::Injected { id, proof });
+            proven
         });
         let action = action.clone();
         self.faults.insert(id, Fault { action, task });
@@ -311,9 +314,13 @@ impl Substrate for LocalSubstrate {
         let http = self.http.clone();
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
-            let _ = task.await;
+            let proven = task.await.unwrap_or(false);
+            if proven && let Err(why) = fault::stands(&cluster, id, &owned).await {
+                let _ = cluster.events.send(Happening::Faded { id, why });
+            }
             let proof = fault::heal(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Healed { id, proof });
+            false
         });
         self.faults.insert(id, Fault { action, task });
     }

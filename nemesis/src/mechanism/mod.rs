@@ -4,9 +4,11 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
+//! * [`firewall`]: cuts, by nftables.
 //! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+pub mod firewall;
 pub mod namespace;
 pub mod tool;
 

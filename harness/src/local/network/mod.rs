@@ -12,6 +12,7 @@
 
 mod namespaces;
 mod proxies;
+mod wire;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -110,7 +111,7 @@ impl Network {
     ) -> Proof {
         match self {
             Self::Proxies(proxies) => proxies.inject(slots, action, via).await,
-            Self::Namespaces(network) => network.inject(slots, id, action, via).await,
+            Self::Namespaces(network) => network.inject(id, action, via).await,
         }
     }
 

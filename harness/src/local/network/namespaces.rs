@@ -10,17 +10,21 @@
 //! All rules are in the networks of nodes, and name the addresses of other nodes or of the clients;
 //! none names the administrator, whose path is therefore undisturbed.
 
+mod cut;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::{Arc, Mutex};
 
 use nemesis::mechanism::MARK;
 use nemesis::mechanism::namespace::Namespace;
 use nemesis::mechanism::tool;
-use nemesis::{Action, Endpoint, Node, Proof};
+use nemesis::{Action, Endpoint, Link, Node, Proof};
+use tokio::task::JoinSet;
 
+use super::wire::End;
 use crate::local::cluster::Slot;
 
 /// Where nodes listen: the same everywhere, for each has a network of its own.
@@ -43,7 +47,9 @@ const ADMINISTRATOR: [u8; 2] = [255, 2];
 pub(in crate::local) struct Namespaces {
     /// The second byte of all addresses.
     number: u8,
-    home: Namespace,
+    home: Arc<Namespace>,
+    /// What was done to links and not undone yet, by fault.
+    standing: Mutex<BTreeMap<u32, Action>>,
     nodes: BTreeMap<Node, Arc<Namespace>>,
 }
 
@@ -52,7 +58,8 @@ impl Namespaces {
     pub fn prepare(nodes: impl Iterator<Item = Node>) -> io::Result<Self> {
         let mut network = Self {
             number: FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % NETWORKS,
-            home: Namespace::current()?,
+            home: Arc::new(Namespace::current()?),
+            standing: Mutex::default(),
             nodes: BTreeMap::new(),
         };
         let bridge = network.bridge();
@@ -115,22 +122,81 @@ impl Namespaces {
         self.ip(ADMINISTRATOR).into()
     }
 
-    pub async fn inject(
+    fn end(&self, endpoint: Endpoint) -> Result<End, String> {
+        match endpoint {
+            Endpoint::Clients => Ok(End {
+                namespace: Arc::clone(&self.home),
+                address: self.clients(),
+            }),
+            Endpoint::Node(node) => Ok(End {
+                namespace: self
+                    .namespace(node)
+                    .ok_or_else(|| format!("there is no n{node}"))?,
+                address: self.address(node).ip(),
+            }),
+        }
+    }
+
+    /// The links by the node whose network carries their rules: the one that they lead to.
+    fn by_receiver(&self, links: &[Link]) -> Result<BTreeMap<Node, Vec<Link>>, String> {
+        let mut receivers: BTreeMap<Node, Vec<Link>> = BTreeMap::new();
+        for link in links {
+            self.end(link.from)?;
+            match link.to {
+                Endpoint::Node(node) if link.from != link.to && self.has(node) => {
+                    receivers.entry(node).or_default().push(*link);
+                }
+                _ => return Err(format!("there is no link {link}")),
+            }
+        }
+        if receivers.is_empty() {
+            return Err("no link is meant".to_owned());
+        }
+        Ok(receivers)
+    }
+
+    /// Does something blocking for each node that links lead to.
+    async fn at_receivers<T: Send + 'static>(
         &self,
-        _slots: &[Slot],
-        _id: u32,
-        _action: &Action,
-        _via: Option<&str>,
-    ) -> Proof {
-        Proof::NotSeen("not yet".to_owned())
+        links: &[Link],
+        what: impl Fn(&Namespace, &[(Link, IpAddr)]) -> io::Result<T> + Clone + Send + 'static,
+    ) -> Result<Vec<T>, String> {
+        let mut working = JoinSet::new();
+        for (node, links) in self.by_receiver(links)? {
+            let namespace = self.end(Endpoint::Node(node))?.namespace;
+            let mut sources = Vec::new();
+            for link in links {
+                sources.push((link, self.end(link.from)?.address));
+            }
+            let what = what.clone();
+            working.spawn_blocking(move || {
+                what(&namespace, &sources).map_err(|error| format!("n{node}: {error}"))
+            });
+        }
+        working.join_all().await.into_iter().collect()
     }
 
-    pub async fn stands(&self, _slots: &[Slot], _id: u32, _action: &Action) -> Result<(), String> {
-        Ok(())
+    pub async fn inject(&self, id: u32, action: &Action, via: Option<&str>) -> Proof {
+        let done = match action {
+            Action::Cut(links) => self.cut(id, links, via).await,
+            _ => Err("it is no fault of links".to_owned()),
+        };
+        done.map_or_else(Proof::NotSeen, Proof::Seen)
     }
 
-    pub async fn heal(&self, _slots: &[Slot], _id: u32, _action: &Action) -> Proof {
-        Proof::NotSeen("not yet".to_owned())
+    pub async fn stands(&self, _slots: &[Slot], id: u32, action: &Action) -> Result<(), String> {
+        match action {
+            Action::Cut(links) => self.still_cut(id, links).await,
+            _ => Ok(()),
+        }
+    }
+
+    pub async fn heal(&self, slots: &[Slot], id: u32, action: &Action) -> Proof {
+        let done = match action {
+            Action::Cut(links) => self.release(slots, id, links).await,
+            _ => Err("it is no fault of links".to_owned()),
+        };
+        done.map_or_else(Proof::NotSeen, Proof::Seen)
     }
 
     pub fn namespace(&self, node: Node) -> Option<Arc<Namespace>> {
