@@ -145,3 +145,68 @@ fn rule(listed: &Value) -> Option<Rule> {
         handle: listed["handle"].as_u64()?,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::mechanism::testing::{Cable, THERE, fly};
+
+    const QUIET: Duration = Duration::from_millis(200);
+
+    fn cut_of(link: &str, answers_too: bool) -> Cut {
+        Cut {
+            from: THERE.into(),
+            answers_too,
+            link: link.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_cut_is_one_way_counted_and_undone_alone() {
+        if let Err(why) = available() {
+            return eprintln!("not tested: {why}");
+        }
+        let Some(cable) = Cable::new() else { return };
+        let (there, here) = cable.sockets();
+        let passes = || {
+            (
+                fly(&there, &here, 3, QUIET).len(),
+                fly(&here, &there, 3, QUIET).len(),
+            )
+        };
+        assert_eq!(rules(&cable.here).unwrap(), []);
+        assert_eq!(release(&cable.here, 1).unwrap(), 0);
+        assert_eq!(passes(), (3, 3));
+
+        // Somebody else's rule, in a table of theirs, and in ours.
+        let theirs = "add table inet theirs\n\
+             add chain inet theirs c\nadd rule inet theirs c counter\n\
+             add table inet quorate\nadd chain inet quorate c\n\
+             add rule inet quorate c counter comment \"not ours\"\n";
+        apply(&cable.here, theirs).unwrap();
+        for _ in 0..2 {
+            cut(&cable.here, 1, &[cut_of("n2>n1", false)]).unwrap();
+        }
+        let ours = rules(&cable.here).unwrap();
+        assert_eq!(ours.len(), 1, "{ours:?}");
+        assert_eq!(passes(), (0, 3));
+        let ours = rules(&cable.here).unwrap();
+        assert_eq!((ours[0].fault, ours[0].dropped), (1, 3));
+
+        // A fault whose number begins like another's.
+        cut(&cable.here, 11, &[cut_of("clients>n1", true)]).unwrap();
+        assert_eq!(release(&cable.here, 1).unwrap(), 1);
+        assert_eq!(passes(), (0, 0));
+        assert_eq!(release(&cable.here, 11).unwrap(), 2);
+        assert_eq!(passes(), (3, 3));
+        let listed = cable.here.run(|| tool::run("nft", &["list", "ruleset"]));
+        let listed = listed.unwrap().unwrap();
+        assert!(
+            listed.contains("not ours") && listed.contains("theirs"),
+            "{listed}"
+        );
+        assert!(!listed.contains("fault"), "{listed}");
+    }
+}

@@ -6,10 +6,14 @@
 //!
 //! * [`firewall`]: cuts, by nftables.
 //! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
+//! * [`queue`]: packets lost, held back, overtaken or doubled, by NFQUEUE.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
 pub mod firewall;
 pub mod namespace;
+pub mod queue;
+#[cfg(test)]
+mod testing;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

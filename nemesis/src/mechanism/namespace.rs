@@ -237,3 +237,32 @@ fn on_thread<T: Send>(what: impl FnOnce() -> T + Send) -> io::Result<T> {
             .map_err(|_| io::Error::other("the thread in the namespace has panicked"))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_network_of_the_machine_is_left_alone() {
+        let error = Namespace::current().unwrap_err().to_string();
+        assert!(error.contains("the network of the machine"), "{error}");
+        let Ok(made) = Namespace::create() else {
+            return eprintln!("not tested: this machine allows no network namespaces");
+        };
+        let links = made.run(|| {
+            Namespace::current().unwrap();
+            tool::run("ip", &["-o", "link"]).unwrap()
+        });
+        let links = links.unwrap();
+        assert!(links.contains("lo:") && !links.contains("eth0:"), "{links}");
+        // The thread that was there has ended; this one never was.
+        assert!(Namespace::current().is_err());
+    }
+
+    #[test]
+    fn a_program_of_many_threads_cannot_enter() {
+        // The test runner has threads.
+        let error = enter(Needs { network: true }).unwrap_err().to_string();
+        assert!(error.contains("threads"), "{error}");
+    }
+}
