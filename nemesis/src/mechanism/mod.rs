@@ -7,11 +7,13 @@
 //! * [`firewall`]: cuts, by nftables.
 //! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
 //! * [`queue`]: packets lost, held back, overtaken or doubled, by NFQUEUE.
+//! * [`shaper`]: the same by netem, or bandwidth alone by tbf.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
 pub mod firewall;
 pub mod namespace;
 pub mod queue;
+pub mod shaper;
 #[cfg(test)]
 mod testing;
 pub mod tool;
