@@ -98,9 +98,7 @@ pub(super) async fn inject(
 /// Whether a fault that was proven has its effect still; if not, what was seen.
 pub(super) async fn stands(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Result<(), String> {
     match action {
-        Action::Cut(_) | Action::Impair { .. } => {
-            cluster.network.stands(&cluster.slots, id, action).await
-        }
+        Action::Cut(_) | Action::Impair { .. } => cluster.network.stands(id, action).await,
         _ => Ok(()),
     }
 }

@@ -27,6 +27,7 @@ const ROUNDS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slowness {
     latency: Duration,
+    jitter: Duration,
     rate: Option<NonZeroU64>,
 }
 
@@ -36,6 +37,7 @@ impl Slowness {
         match action {
             Action::Impair { impairment, .. } => Self {
                 latency: Duration::from_millis(impairment.latency_ms),
+                jitter: Duration::from_millis(impairment.jitter_ms),
                 // A link of no bandwidth would be a cut; the least that is not is 1 KiB/s.
                 rate: impairment.bandwidth_kib_s.map(|kib| {
                     NonZeroU64::new(kib.saturating_mul(1024)).unwrap_or(NonZeroU64::MIN)
@@ -43,6 +45,7 @@ impl Slowness {
             },
             _ => Self {
                 latency: Duration::ZERO,
+                jitter: Duration::ZERO,
                 rate: None,
             },
         }
@@ -52,6 +55,7 @@ impl Slowness {
         Impairment {
             cut: false,
             latency: self.latency,
+            jitter: self.jitter,
             rate: self.rate,
         }
     }
@@ -73,7 +77,12 @@ impl Slowness {
 
     /// The least that a padded probe takes over such a link.
     fn round_trip(self) -> Duration {
-        self.latency + self.transfer().unwrap_or_default()
+        self.latency.saturating_sub(self.jitter) + self.transfer().unwrap_or_default()
+    }
+
+    /// The most that it is made to take.
+    fn longest(self) -> Duration {
+        self.latency + self.jitter + self.transfer().unwrap_or_default()
     }
 
     fn throttle_note(self) -> &'static str {
@@ -173,7 +182,10 @@ fn tally(did: usize, of: usize, what: &str, mut others: Vec<String>) -> String {
 
 /// The longest round trip that faults add to any of the links.
 fn slowest(links: &[(Link, &LinkProxy)]) -> Duration {
-    let latencies = links.iter().map(|(_, proxy)| proxy.state().latency);
+    let latencies = links.iter().map(|(_, proxy)| {
+        let state = proxy.state();
+        state.latency + state.jitter
+    });
     latencies.max().unwrap_or_default()
 }
 
@@ -250,7 +262,7 @@ async fn measure<'a>(
     links: &[(Link, &'a LinkProxy)],
     slowness: Slowness,
 ) -> Vec<(Sight<'a>, Result<Duration, String>)> {
-    let within = slowness.round_trip() * 2 + ANSWER;
+    let within = slowness.longest() * 2 + ANSWER;
     let rounds = if slowness.round_trip() < SHORT {
         ROUNDS
     } else {

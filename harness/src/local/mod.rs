@@ -77,16 +77,18 @@ use crate::substrate::{Happening, Substrate};
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What can be done to processes on this machine.
-pub fn capabilities(_substrate: On) -> Capabilities {
+pub fn capabilities(substrate: On) -> Capabilities {
     use FaultKind as K;
+    let links = network::obstacles(substrate)
+        .into_iter()
+        .fold(Capabilities::all(), |all, (kind, why)| {
+            all.without(kind, &why)
+        });
     [
         K::PowerLoss,
         K::Crash,
         K::Cpu,
         K::Memory,
-        K::Loss,
-        K::Reorder,
-        K::Duplicate,
         K::TornWrite,
         K::BitFlip,
         K::DiskFull,
@@ -101,7 +103,7 @@ pub fn capabilities(_substrate: On) -> Capabilities {
         K::Downgrade,
     ]
     .into_iter()
-    .fold(Capabilities::all(), |all, kind| {
+    .fold(links, |all, kind| {
         all.without(kind, "it is not known on this substrate")
     })
 }
@@ -113,7 +115,10 @@ pub fn capabilities(_substrate: On) -> Capabilities {
 /// If this machine does not allow it; the text says what would.
 pub fn enter(on: On) -> Result<(), EnterError> {
     match on {
-        On::Netns => namespace::enter(Needs { network: true }),
+        On::Netns => {
+            namespace::available().map_err(EnterError::Unavailable)?;
+            namespace::enter(Needs { network: true })
+        }
         On::Local | On::Sim => Ok(()),
     }
 }

@@ -6,6 +6,7 @@
 
 use std::io;
 use std::net::IpAddr;
+use std::sync::OnceLock;
 
 use serde_json::Value;
 
@@ -44,6 +45,11 @@ pub struct Rule {
 
 /// Whether nftables drops packets here, also for an ordinary user.
 pub fn available() -> Available {
+    static AVAILABLE: OnceLock<Available> = OnceLock::new();
+    AVAILABLE.get_or_init(look).clone()
+}
+
+fn look() -> Available {
     tool::run("nft", &["--version"]).map_err(|error| error.to_string())?;
     try_inside(
         "nft add table inet quorate && \

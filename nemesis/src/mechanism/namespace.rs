@@ -36,6 +36,9 @@ pub struct Needs {
 /// Why a run can have no namespaces of its own.
 #[derive(Debug, thiserror::Error)]
 pub enum EnterError {
+    /// This machine cannot; what would help.
+    #[error("{0}")]
+    Unavailable(String),
     /// The kernel refuses.
     #[error(
         "this machine does not allow namespaces ({0}); run as root, or allow them with \

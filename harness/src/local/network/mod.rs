@@ -20,13 +20,23 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use nemesis::mechanism::namespace::Namespace;
-use nemesis::{Action, Node, Proof};
+use nemesis::{Action, FaultKind, Node, Proof};
 
+use self::namespaces::obstacles as of_namespaces;
 pub(super) use self::namespaces::{Namespaces, administrator_towards};
 pub(super) use self::proxies::Proxies;
+use self::proxies::obstacles as of_proxies;
 use super::cluster::Slot;
 use super::proxy::Target;
 use crate::experiment::On;
+
+/// The kinds of faults of links that cannot be done, and why.
+pub(super) fn obstacles(on: On) -> Vec<(FaultKind, String)> {
+    match on {
+        On::Netns => of_namespaces(),
+        On::Local | On::Sim => of_proxies().into(),
+    }
+}
 
 /// All links of a run.
 #[derive(Debug)]
@@ -116,10 +126,10 @@ impl Network {
     }
 
     /// Whether links are still cut or impaired in the name of this fault; if not, what was seen.
-    pub async fn stands(&self, slots: &[Slot], id: u32, action: &Action) -> Result<(), String> {
+    pub async fn stands(&self, id: u32, action: &Action) -> Result<(), String> {
         match self {
-            Self::Proxies(proxies) => proxies.stands(slots, id, action).await,
-            Self::Namespaces(network) => network.stands(slots, id, action).await,
+            Self::Proxies(proxies) => proxies.stands(id, action),
+            Self::Namespaces(network) => network.stands(id, action).await,
         }
     }
 

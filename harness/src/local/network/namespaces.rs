@@ -11,6 +11,7 @@
 //! none names the administrator, whose path is therefore undisturbed.
 
 mod cut;
+mod impair;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -19,11 +20,15 @@ use std::sync::atomic::{AtomicU8, Ordering};
 use std::sync::{Arc, Mutex};
 
 use nemesis::mechanism::MARK;
+use nemesis::mechanism::firewall;
 use nemesis::mechanism::namespace::Namespace;
+use nemesis::mechanism::queue::Queue;
+use nemesis::mechanism::shaper::Shaper;
 use nemesis::mechanism::tool;
-use nemesis::{Action, Endpoint, Link, Node, Proof};
+use nemesis::{Action, Endpoint, FaultKind, Link, Node, Proof};
 use tokio::task::JoinSet;
 
+use self::impair::Via;
 use super::wire::End;
 use crate::local::cluster::Slot;
 
@@ -50,7 +55,18 @@ pub(in crate::local) struct Namespaces {
     home: Arc<Namespace>,
     /// What was done to links and not undone yet, by fault.
     standing: Mutex<BTreeMap<u32, Action>>,
+    impaired: Mutex<Impaired>,
     nodes: BTreeMap<Node, Arc<Namespace>>,
+}
+
+/// What impairs the packets of nodes, once anything does.
+#[derive(Debug, Default)]
+struct Impaired {
+    queues: BTreeMap<Node, Arc<Queue>>,
+    /// Of packets to a node, and of those from it.
+    shapers: BTreeMap<Node, [Arc<Shaper>; 2]>,
+    /// By which mechanism each fault was injected.
+    via: BTreeMap<u32, Via>,
 }
 
 impl Namespaces {
@@ -60,6 +76,7 @@ impl Namespaces {
             number: FIRST + NEXT.fetch_add(1, Ordering::Relaxed) % NETWORKS,
             home: Arc::new(Namespace::current()?),
             standing: Mutex::default(),
+            impaired: Mutex::default(),
             nodes: BTreeMap::new(),
         };
         let bridge = network.bridge();
@@ -179,14 +196,16 @@ impl Namespaces {
     pub async fn inject(&self, id: u32, action: &Action, via: Option<&str>) -> Proof {
         let done = match action {
             Action::Cut(links) => self.cut(id, links, via).await,
+            Action::Impair { links, impairment } => self.impair(id, links, *impairment, via).await,
             _ => Err("it is no fault of links".to_owned()),
         };
         done.map_or_else(Proof::NotSeen, Proof::Seen)
     }
 
-    pub async fn stands(&self, _slots: &[Slot], id: u32, action: &Action) -> Result<(), String> {
+    pub async fn stands(&self, id: u32, action: &Action) -> Result<(), String> {
         match action {
             Action::Cut(links) => self.still_cut(id, links).await,
+            Action::Impair { links, .. } => self.still_impaired(id, links).await,
             _ => Ok(()),
         }
     }
@@ -194,6 +213,7 @@ impl Namespaces {
     pub async fn heal(&self, slots: &[Slot], id: u32, action: &Action) -> Proof {
         let done = match action {
             Action::Cut(links) => self.release(slots, id, links).await,
+            Action::Impair { links, impairment } => self.restore(id, links, *impairment).await,
             _ => Err("it is no fault of links".to_owned()),
         };
         done.map_or_else(Proof::NotSeen, Proof::Seen)
@@ -202,6 +222,23 @@ impl Namespaces {
     pub fn namespace(&self, node: Node) -> Option<Arc<Namespace>> {
         self.nodes.get(&node).cloned()
     }
+}
+
+/// The kinds of faults of links that this machine cannot do to networks of nodes, and why.
+pub(in crate::local) fn obstacles() -> Vec<(FaultKind, String)> {
+    use FaultKind::{Duplicate, Loss, Partition, Reorder, Slow};
+    let mut obstacles = Vec::new();
+    if let Err(why) = firewall::available() {
+        obstacles.push((Partition, why));
+    }
+    if let Err(why) = impair::available() {
+        obstacles.extend([Loss, Reorder, Duplicate].map(|kind| (kind, why.clone())));
+        // Some links can still be throttled where none can be delayed.
+        if impair::bandwidth_available().is_err() {
+            obstacles.push((Slow, why));
+        }
+    }
+    obstacles
 }
 
 /// The administrator's address on the network that this address is of, if it is one of ours.

@@ -5,7 +5,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
-use nemesis::{Action, Endpoint, Link, Node, Proof};
+use nemesis::{Action, Endpoint, FaultKind, Link, Node, Proof};
 
 use crate::local::cluster::Slot;
 use crate::local::link_proof::{Slowness, prove_cut, prove_passing, prove_quick, prove_slow};
@@ -17,6 +17,21 @@ const PROXY: &str = "proxy";
 /// One proxy for every directed pair of replicas and one for the clients of each.
 #[derive(Debug)]
 pub(in crate::local) struct Proxies(BTreeMap<Link, LinkProxy>);
+
+/// What a proxy of connections cannot do, and why.
+pub(in crate::local) fn obstacles() -> [(FaultKind, String); 3] {
+    [
+        (FaultKind::Loss, "lose"),
+        (FaultKind::Reorder, "reorder"),
+        (FaultKind::Duplicate, "double"),
+    ]
+    .map(|(kind, what)| {
+        (
+            kind,
+            format!("a TCP proxy cannot {what} packets: use --on netns"),
+        )
+    })
+}
 
 fn link(from: Endpoint, to: Node) -> Link {
     Link {
@@ -79,6 +94,15 @@ impl Proxies {
                 "links are {PROXY} here, there is no {via}: use --on netns"
             ));
         }
+        if let Action::Impair { impairment, .. } = action
+            && let Some((_, why)) = obstacles().into_iter().find(|(kind, _)| match kind {
+                FaultKind::Loss => impairment.loss_percent > 0,
+                FaultKind::Reorder => impairment.reorder_percent > 0,
+                _ => impairment.duplicate_percent > 0,
+            })
+        {
+            return Proof::NotSeen(why);
+        }
         match action {
             Action::Cut(links) => prove_cut(self, slots, links).await,
             Action::Impair { links, .. } => {
@@ -88,9 +112,15 @@ impl Proxies {
         }
     }
 
-    /// Proxies are of this program: they do what they are told for as long as it lives.
-    pub async fn stands(&self, _slots: &[Slot], _id: u32, _action: &Action) -> Result<(), String> {
-        Ok(())
+    pub fn stands(&self, id: u32, action: &Action) -> Result<(), String> {
+        let (Action::Cut(links) | Action::Impair { links, .. }) = action else {
+            return Ok(());
+        };
+        let held = |link| self.get(link).is_some_and(|proxy| proxy.holds(id));
+        match links.iter().find(|link| !held(link)) {
+            Some(link) => Err(format!("the proxy of {link} has let go")),
+            None => Ok(()),
+        }
     }
 
     pub async fn heal(&self, slots: &[Slot], id: u32, action: &Action) -> Proof {

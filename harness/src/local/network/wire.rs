@@ -46,6 +46,14 @@ pub(super) struct Arrivals {
 }
 
 impl Arrivals {
+    /// Those of another volley too.
+    pub fn add(&mut self, other: &Self) {
+        self.sent += other.sent;
+        self.took.extend(&other.took);
+        self.twice += other.twice;
+        self.overtaken += other.overtaken;
+    }
+
     pub fn lost(&self) -> usize {
         self.sent - self.took.len()
     }

@@ -28,7 +28,7 @@ fn volley(patience: Duration) -> Volley {
     }
 }
 
-fn opposite(link: Link) -> Link {
+pub(super) fn opposite(link: Link) -> Link {
     Link {
         from: link.to,
         to: link.from,
@@ -36,13 +36,13 @@ fn opposite(link: Link) -> Link {
 }
 
 /// A link's name in rules.
-fn name(link: Link) -> String {
+pub(super) fn name(link: Link) -> String {
     format!("{}>{}", link.from, link.to)
 }
 
 impl Namespaces {
     /// Whether a fault other than this one cuts a link.
-    fn is_cut(&self, link: Link, but_for: Option<u32>) -> bool {
+    pub(super) fn is_cut(&self, link: Link, but_for: Option<u32>) -> bool {
         // What a link of clients carries includes the answers.
         let same =
             |cut: &Link| *cut == link || (cut.from == Endpoint::Clients && opposite(*cut) == link);
@@ -280,10 +280,5 @@ impl Namespaces {
             Endpoint::Node(node) => Some(self.address(node)),
             Endpoint::Clients => None,
         }
-    }
-
-    /// The longest that faults make packets wait on any of the links, there and back.
-    fn latency(&self, _links: &[Link]) -> Duration {
-        Duration::ZERO
     }
 }
