@@ -104,6 +104,24 @@ pub struct Impairment {
     pub duplicate_percent: u8,
 }
 
+impl Impairment {
+    /// Both at once: the worse of each.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            latency_ms: self.latency_ms.max(other.latency_ms),
+            jitter_ms: self.jitter_ms.max(other.jitter_ms),
+            bandwidth_kib_s: match (self.bandwidth_kib_s, other.bandwidth_kib_s) {
+                (Some(a), Some(b)) => Some(a.min(b)),
+                (a, b) => a.or(b),
+            },
+            loss_percent: self.loss_percent.max(other.loss_percent),
+            reorder_percent: self.reorder_percent.max(other.reorder_percent),
+            duplicate_percent: self.duplicate_percent.max(other.duplicate_percent),
+        }
+    }
+}
+
 /// How a disk misbehaves.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DiskFault {

@@ -12,7 +12,7 @@ use workloads::substream;
 use crate::cli::TestArgs;
 use crate::experiment::{Experiment, On};
 use crate::live::Live;
-use crate::local::{LocalOptions, LocalSubstrate};
+use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
 use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
@@ -30,6 +30,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
     }
+    local::enter(experiment.substrate)?;
     let first = experiment.seed.unwrap_or_else(random_seed);
     let mut code = exit::VALID;
     for i in 0..args.test_count {
@@ -216,6 +217,7 @@ fn run_local(
     std::fs::write(&config, serde_yaml::to_string(&experiment.target)?)
         .with_context(|| format!("cannot write {}", config.display()))?;
     let mut substrate = LocalSubstrate::start(LocalOptions {
+        on: experiment.substrate,
         nodes: experiment.all_nodes(),
         run_dir: dir.path().to_owned(),
         config,

@@ -1,26 +1,28 @@
 //! The nodes and the links between them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
+use std::fs;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::time::Duration;
-use std::{fs, io};
 
-use nemesis::{Endpoint, Link, Node};
+use nemesis::Node;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::data::DataDir;
+use super::network::Network;
 use super::probe::{Probe, probe};
 use super::process::{Launch, Process, Processes, log_tail};
 use super::program::{NodeSetup, Program};
-use super::proxy::{LinkProxy, Target};
+use super::proxy::Target;
 use super::start_error::{NotReady, StartError, io_error};
+use crate::experiment::On;
 use crate::substrate::Happening;
 
 /// A node must be ready this soon after it was started.
@@ -85,7 +87,7 @@ impl Slot {
 #[derive(Debug)]
 pub(super) struct Cluster {
     pub slots: Vec<Slot>,
-    pub links: BTreeMap<Link, LinkProxy>,
+    pub network: Network,
     pub processes: Arc<Processes>,
     pub events: Sender<Happening>,
 }
@@ -93,14 +95,6 @@ pub(super) struct Cluster {
 impl Cluster {
     pub fn slot(&self, node: Node) -> Option<&Slot> {
         self.slots.iter().find(|slot| slot.node == node)
-    }
-
-    /// The link that clients use to reach a node.
-    pub fn client_link(&self, node: Node) -> Option<&LinkProxy> {
-        self.links.get(&Link {
-            from: Endpoint::Clients,
-            to: Endpoint::Node(node),
-        })
     }
 
     /// Where the nodes listen themselves, not through proxies.
@@ -179,28 +173,9 @@ impl Cluster {
     }
 }
 
-/// One proxy for every directed pair of replicas and one for the clients of each, all leading to
-/// nodes that do not run yet.
-async fn links(targets: &BTreeMap<Node, Arc<Target>>) -> io::Result<BTreeMap<Link, LinkProxy>> {
-    let mut links = BTreeMap::new();
-    for (&to, target) in targets {
-        let sources = targets
-            .keys()
-            .filter(|&&from| from != to)
-            .map(|&from| Endpoint::Node(from));
-        for from in sources.chain([Endpoint::Clients]) {
-            let link = Link {
-                from,
-                to: Endpoint::Node(to),
-            };
-            links.insert(link, LinkProxy::start(link, Arc::clone(target)).await?);
-        }
-    }
-    Ok(links)
-}
-
 /// Links, directories and an empty manifest: everything but the nodes.
 pub(super) async fn prepare(
+    on: On,
     nodes: u16,
     run_dir: &Path,
     program: &Program,
@@ -210,24 +185,22 @@ pub(super) async fn prepare(
     let logs = run_dir.join("nodes");
     fs::create_dir_all(&logs).map_err(io_error(format!("creating {}", logs.display())))?;
     let targets = (1..=nodes).map(|node| (node, Arc::default())).collect();
-    let links = links(&targets)
+    let network = Network::prepare(on, &targets)
         .await
-        .map_err(io_error("listening on loopback"))?;
+        .map_err(io_error("setting up the network"))?;
     let mut slots = Vec::new();
     for (&node, target) in &targets {
         let data_dir = run_dir.join("data").join(format!("n{node}"));
         let data = DataDir::create(data_dir.clone(), node)
             .map_err(io_error(format!("creating {}", data_dir.display())))?;
         let peers = targets.keys().filter(|&&to| to != node).filter_map(|&to| {
-            let link = Link {
-                from: Endpoint::Node(node),
-                to: Endpoint::Node(to),
-            };
-            links.get(&link).map(|proxy| (to, proxy.address()))
+            let address = network.peer_address(node, to)?;
+            Some((to, address))
         });
         let setup = NodeSetup {
             node,
             data_dir: data.path().to_owned(),
+            listen: network.listen(node),
             peers: peers.collect(),
         };
         let launch = Launch {
@@ -236,6 +209,7 @@ pub(super) async fn prepare(
             args: (program.arguments)(&setup),
             version_flag: program.version_flag,
             log: logs.join(format!("n{node}.log")),
+            network: network.namespace(node),
         };
         slots.push(Slot::new(launch, data, Arc::clone(target)));
     }
@@ -243,7 +217,7 @@ pub(super) async fn prepare(
         Processes::new(run_dir).map_err(io_error(format!("writing into {}", run_dir.display())))?;
     Ok(Arc::new(Cluster {
         slots,
-        links,
+        network,
         processes,
         events,
     }))

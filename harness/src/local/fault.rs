@@ -16,9 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
-use super::link_proof::{Slowness, prove_cut, prove_passing, prove_quick, prove_slow};
 use super::probe::{Probe, probe};
-use super::proxy::Impairment;
 use super::{clock, cpu, crash, disk, memory, operator};
 
 /// No answer for this long is silence.
@@ -49,14 +47,7 @@ where
 
 /// The part of an injection that takes effect at once: what it does to links.
 pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
-    let (links, impairment) = match action {
-        Action::Cut(links) => (links, Impairment::CUT),
-        Action::Impair { links, .. } => (links, Slowness::of(action).impairment()),
-        _ => return,
-    };
-    for proxy in links.iter().filter_map(|link| cluster.links.get(link)) {
-        proxy.impair(id, impairment);
-    }
+    cluster.network.apply(id, action);
 }
 
 /// The rest of an injection, and its proof.
@@ -97,8 +88,18 @@ pub(super) async fn inject(
             Ok(mut locked) => pause(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
-        Action::Cut(links) => prove_cut(cluster, links).await,
-        Action::Impair { links, .. } => prove_slow(cluster, links, Slowness::of(action)).await,
+        Action::Cut(_) | Action::Impair { .. } => {
+            let network = &cluster.network;
+            network.inject(&cluster.slots, id, action, via).await
+        }
+    }
+}
+
+/// Whether a fault that was proven has its effect still; if not, what was seen.
+pub(super) async fn stands(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Result<(), String> {
+    match action {
+        Action::Cut(_) | Action::Impair { .. } => cluster.network.stands(id, action).await,
+        _ => Ok(()),
     }
 }
 
@@ -135,14 +136,8 @@ pub(super) async fn heal(
         | Action::PowerLoss(_) => disk::heal(cluster, id, action).await,
         Action::Clock(nodes, _) => clock::heal(cluster, http, id, nodes).await,
         Action::Downgrade(_) => Proof::NotSeen("a downgrade is not known here".to_owned()),
-        Action::Cut(links) | Action::Impair { links, .. } => {
-            for proxy in links.iter().filter_map(|link| cluster.links.get(link)) {
-                proxy.release(id);
-            }
-            match action {
-                Action::Impair { .. } => prove_quick(cluster, links, Slowness::of(action)).await,
-                _ => prove_passing(cluster, links).await,
-            }
+        Action::Cut(_) | Action::Impair { .. } => {
+            cluster.network.heal(&cluster.slots, id, action).await
         }
     }
 }

@@ -6,8 +6,9 @@ use std::time::Duration;
 use nemesis::{Action, Endpoint, Link, Proof};
 use tokio::task::JoinSet;
 
-use super::cluster::{Cluster, Slot};
+use super::cluster::Slot;
 use super::fault::{ANSWER, HEAL_WITHIN, PROVE_WITHIN, SILENCE, prove};
+use super::network::Proxies;
 use super::probe::{Probe, probe};
 use super::proxy::{Impairment, LinkProxy};
 
@@ -26,6 +27,7 @@ const ROUNDS: usize = 3;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Slowness {
     latency: Duration,
+    jitter: Duration,
     rate: Option<NonZeroU64>,
 }
 
@@ -35,6 +37,7 @@ impl Slowness {
         match action {
             Action::Impair { impairment, .. } => Self {
                 latency: Duration::from_millis(impairment.latency_ms),
+                jitter: Duration::from_millis(impairment.jitter_ms),
                 // A link of no bandwidth would be a cut; the least that is not is 1 KiB/s.
                 rate: impairment.bandwidth_kib_s.map(|kib| {
                     NonZeroU64::new(kib.saturating_mul(1024)).unwrap_or(NonZeroU64::MIN)
@@ -42,6 +45,7 @@ impl Slowness {
             },
             _ => Self {
                 latency: Duration::ZERO,
+                jitter: Duration::ZERO,
                 rate: None,
             },
         }
@@ -51,6 +55,7 @@ impl Slowness {
         Impairment {
             cut: false,
             latency: self.latency,
+            jitter: self.jitter,
             rate: self.rate,
         }
     }
@@ -72,7 +77,12 @@ impl Slowness {
 
     /// The least that a padded probe takes over such a link.
     fn round_trip(self) -> Duration {
-        self.latency + self.transfer().unwrap_or_default()
+        self.latency.saturating_sub(self.jitter) + self.transfer().unwrap_or_default()
+    }
+
+    /// The most that it is made to take.
+    fn longest(self) -> Duration {
+        self.latency + self.jitter + self.transfer().unwrap_or_default()
     }
 
     fn throttle_note(self) -> &'static str {
@@ -111,14 +121,14 @@ impl Sight<'_> {
     }
 }
 
-fn resolve<'a>(cluster: &'a Cluster, links: &[Link]) -> Result<Vec<(Link, &'a LinkProxy)>, String> {
+fn resolve<'a>(proxies: &'a Proxies, links: &[Link]) -> Result<Vec<(Link, &'a LinkProxy)>, String> {
     if links.is_empty() {
         return Err("no link is meant".to_owned());
     }
     links
         .iter()
         .map(|link| {
-            let proxy = cluster.links.get(link);
+            let proxy = proxies.get(link);
             proxy
                 .map(|proxy| (*link, proxy))
                 .ok_or_else(|| format!("there is no link {link}"))
@@ -127,7 +137,7 @@ fn resolve<'a>(cluster: &'a Cluster, links: &[Link]) -> Result<Vec<(Link, &'a Li
 }
 
 async fn look<'a>(
-    cluster: &Cluster,
+    slots: &[Slot],
     links: &[(Link, &'a LinkProxy)],
     padding: u64,
     within: Duration,
@@ -145,7 +155,9 @@ async fn look<'a>(
         .map(|(i, probe)| {
             let (link, proxy) = links[i];
             let paused = match link.to {
-                Endpoint::Node(node) => cluster.slot(node).is_some_and(Slot::is_paused),
+                Endpoint::Node(node) => slots
+                    .iter()
+                    .any(|slot| slot.node == node && slot.is_paused()),
                 Endpoint::Clients => false,
             };
             Sight {
@@ -170,20 +182,23 @@ fn tally(did: usize, of: usize, what: &str, mut others: Vec<String>) -> String {
 
 /// The longest round trip that faults add to any of the links.
 fn slowest(links: &[(Link, &LinkProxy)]) -> Duration {
-    let latencies = links.iter().map(|(_, proxy)| proxy.state().latency);
+    let latencies = links.iter().map(|(_, proxy)| {
+        let state = proxy.state();
+        state.latency + state.jitter
+    });
     latencies.max().unwrap_or_default()
 }
 
 /// No probe was answered and nothing went through, whoever sent it.
-pub(super) async fn prove_cut(cluster: &Cluster, links: &[Link]) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_cut(proxies: &Proxies, slots: &[Slot], links: &[Link]) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
     prove(PROVE_WITHIN, async || {
         // On a link that another fault slows, silence means something only after its latency.
         let within = SILENCE + slowest(&links);
-        let sights = look(cluster, &links, 0, within).await;
+        let sights = look(slots, &links, 0, within).await;
         let (held, passed): (Vec<_>, Vec<_>) = sights
             .iter()
             .partition(|s| s.probe == Probe::Silent && s.crossed == 0);
@@ -206,13 +221,13 @@ pub(super) async fn prove_cut(cluster: &Cluster, links: &[Link]) -> Proof {
 }
 
 /// Every probe got through: to an answer, or to a node that cannot give one.
-pub(super) async fn prove_passing(cluster: &Cluster, links: &[Link]) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_passing(proxies: &Proxies, slots: &[Slot], links: &[Link]) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
     prove(HEAL_WITHIN, async || {
-        let sights = look(cluster, &links, 0, ANSWER + slowest(&links)).await;
+        let sights = look(slots, &links, 0, ANSWER + slowest(&links)).await;
         let mut answered = 0;
         let mut notes = Vec::new();
         for s in &sights {
@@ -243,11 +258,11 @@ pub(super) async fn prove_passing(cluster: &Cluster, links: &[Link]) -> Proof {
 
 /// The shortest of some round trips over each link; an obstacle's name where there is none.
 async fn measure<'a>(
-    cluster: &Cluster,
+    slots: &[Slot],
     links: &[(Link, &'a LinkProxy)],
     slowness: Slowness,
 ) -> Vec<(Sight<'a>, Result<Duration, String>)> {
-    let within = slowness.round_trip() * 2 + ANSWER;
+    let within = slowness.longest() * 2 + ANSWER;
     let rounds = if slowness.round_trip() < SHORT {
         ROUNDS
     } else {
@@ -255,7 +270,7 @@ async fn measure<'a>(
     };
     let mut best: Vec<(Sight<'_>, Result<Duration, String>)> = Vec::new();
     for _ in 0..rounds {
-        for (i, s) in look(cluster, links, slowness.padding(), within)
+        for (i, s) in look(slots, links, slowness.padding(), within)
             .await
             .into_iter()
             .enumerate()
@@ -278,8 +293,13 @@ async fn measure<'a>(
 }
 
 /// No round trip over the links was shorter than asked for.
-pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slowness) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_slow(
+    proxies: &Proxies,
+    slots: &[Slot],
+    links: &[Link],
+    slowness: Slowness,
+) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
@@ -290,7 +310,7 @@ pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slow
     prove(PROVE_WITHIN, async || {
         let mut slow = Vec::new();
         let mut notes = Vec::new();
-        for (s, took) in measure(cluster, &links, slowness).await {
+        for (s, took) in measure(slots, &links, slowness).await {
             match took {
                 Ok(took) if took >= least => slow.push(took),
                 Ok(took) => return Err(format!("{} answered in {took:.1?} already", s.link)),
@@ -316,8 +336,13 @@ pub(super) async fn prove_slow(cluster: &Cluster, links: &[Link], slowness: Slow
 }
 
 /// Every link answered sooner than while it was slow.
-pub(super) async fn prove_quick(cluster: &Cluster, links: &[Link], slowness: Slowness) -> Proof {
-    let links = match resolve(cluster, links) {
+pub(super) async fn prove_quick(
+    proxies: &Proxies,
+    slots: &[Slot],
+    links: &[Link],
+    slowness: Slowness,
+) -> Proof {
+    let links = match resolve(proxies, links) {
         Ok(links) => links,
         Err(why) => return Proof::NotSeen(why),
     };
@@ -329,7 +354,7 @@ pub(super) async fn prove_quick(cluster: &Cluster, links: &[Link], slowness: Slo
         let mut quick = Vec::new();
         let mut masked = 0;
         let mut notes = Vec::new();
-        for (s, took) in measure(cluster, &links, slowness).await {
+        for (s, took) in measure(slots, &links, slowness).await {
             let rest = s.proxy.state();
             match took {
                 Ok(took) if took < least => quick.push(took),

@@ -36,6 +36,7 @@ pub mod leftovers;
 mod link_proof;
 pub mod manifest;
 mod memory;
+mod network;
 mod operator;
 mod probe;
 mod process;
@@ -56,6 +57,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use checkers::Outcome;
+use nemesis::mechanism::namespace::{self, EnterError, Needs};
 use nemesis::{Action, Capabilities, FaultKind, Node, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -75,16 +77,18 @@ use crate::substrate::{Happening, Substrate};
 const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What can be done to processes on this machine.
-pub fn capabilities(_substrate: On) -> Capabilities {
+pub fn capabilities(substrate: On) -> Capabilities {
     use FaultKind as K;
+    let links = network::obstacles(substrate)
+        .into_iter()
+        .fold(Capabilities::all(), |all, (kind, why)| {
+            all.without(kind, &why)
+        });
     [
         K::PowerLoss,
         K::Crash,
         K::Cpu,
         K::Memory,
-        K::Loss,
-        K::Reorder,
-        K::Duplicate,
         K::TornWrite,
         K::BitFlip,
         K::DiskFull,
@@ -99,14 +103,31 @@ pub fn capabilities(_substrate: On) -> Capabilities {
         K::Downgrade,
     ]
     .into_iter()
-    .fold(Capabilities::all(), |all, kind| {
+    .fold(links, |all, kind| {
         all.without(kind, "it is not known on this substrate")
     })
+}
+
+/// What this program has to have for itself before nodes run there. To be called before any other
+/// thread exists; a second call does nothing.
+///
+/// # Errors
+/// If this machine does not allow it; the text says what would.
+pub fn enter(on: On) -> Result<(), EnterError> {
+    match on {
+        On::Netns => {
+            namespace::available().map_err(EnterError::Unavailable)?;
+            namespace::enter(Needs { network: true })
+        }
+        On::Local | On::Sim => Ok(()),
+    }
 }
 
 /// How to start nodes of the reference cluster.
 #[derive(Clone, Debug)]
 pub struct LocalOptions {
+    /// How they reach each other: [`On::Local`] or [`On::Netns`].
+    pub on: On,
     /// How many.
     pub nodes: u16,
     /// The run's directory. Logs go to `nodes/n1.log`, data to `data/n1`.
@@ -119,10 +140,11 @@ pub struct LocalOptions {
     pub call_timeout: Duration,
 }
 
-/// A fault that was injected, and the task that last worked on it.
+/// A fault that was injected, and the task that last worked on it: whether the fault is now in
+/// force, and was proven to be.
 struct Fault {
     action: Action,
-    task: JoinHandle<()>,
+    task: JoinHandle<bool>,
 }
 
 /// A cluster of processes. Dropping it kills and reaps them all.
@@ -148,6 +170,7 @@ impl LocalSubstrate {
     /// cannot be had. Nothing is left running.
     pub fn start(options: LocalOptions) -> Result<Self, StartError> {
         let LocalOptions {
+            on,
             nodes,
             run_dir,
             config,
@@ -155,10 +178,11 @@ impl LocalSubstrate {
             call_timeout,
         } = options;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
-        Self::start_program(nodes, &run_dir, call_timeout, &program)
+        Self::start_program(on, nodes, &run_dir, call_timeout, &program)
     }
 
     fn start_program(
+        on: On,
         nodes: u16,
         run_dir: &Path,
         call_timeout: Duration,
@@ -172,8 +196,13 @@ impl LocalSubstrate {
             .map_err(io_error("starting the runtime"))?;
         let (events, happenings) = channel();
         let completions = events.clone();
-        let cluster =
-            runtime.block_on(cluster::prepare(nodes, run_dir, program, events.clone()))?;
+        let cluster = runtime.block_on(cluster::prepare(
+            on,
+            nodes,
+            run_dir,
+            program,
+            events.clone(),
+        ))?;
         let handler = Handler {
             interrupt: Box::new(move || {
                 // The runner may be gone already.
@@ -190,6 +219,7 @@ impl LocalSubstrate {
             source: io::Error::other(error),
         })?;
         let http = reqwest::Client::builder()
+            .local_address(cluster.network.administrator())
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -215,12 +245,10 @@ impl LocalSubstrate {
         Ok(substrate)
     }
 
-    /// Where clients reach a node: the proxy of the link from the clients to it. The same for the
-    /// whole run, also when the node restarts on another port.
+    /// Where clients reach a node. The same for the whole run, also when the node restarts.
     pub fn base_url(&self, node: Node) -> Option<String> {
-        self.cluster
-            .client_link(node)
-            .map(|link| format!("http://{}", link.address()))
+        let address = self.cluster.network.client_address(node)?;
+        Some(format!("http://{address}"))
     }
 
     /// Kills and reaps all nodes and closes all links, as dropping does.
@@ -250,18 +278,17 @@ impl Substrate for LocalSubstrate {
     }
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
-        let Some(link) = self.cluster.client_link(node) else {
+        let Some(base_url) = self.base_url(node) else {
             let completion = refused(invocation, &format!("there is no n{node}"));
             return self.post(Happening::Completed { thread, completion });
         };
-        if link.target().get().is_none() && !link.state().cut {
-            // The proxy would take the connection that the node's own port refuses, and so turn a
-            // certain failure into an unknown outcome. No byte is sent: it certainly failed.
+        if self.cluster.network.leads_nowhere(node) {
+            // No byte is sent: it certainly failed.
             let completion = refused(invocation, "connection-refused");
             return self.post(Happening::Completed { thread, completion });
         }
-        let base_url = format!("http://{}", link.address()).into();
-        self.calls.start(thread, base_url, invocation.clone());
+        self.calls
+            .start(thread, base_url.into(), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
@@ -275,7 +302,9 @@ impl Substrate for LocalSubstrate {
         let via = via.map(str::to_owned);
         let task = self.runtime().spawn(async move {
             let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
+            let proven = matches!(proof, Proof::Seen(_));
             let _ = cluster.events.send(Happening::Injected { id, proof });
+            proven
         });
         let action = action.clone();
         self.faults.insert(id, Fault { action, task });
@@ -290,9 +319,13 @@ impl Substrate for LocalSubstrate {
         let http = self.http.clone();
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
-            let _ = task.await;
+            let proven = task.await.unwrap_or(false);
+            if proven && let Err(why) = fault::stands(&cluster, id, &owned).await {
+                let _ = cluster.events.send(Happening::Faded { id, why });
+            }
             let proof = fault::heal(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Healed { id, proof });
+            false
         });
         self.faults.insert(id, Fault { action, task });
     }

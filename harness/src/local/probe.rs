@@ -3,12 +3,15 @@
 //! Written on a plain socket rather than with an HTTP library, because a proof must tell silence
 //! from a closed connection and must not be answered over a pooled one.
 
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
+
+use super::network::administrator_towards;
 
 /// What came of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,7 +26,7 @@ pub(super) enum Probe {
     Silent,
 }
 
-/// Sends `GET /healthz`, made `padding` bytes longer by a header, and waits `within` for the first
+/// Asks as the administrator: sends `GET /healthz`, made `padding` bytes longer by a header, and waits `within` for the first
 /// bytes of an answer.
 pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration) -> Probe {
     timeout(within, ask(address, padding))
@@ -31,10 +34,24 @@ pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration)
         .unwrap_or(Probe::Silent)
 }
 
+async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+    let Some(administrator) = administrator_towards(address) else {
+        return TcpStream::connect(address).await;
+    };
+    let socket = TcpSocket::new_v4()?;
+    socket.bind(SocketAddr::new(administrator, 0))?;
+    socket.connect(address).await
+}
+
 async fn ask(address: SocketAddr, padding: usize) -> Probe {
-    let Ok(mut stream) = TcpStream::connect(address).await else {
+    let Ok(stream) = connect(address).await else {
         return Probe::Refused;
     };
+    ask_over(stream, address, padding).await
+}
+
+/// Asks over a connection that has been made.
+pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
     if stream.local_addr().ok() == Some(address) {
         // TCP's simultaneous open: the socket is connected to itself, so nobody listens.
         return Probe::Refused;

@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError, mpsc};
 use std::thread;
 
 use nemesis::Node;
+use nemesis::mechanism::namespace::Namespace;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -38,6 +39,8 @@ pub(super) struct Launch {
     pub version_flag: &'static str,
     /// Standard error is appended to it.
     pub log: PathBuf,
+    /// The network to start it in; that of the thread that starts processes if none.
+    pub network: Option<Arc<Namespace>>,
 }
 
 /// Starts processes from a thread that lives as long as this value.
@@ -45,29 +48,40 @@ pub(super) struct Launch {
 /// A parent-death signal is sent when the *thread* that forked ends, so nodes must not be started
 /// from a runtime's worker, which may end long before the harness does.
 #[derive(Debug)]
-struct Spawner(mpsc::Sender<(Command, oneshot::Sender<io::Result<Child>>)>);
+struct Spawner(mpsc::Sender<Job>);
+
+/// What to start, in which network, and where to say how it went.
+type Job = (
+    Command,
+    Option<Arc<Namespace>>,
+    oneshot::Sender<io::Result<Child>>,
+);
 
 impl Spawner {
     /// Must be called within a tokio runtime, which the processes are then watched by.
     fn new() -> io::Result<Self> {
         let runtime = Handle::current();
-        let (jobs, queue) = mpsc::channel::<(Command, oneshot::Sender<io::Result<Child>>)>();
+        let (jobs, queue) = mpsc::channel::<Job>();
         thread::Builder::new()
             .name("spawner".to_owned())
             .spawn(move || {
                 let _watched_by = runtime.enter();
-                for (mut command, reply) in queue {
+                for (mut command, network, reply) in queue {
+                    // Either all processes have a network of their own or none.
+                    let entered = network.map_or(Ok(()), |network| network.enter_thread());
                     // If nobody waits for it any more, it is dropped and thereby killed.
-                    let _ = reply.send(command.spawn());
+                    let _ = reply.send(entered.and_then(|()| command.spawn()));
                 }
             })?;
         Ok(Self(jobs))
     }
 
-    async fn spawn(&self, command: Command) -> io::Result<Child> {
+    async fn spawn(&self, command: Command, network: Option<Arc<Namespace>>) -> io::Result<Child> {
         let (reply, answer) = oneshot::channel();
         let gone = |()| io::Error::other("the thread that starts processes has ended");
-        self.0.send((command, reply)).map_err(|_| gone(()))?;
+        self.0
+            .send((command, network, reply))
+            .map_err(|_| gone(()))?;
         answer.await.map_err(|_| gone(()))?
     }
 }
@@ -139,7 +153,7 @@ impl Processes {
             .stderr(log)
             .process_group(0)
             .kill_on_drop(true);
-        let mut child = self.spawner.spawn(command).await?;
+        let mut child = self.spawner.spawn(command, launch.network.clone()).await?;
         let missing = || io::Error::other("a pipe to the process is missing");
         let stdin = child.stdin.take().ok_or_else(missing)?;
         let stdout = child.stdout.take().ok_or_else(missing)?;

@@ -13,11 +13,13 @@ pub(super) struct NodeSetup {
     pub node: Node,
     /// Its own directory, which exists.
     pub data_dir: PathBuf,
-    /// How it reaches each other node: through the proxy of the link from it to them.
+    /// Where it is to listen; on a free port where that is 0.
+    pub listen: SocketAddr,
+    /// How it reaches each other node.
     pub peers: Vec<(Node, SocketAddr)>,
 }
 
-/// The program that is a node. It prints `listening 127.0.0.1:PORT` once it does, answers
+/// The program that is a node. It prints `listening ADDRESS:PORT` once it does, answers
 /// `GET /healthz` with 200 when it is ready, and ends when its standard input does.
 pub(super) struct Program {
     pub path: PathBuf,
@@ -51,7 +53,7 @@ fn node_arguments(setup: &NodeSetup, config: &Path, seed: u64) -> Vec<OsString> 
     let mut arguments: Vec<OsString> = vec![
         "node".into(),
         "--listen".into(),
-        "127.0.0.1:0".into(),
+        setup.listen.to_string().into(),
         "--data".into(),
         setup.data_dir.clone().into(),
         "--config".into(),
@@ -77,6 +79,7 @@ mod tests {
         let setup = |node, peers: &[u16]| NodeSetup {
             node,
             data_dir: "data/n".into(),
+            listen: SocketAddr::from(([127, 0, 0, 1], 0)),
             peers: peers
                 .iter()
                 .map(|&n| (n, SocketAddr::from(([127, 0, 0, 1], 7000 + n))))

@@ -18,6 +18,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use nemesis::{Endpoint, Link};
+use rand::{Rng, SeedableRng};
+use rand_pcg::Pcg32;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
@@ -52,6 +54,8 @@ pub(super) struct Impairment {
     pub cut: bool,
     /// Added to a round trip over the link.
     pub latency: Duration,
+    /// How much more or less than that it is, at most the latency.
+    pub jitter: Duration,
     /// At most this many bytes a second and direction.
     pub rate: Option<NonZeroU64>,
 }
@@ -61,6 +65,7 @@ impl Impairment {
     pub const CUT: Self = Self {
         cut: true,
         latency: Duration::ZERO,
+        jitter: Duration::ZERO,
         rate: None,
     };
 
@@ -69,6 +74,7 @@ impl Impairment {
         Self {
             cut: self.cut || other.cut,
             latency: self.latency.max(other.latency),
+            jitter: self.jitter.max(other.jitter),
             rate: match (self.rate, other.rate) {
                 (Some(a), Some(b)) => Some(a.min(b)),
                 (a, b) => a.or(b),
@@ -107,6 +113,7 @@ impl LinkProxy {
             holds: Mutex::default(),
             crossed: AtomicU64::new(0),
             busy_until: Default::default(),
+            chance: Mutex::new(Pcg32::seed_from_u64(u64::from(address.port()))),
         });
         let accepting = tokio::spawn(accept(listener, Arc::clone(&wire))).abort_handle();
         Ok(Self {
@@ -141,6 +148,13 @@ impl LinkProxy {
         });
     }
 
+    /// Whether it is impaired in the name of this fault.
+    pub fn holds(&self, fault: u32) -> bool {
+        let holds = self.wire.holds.lock();
+        let holds = holds.unwrap_or_else(PoisonError::into_inner);
+        holds.contains_key(&fault) && !self.accepting.is_finished()
+    }
+
     /// What is wrong with the link now.
     pub fn state(&self) -> Impairment {
         *self.wire.state.borrow()
@@ -168,6 +182,8 @@ struct Wire {
     crossed: AtomicU64,
     /// When the throttled link has sent all that it was given: requests, answers.
     busy_until: [Mutex<Option<Instant>>; 2],
+    /// Of jitter.
+    chance: Mutex<Pcg32>,
 }
 
 impl Wire {
@@ -189,9 +205,14 @@ impl Wire {
     }
 
     fn delay(&self, impairment: Impairment, direction: Direction) -> Duration {
+        self.share(impairment.latency, direction)
+    }
+
+    /// The part of something added to a round trip that one direction takes.
+    fn share(&self, whole: Duration, direction: Direction) -> Duration {
         match (self.is_two_way(), direction) {
-            (true, _) => impairment.latency / 2,
-            (false, Direction::Request) => impairment.latency,
+            (true, _) => whole / 2,
+            (false, Direction::Request) => whole,
             (false, Direction::Answer) => Duration::ZERO,
         }
     }
@@ -215,7 +236,16 @@ impl Wire {
                 *busy.insert(start + takes)
             }
         };
-        sent + self.delay(impairment, direction)
+        let jitter = self.share(impairment.jitter, direction);
+        let shift = {
+            let mut chance = self.chance.lock().unwrap_or_else(PoisonError::into_inner);
+            jitter.mul_f64(chance.random_range(0.0..=2.0))
+        };
+        // Bytes of a connection stay in order: one that is due early waits for those before it.
+        (sent + self.delay(impairment, direction) + shift)
+            .checked_sub(jitter)
+            .unwrap_or(sent)
+            .max(sent)
     }
 
     fn is_free(&self, impairment: Impairment, direction: Direction) -> bool {

@@ -4,8 +4,18 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
+//! * [`firewall`]: cuts, by nftables.
+//! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
+//! * [`queue`]: packets lost, held back, overtaken or doubled, by NFQUEUE.
+//! * [`shaper`]: the same by netem, or bandwidth alone by tbf.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+pub mod firewall;
+pub mod namespace;
+pub mod queue;
+pub mod shaper;
+#[cfg(test)]
+mod testing;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

@@ -23,10 +23,11 @@ pub enum ToolError {
 fn package(program: &str) -> &'static str {
     match program {
         "nft" => "nftables",
-        "iptables" => "iptables",
+        "iptables" | "iptables-restore" => "iptables",
         "fusermount3" => "fuse3",
         "mkfs.ext4" => "e2fsprogs",
         "losetup" => "mount",
+        "unshare" => "util-linux",
         _ => "iproute2",
     }
 }
