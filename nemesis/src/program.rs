@@ -394,6 +394,21 @@ impl Statement {
         }
     }
 
+    /// The same with nothing inside it.
+    pub fn without_blocks(&self) -> Self {
+        let mut statement = Self {
+            at: self.at,
+            what: match &self.what {
+                What::Choose(_) => What::Choose(Vec::new()),
+                other => other.clone(),
+            },
+        };
+        if let Some(body) = statement.what.body_mut() {
+            *body = Block::from([]);
+        }
+        statement
+    }
+
     /// Shows this and everything inside it, from outside in.
     fn visit(&self, see: &mut impl FnMut(&Self)) {
         see(self);

@@ -164,13 +164,15 @@ fn digest(text: &str) -> u64 {
     })
 }
 
-/// The key of one of several statements: what it says, and the how manyth it is that says so.
+/// The key of one of several statements: what it says itself, without what is inside it, and the
+/// how manyth it is that says so.
 pub(super) fn key_of(block: &[Statement], index: usize, around: u64) -> u64 {
-    let said = serde_yaml::to_string(&block[index]).unwrap_or_default();
-    let twins = block[..index]
-        .iter()
-        .filter(|other| **other == block[index]);
-    mix(mix(around, digest(&said)), twins.count() as u64)
+    let said = |statement: &Statement| {
+        serde_yaml::to_string(&statement.without_blocks()).unwrap_or_default()
+    };
+    let own = said(&block[index]);
+    let twins = block[..index].iter().filter(|other| said(other) == own);
+    mix(mix(around, digest(&own)), twins.count() as u64)
 }
 
 impl Place {
