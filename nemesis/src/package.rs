@@ -28,6 +28,7 @@ pub struct Package {
     pub description: String,
     /// Whether `all` draws it: it is a failure that comes and goes.
     in_all: bool,
+    composite: bool,
     body: Block,
     draws: Draws,
 }
@@ -50,6 +51,8 @@ struct WirePackage {
     description: String,
     #[serde(default)]
     in_all: bool,
+    #[serde(default)]
+    composite: bool,
     #[serde(rename = "do")]
     body: Vec<Statement>,
 }
@@ -67,6 +70,7 @@ impl From<WirePackage> for Package {
             name: wire.name,
             description: wire.description,
             in_all: wire.in_all,
+            composite: wire.composite,
             body: wire.body.into(),
         }
     }
@@ -173,6 +177,27 @@ pub fn catalogue() -> Vec<(&'static str, &'static str)> {
         "all",
         "every failure of these that works on the substrate and cluster (kill to power-loss)",
     ));
+    all
+}
+
+/// Whether a name stands for faults that are drawn one at a time, or for several that belong
+/// together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// One fault at a time, or one node after the other.
+    Package,
+    /// Several that only together do their harm.
+    Composite,
+}
+
+/// Name and description of everything of one kind that [`select`] accepts.
+pub fn catalogue_of(kind: Kind) -> Vec<(&'static str, &'static str)> {
+    let composite = |name: &str| {
+        let package = PACKAGES.iter().find(|package| package.name == name);
+        package.is_some_and(|package| package.composite)
+    };
+    let mut all = catalogue();
+    all.retain(|(name, _)| composite(name) == (kind == Kind::Composite));
     all
 }
 

@@ -56,7 +56,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use checkers::Outcome;
-use nemesis::{Action, Capabilities, FaultKind, Node, Proof};
+use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::client::HttpClient;
@@ -244,6 +244,26 @@ impl LocalSubstrate {
     }
 }
 
+impl LocalSubstrate {
+    /// What an order for this action does.
+    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
+        if self.faults.contains_key(&id) {
+            let proof = Proof::NotSeen(format!("fault {id} was injected already"));
+            return self.post(Happening::Injected { id, proof });
+        }
+        fault::apply(&self.cluster, id, action);
+        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let http = self.http.clone();
+        let via = via.map(str::to_owned);
+        let task = self.runtime().spawn(async move {
+            let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
+            let _ = cluster.events.send(Happening::Injected { id, proof });
+        });
+        let action = action.clone();
+        self.faults.insert(id, Fault { action, task });
+    }
+}
+
 impl Substrate for LocalSubstrate {
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -264,21 +284,8 @@ impl Substrate for LocalSubstrate {
         self.calls.start(thread, base_url, invocation.clone());
     }
 
-    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
-        if self.faults.contains_key(&id) {
-            let proof = Proof::NotSeen(format!("fault {id} was injected already"));
-            return self.post(Happening::Injected { id, proof });
-        }
-        fault::apply(&self.cluster, id, action);
-        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
-        let http = self.http.clone();
-        let via = via.map(str::to_owned);
-        let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
-            let _ = cluster.events.send(Happening::Injected { id, proof });
-        });
-        let action = action.clone();
-        self.faults.insert(id, Fault { action, task });
+    fn inject(&mut self, id: u32, order: &Order) {
+        LocalSubstrate::inject(self, id, order.action(), order.via());
     }
 
     fn heal(&mut self, id: u32) {

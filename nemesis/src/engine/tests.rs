@@ -735,9 +735,8 @@ mod language {
     #[test]
     fn triggers_fire_on_what_clients_and_nodes_show() {
         let first = |when: &str| {
-            let yaml = format!(
-                "- {{at: 1s, when: {when}, do: [{{fault: kill, target: n3, for: 1s}}]}}"
-            );
+            let yaml =
+                format!("- {{at: 1s, when: {when}, do: [{{fault: kill, target: n3, for: 1s}}]}}");
             Nemesis::from_program(&program(&yaml), 5, &Capabilities::all(), 1)
         };
         // Counted from the moment when it begins to wait.
@@ -786,7 +785,9 @@ mod language {
         let when = "when: {acknowledged: 100}";
         let body = "do: [{fault: kill, target: n3, for: 1s}]";
         let (nemesis, log) = walk(
-            &format!("- sequence: [{{{when}, within: 5s, {body}}}, {{fault: kill, target: n1, for: 1s}}]"),
+            &format!(
+                "- sequence: [{{{when}, within: 5s, {body}}}, {{fault: kill, target: n1, for: 1s}}]"
+            ),
             1,
             u64::MAX / MS,
         );
@@ -798,7 +799,9 @@ mod language {
         assert_eq!(reasons(&nemesis), [reason]);
         // It is left out of a replay, though its names are given nowhere.
         let realised = Schedule::parse(&nemesis.realised().to_yaml()).expect("readable");
-        realised.validate(5, &Capabilities::all()).expect("possible");
+        realised
+            .validate(5, &Capabilities::all())
+            .expect("possible");
         assert!(Nemesis::from_schedule(&realised, 5, 1).slots.is_empty());
     }
 
@@ -932,9 +935,12 @@ mod language {
             let list = prop::collection::vec(inner, 1..4).prop_map(|all| all.join(", "));
             let while_fault = fault.clone();
             prop_oneof![
-                list.clone().prop_map(|list| format!("{{sequence: [{list}]}}")),
-                list.clone().prop_map(|list| format!("{{parallel: [{list}]}}")),
-                (list.clone(), 1_u32..4).prop_map(|(list, n)| format!("{{repeat: {n}, do: [{list}]}}")),
+                list.clone()
+                    .prop_map(|list| format!("{{sequence: [{list}]}}")),
+                list.clone()
+                    .prop_map(|list| format!("{{parallel: [{list}]}}")),
+                (list.clone(), 1_u32..4)
+                    .prop_map(|(list, n)| format!("{{repeat: {n}, do: [{list}]}}")),
                 (list.clone(), 100_u64..5_000).prop_map(|(list, ms)| {
                     format!("{{repeat: forever, every: {ms}ms, do: [{list}]}}")
                 }),
@@ -944,8 +950,10 @@ mod language {
                 (list.clone(), 1_u64..3).prop_map(|(list, n)| {
                     format!("{{when: {{leader_changes: {n}}}, within: 4s, do: [{list}]}}")
                 }),
-                list.clone().prop_map(|list| format!("{{each: random(2), do: [{list}]}}")),
-                (while_fault, list).prop_map(|(fault, list)| format!("{{{fault}, while: [{list}]}}")),
+                list.clone()
+                    .prop_map(|list| format!("{{each: random(2), do: [{list}]}}")),
+                (while_fault, list)
+                    .prop_map(|(fault, list)| format!("{{{fault}, while: [{list}]}}")),
             ]
         })
     }
