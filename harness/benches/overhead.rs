@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use checkers::{Event, F, Value};
 use measure::{Span, peak_mib};
-use nemesis::{Action, Node, Proof, View};
+use nemesis::{Node, Order, Proof, View};
 use quorate::calls::Calls;
 use quorate::experiment::{Concurrency, Experiment};
 use quorate::plan::plan;
@@ -76,7 +76,7 @@ impl Substrate for NullSubstrate {
         }
     }
 
-    fn inject(&mut self, id: u32, _: &Action) {
+    fn inject(&mut self, id: u32, _: &Order) {
         let proof = Proof::NotSeen("there is nothing to break".to_owned());
         self.post(Happening::Injected { id, proof });
     }

@@ -554,14 +554,14 @@ impl ExperimentArgs {
         let file = path.display().to_string();
         let text = std::fs::read_to_string(path)
             .map_err(|e| ExperimentError(format!("cannot read {file}: {e}")))?;
-        let schedule = nemesis::Schedule::parse(&text).map_err(|e| {
+        let program = nemesis::Program::parse(&text).map_err(|e| {
             let line = e
                 .location()
                 .map(|(line, _)| format!(":{line}"))
                 .unwrap_or_default();
             ExperimentError(format!("{file}{line}: {e}"))
         })?;
-        experiment.faults.schedule = Some(schedule.faults);
+        experiment.faults.schedule = Some(program);
         Ok(Some(text))
     }
 }

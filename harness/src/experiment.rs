@@ -5,9 +5,10 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
-use nemesis::{Capabilities, Entry, FaultKind, Schedule, ScheduleError, duration, package};
+use nemesis::selector::parse_node;
+use nemesis::{Budget, Capabilities, FaultKind, Program, ScheduleError, duration, package};
 use reference_cluster::core::Config;
-use reference_cluster::core::config::Mode;
+use reference_cluster::core::config::{Ack, Mode};
 use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
@@ -103,9 +104,15 @@ pub struct Faults {
     /// How long a random fault lasts at least and at most, instead of what its package would take.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub lasting: Option<Lasting>,
-    /// Exactly these faults.
+    /// Exactly these faults, and blocks of them (docs/faults.md).
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<Vec<Entry>>,
+    pub schedule: Option<Program>,
+    /// How many nodes may be hurt at once; any number if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hurt_at_most: Option<u16>,
+    /// The nodes that may be hurt, by name; all if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub targets: Option<Vec<String>>,
 }
 
 /// How long random faults last.
@@ -174,6 +181,8 @@ impl Default for Faults {
             interval: Duration::from_secs(4),
             lasting: None,
             schedule: None,
+            hurt_at_most: None,
+            targets: None,
         }
     }
 }
@@ -389,31 +398,24 @@ impl Experiment {
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
+        self.validate_budget()?;
         let capabilities = self.capabilities();
-        if let Some(schedule) = self.schedule() {
-            let late = schedule
-                .faults
-                .iter()
-                .position(|entry| entry.at >= self.limits.time);
-            if let Some(index) = late {
+        if let Some(program) = &self.faults.schedule {
+            if let Some((index, at)) = program.first_not_before(self.limits.time) {
                 return Err(Impossible {
                     field: format!("faults.schedule[{index}].at"),
                     message: format!(
                         "{} is not before the end of the run at {} (limits.time)",
-                        duration::format(schedule.faults[index].at),
+                        duration::format(at),
                         duration::format(self.limits.time)
                     ),
                 });
             }
-            return schedule
+            return program
                 .validate_among(self.nodes, self.all_nodes() - self.nodes, &capabilities)
                 .map_err(|e| match e {
-                    ScheduleError::Impossible {
-                        index,
-                        field,
-                        message,
-                    } => Impossible {
-                        field: format!("faults.schedule[{index}].{field}"),
+                    ScheduleError::Impossible { place, message } => Impossible {
+                        field: format!("faults.schedule{place}"),
                         message,
                     },
                     other @ ScheduleError::Syntax(_) => Impossible {
@@ -431,7 +433,81 @@ impl Experiment {
         Ok(())
     }
 
-    /// The kinds of faults that the substrate can inject, and the mode of replication can suffer.
+    fn validate_budget(&self) -> Result<(), Impossible> {
+        let all = self.all_nodes();
+        if let Some(most) = self.faults.hurt_at_most
+            && !(1..=all).contains(&most)
+        {
+            return Err(Impossible {
+                field: "faults.hurt_at_most".to_owned(),
+                message: format!("expected 1 to {all} nodes, not {most}"),
+            });
+        }
+        for (i, name) in self.faults.targets.iter().flatten().enumerate() {
+            if parse_node(name).is_none_or(|node| node > all) {
+                return Err(Impossible {
+                    field: format!("faults.targets[{i}]"),
+                    message: format!("expected a node from n1 to n{all}, not {name:?}"),
+                });
+            }
+        }
+        if self.faults.targets.as_ref().is_some_and(Vec::is_empty) {
+            return Err(Impossible {
+                field: "faults.targets".to_owned(),
+                message: "expected at least one node; leave it out for all".to_owned(),
+            });
+        }
+        Ok(())
+    }
+
+    /// How much of the cluster may be hurt.
+    fn budget(&self) -> Budget {
+        let targets = self.faults.targets.as_ref();
+        Budget {
+            hurt_at_most: self.faults.hurt_at_most,
+            targets: targets.map(|names| names.iter().filter_map(|n| parse_node(n)).collect()),
+        }
+    }
+
+    /// The roles that no node ever has.
+    fn without_roles(&self, here: Capabilities) -> Capabilities {
+        let target = &self.target;
+        let semi_sync = target.mode == Mode::SingleLeader && target.ack != Ack::Async;
+        let without = |here: Capabilities, absent, role, reason| match absent {
+            true => here.without_role(role, reason),
+            false => here,
+        };
+        let leaderless = target.mode == Mode::Leaderless;
+        let here = without(
+            here,
+            leaderless,
+            "leader",
+            "in a leaderless mode nobody leads",
+        );
+        let nobody_follows = leaderless || target.mode == Mode::MultiLeader;
+        let here = without(
+            here,
+            nobody_follows,
+            "follower",
+            "in this mode nobody follows",
+        );
+        let here = without(
+            here,
+            !semi_sync,
+            "synchronous-standby",
+            "the leader waits for no follower; that is target.ack: semi-sync(k) or sync",
+        );
+        let gateways = target.gateways;
+        without(
+            here,
+            gateways == 0,
+            "gateway",
+            "there is none; set target.gateways",
+        )
+    }
+
+    /// What can and may be done: the kinds of faults that the substrate can inject and the mode of
+    /// replication can suffer, the roles there are, and how many nodes may be hurt.
     pub fn capabilities(&self) -> Capabilities {
         use FaultKind::{AddMember, MoveHome, RemoveMember, ReplaceMember, TransferLeadership};
         let here = self.capabilities_of_substrate();
@@ -448,9 +524,10 @@ impl Experiment {
             ],
         };
         let reason = "the mode does not know it";
-        beyond_mode
+        let here = beyond_mode
             .iter()
-            .fold(here, |here, &kind| here.without(kind, reason))
+            .fold(here, |here, &kind| here.without(kind, reason));
+        self.without_roles(here).within(self.budget())
     }
 
     /// The faults that can be injected where it runs, whatever the mode.
@@ -459,14 +536,6 @@ impl Experiment {
             On::Sim => sim::capabilities(),
             On::Local | On::Netns => local::capabilities(self.substrate),
         }
-    }
-
-    /// The exact faults asked for, if any.
-    pub fn schedule(&self) -> Option<Schedule> {
-        self.faults
-            .schedule
-            .clone()
-            .map(|faults| Schedule { faults })
     }
 
     fn validate_conditions(&self) -> Result<(), Impossible> {

@@ -270,7 +270,7 @@ pub(crate) fn judge_run(experiment: &Experiment, ended: &Ended) -> CheckResult {
     }
     let wanted = experiment.faults.schedule.as_ref().map_or_else(
         || experiment.faults.packages.iter().any(|p| p != "none"),
-        |entries| !entries.is_empty(),
+        |program| !program.is_empty(),
     );
     if wanted && ended.faults.is_empty() && !ended.interrupted && ended.broken.is_none() {
         doubts.push(
@@ -452,7 +452,7 @@ mod tests {
         let yaml = "- {at: 1s, for: 1s, fault: kill, target: n1, skipped: no leader is known}";
         let schedule = Schedule::parse(yaml).unwrap();
         let mut experiment = Experiment::default();
-        experiment.faults.schedule = Some(schedule.faults.clone());
+        experiment.faults.schedule = Some(schedule.clone().into());
         let mut ended = ended();
         ended.realised = schedule;
         let Verdict::Unknown(why) = judge_run(&experiment, &ended).verdict else {

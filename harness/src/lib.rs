@@ -37,6 +37,7 @@ pub mod runner;
 pub mod serve;
 pub mod shrink;
 pub mod sim;
+pub mod staleness;
 pub mod statistics;
 pub mod store;
 pub mod substrate;

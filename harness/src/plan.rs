@@ -36,10 +36,12 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
         traffic
     };
     let nemesis_seed = substream(seed, "nemesis");
-    let nemesis = match experiment.schedule() {
-        Some(schedule) => Nemesis::from_schedule(&schedule, experiment.nodes, nemesis_seed),
+    let capabilities = experiment.capabilities();
+    let nemesis = match &experiment.faults.schedule {
+        Some(program) => {
+            Nemesis::from_program(program, experiment.nodes, &capabilities, nemesis_seed)
+        }
         None => {
-            let capabilities = experiment.capabilities();
             let packages =
                 package::select(&experiment.faults.packages, experiment.nodes, &capabilities)?;
             let pace = package::Pace {

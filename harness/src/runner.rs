@@ -9,11 +9,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::{Details, Event, F, Kind, Outcome, Process, Value};
-use nemesis::{Nemesis, Proof, Schedule, Step, View};
+use nemesis::{ClientView, Nemesis, Proof, Schedule, Step, View};
 use workloads::generator::Phases;
 use workloads::{Completion, Context, Generator, Invocation, Next, Router};
 
 use crate::recorder::Sink;
+use crate::staleness::Staleness;
 use crate::substrate::{Happening, Substrate};
 
 /// What a run consists of.
@@ -140,6 +141,8 @@ pub struct Ended {
 
 struct Thread {
     process: u64,
+    /// When its operation under way was sent, nanoseconds.
+    sent: u64,
     /// What its operations have shown it, where sessions are kept.
     session: Option<Arc<str>>,
     open: Option<(Invocation, u16)>,
@@ -159,6 +162,9 @@ struct Run<'a> {
     index: u64,
     counts: Counts,
     view: View,
+    clients: ClientView,
+    /// Kept only where something waits for a stale read.
+    staleness: Option<Staleness>,
     faults: Vec<FaultLog>,
     active: Vec<String>,
     generator: Box<dyn Generator>,
@@ -187,6 +193,7 @@ pub fn run(
     let generator = std::mem::replace(&mut plan.generator, nothing());
     let final_reads = std::mem::replace(&mut plan.final_reads, Box::new(nothing));
     let inspections = plan.inspections.take();
+    let staleness = plan.nemesis.observes_staleness().then(Staleness::default);
     let mut run = Run {
         generator,
         plan,
@@ -196,6 +203,7 @@ pub fn run(
         threads: (0..threads)
             .map(|t| Thread {
                 process: u64::from(t),
+                sent: 0,
                 session: None,
                 open: None,
             })
@@ -207,6 +215,8 @@ pub fn run(
         index: 0,
         counts: Counts::default(),
         view: View::default(),
+        clients: ClientView::default(),
+        staleness,
         faults: Vec::new(),
         active: Vec::new(),
         phase: Phase::Main,
@@ -256,6 +266,10 @@ impl Run<'_> {
             let mut wake = ends;
             wake = wake.min(self.drive_nemesis());
             wake = wake.min(self.issue());
+            // What was just sent may be what a trigger waits for.
+            if self.plan.nemesis.watches() {
+                wake = wake.min(self.drive_nemesis());
+            }
             self.wait(wake);
         }
     }
@@ -378,20 +392,51 @@ impl Run<'_> {
         });
         self.record(event);
         self.substrate.call(thread, node, &invocation);
-        self.threads[thread as usize].open = Some((invocation, node));
+        *self.in_flight(&invocation.f) += 1;
+        let thread = &mut self.threads[thread as usize];
+        thread.sent = now;
+        thread.open = Some((invocation, node));
+    }
+
+    /// How many operations like this one have no answer yet.
+    fn in_flight(&mut self, f: &F) -> &mut u32 {
+        if f.is_write() {
+            &mut self.clients.writes_in_flight
+        } else {
+            &mut self.clients.reads_in_flight
+        }
+    }
+
+    /// Looks how stale a read was, where something waits for a stale one.
+    fn look_for_staleness(&mut self, invocation: &Invocation, shown: &Value, sent: u64, now: u64) {
+        let (Some(staleness), Some(key)) = (&mut self.staleness, &invocation.key) else {
+            return;
+        };
+        if invocation.f == F::Read {
+            self.clients.staleness = staleness.of_read(key, shown, sent);
+        } else {
+            staleness.acknowledged(key, &invocation.f, &invocation.value, sent, now);
+        }
     }
 
     fn completed(&mut self, thread: u32, completion: Completion) {
         let now = self.substrate.now();
-        let state = &mut self.threads[thread as usize];
-        let Some((invocation, node)) = state.open.take() else {
+        let Some((invocation, node)) = self.threads[thread as usize].open.take() else {
             return;
         };
+        let waiting = self.in_flight(&invocation.f);
+        *waiting = waiting.saturating_sub(1);
+        if completion.outcome == Outcome::Ok {
+            let sent = self.threads[thread as usize].sent;
+            self.look_for_staleness(&invocation, &completion.value, sent, now);
+        }
+        let state = &mut self.threads[thread as usize];
         let process = Process::Client(state.process);
         let kind = match completion.outcome {
             Outcome::Ok => {
                 self.counts.ok += 1;
                 if invocation.f.is_write() {
+                    self.clients.acknowledged += 1;
                     let witness = completion.witness.as_ref();
                     let answered = witness.and_then(|w| nemesis::selector::parse_node(&w.node));
                     self.view.last_acknowledged = Some(answered.unwrap_or(node));
@@ -461,12 +506,12 @@ impl Run<'_> {
     fn drive_nemesis(&mut self) -> u64 {
         loop {
             let now = self.substrate.now();
+            self.view.clients = self.clients;
             match self.plan.nemesis.next(now, &self.view) {
                 Step::Inject {
                     id,
                     description,
-                    action,
-                    via,
+                    order,
                 } => {
                     let log = FaultLog {
                         id,
@@ -481,7 +526,7 @@ impl Run<'_> {
                     self.remark_fault("begin", &log, None);
                     self.active.push(log.what.clone());
                     self.faults.push(log);
-                    self.substrate.inject(id, &action, via.as_deref());
+                    self.substrate.inject(id, &order);
                 }
                 Step::Heal { id } => self.substrate.heal(id),
                 Step::Wait(until) => return until,

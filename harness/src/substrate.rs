@@ -2,7 +2,7 @@
 //! queue of happenings. The runner is one loop over [`Substrate::next`]; in simulation that
 //! advances virtual time, on real machines it waits.
 
-use nemesis::{Action, Node, Proof, View};
+use nemesis::{Node, Order, Proof, View};
 use workloads::{Completion, Invocation};
 
 /// Something the runner has to react to.
@@ -54,9 +54,11 @@ pub trait Substrate {
     /// Sends an operation to a node on behalf of a client thread. At most one a thread is under way.
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation);
 
-    /// Carries out an action, proves it and holds it until [`Substrate::heal`]; by this mechanism if
-    /// one is named. The proof names the mechanism used where there is more than one.
-    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>);
+    /// Carries out the action of an order, proves it and holds it until [`Substrate::heal`]; by the
+    /// mechanism that the order names, if any. The proof names the mechanism used where there is
+    /// more than one. Nothing is done to the cluster without an [`Order`], and only the nemesis
+    /// makes one, within the budget of the run.
+    fn inject(&mut self, id: u32, order: &Order);
 
     /// Looks whether the action of this id still has its effect ([`Happening::Faded`] if not), then
     /// undoes it and proves that it is gone.

@@ -1,6 +1,7 @@
 //! What a substrate is asked to do, and what it answers.
 
 use std::fmt;
+use std::time::Duration;
 
 use crate::fault::{CrashPoint, Stored};
 
@@ -249,6 +250,8 @@ pub struct NodeView {
     pub storage_version: u16,
     /// Whether it has stopped replicating for good.
     pub stopped: bool,
+    /// The followers whose copies its acknowledgements rest on, where it leads and waits for some.
+    pub standbys: Vec<Node>,
 }
 
 impl NodeView {
@@ -263,6 +266,7 @@ impl NodeView {
             pending: 0,
             storage_version: 0,
             stopped: false,
+            standbys: Vec::new(),
         }
     }
 }
@@ -274,6 +278,22 @@ pub struct View {
     pub nodes: Vec<NodeView>,
     /// The node that acknowledged the last write, as clients saw it.
     pub last_acknowledged: Option<Node>,
+    /// What else clients see.
+    pub clients: ClientView,
+}
+
+/// What clients see of the cluster.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct ClientView {
+    /// Writes acknowledged since the start of the run.
+    pub acknowledged: u64,
+    /// How much older than what had been acknowledged was what the last read showed; zero where
+    /// that is not observed.
+    pub staleness: Duration,
+    /// Reads that have no answer yet.
+    pub reads_in_flight: u32,
+    /// All other operations that have none.
+    pub writes_in_flight: u32,
 }
 
 impl View {

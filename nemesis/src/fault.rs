@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::Node;
+use crate::{Budget, Node};
 
 /// The kinds of faults.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -584,12 +584,17 @@ impl<'de> Deserialize<'de> for Bandwidth {
     }
 }
 
-/// The kinds of faults that can be injected where an experiment runs, and why not the others.
+/// What can and may be done where an experiment runs: the kinds of faults and the roles there are,
+/// why not the others, and how much may be hurt.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capabilities(BTreeMap<FaultKind, String>);
+pub struct Capabilities {
+    kinds: BTreeMap<FaultKind, String>,
+    roles: BTreeMap<&'static str, String>,
+    budget: Budget,
+}
 
 impl Capabilities {
-    /// Every kind.
+    /// Every kind, every role, without limit.
     pub fn all() -> Self {
         Self::default()
     }
@@ -598,18 +603,43 @@ impl Capabilities {
     /// reason given for a kind stays.
     #[must_use]
     pub fn without(mut self, kind: FaultKind, reason: &str) -> Self {
-        self.0.entry(kind).or_insert_with(|| reason.to_owned());
+        self.kinds.entry(kind).or_insert_with(|| reason.to_owned());
+        self
+    }
+
+    /// Without nodes in one of the roles that [`Selector::role`](crate::Selector::role) names, for
+    /// a reason that completes "… is nobody here: ".
+    #[must_use]
+    pub fn without_role(mut self, role: &'static str, reason: &str) -> Self {
+        self.roles.entry(role).or_insert_with(|| reason.to_owned());
+        self
+    }
+
+    /// The same within these limits.
+    #[must_use]
+    pub fn within(mut self, budget: Budget) -> Self {
+        self.budget = budget;
         self
     }
 
     /// Whether a kind can be injected.
     pub fn has(&self, kind: FaultKind) -> bool {
-        !self.0.contains_key(&kind)
+        !self.kinds.contains_key(&kind)
     }
 
     /// Why a kind cannot be injected.
     pub fn obstacle(&self, kind: FaultKind) -> Option<&str> {
-        self.0.get(&kind).map(String::as_str)
+        self.kinds.get(&kind).map(String::as_str)
+    }
+
+    /// Why no node ever has this role.
+    pub fn absence(&self, role: &str) -> Option<&str> {
+        self.roles.get(role).map(String::as_str)
+    }
+
+    /// How much may be hurt.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
     }
 }
 

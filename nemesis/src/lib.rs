@@ -39,6 +39,7 @@
 //! * [`shrink`]: the smallest part of a schedule that still does what the whole does.
 
 pub mod action;
+pub mod budget;
 pub mod duration;
 pub mod engine;
 pub mod fault;
@@ -51,6 +52,7 @@ pub mod fault;
 )]
 pub mod mechanism;
 pub mod package;
+pub mod program;
 pub mod schedule;
 pub mod selector;
 pub mod shape;
@@ -58,13 +60,16 @@ pub mod shrink;
 mod wire;
 
 pub use action::{
-    Action, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, NodeView, Proof, View,
+    Action, ClientView, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, NodeView,
+    Proof, View,
 };
-pub use engine::{Active, FaultDescription, Nemesis, Phase, Step};
+pub use budget::Budget;
+pub use engine::{Active, FaultDescription, Nemesis, Order, Phase, Step};
 pub use fault::{
     Bandwidth, Capabilities, CrashPoint, Direction, Disturbance, Fault, FaultKind, LinkSet,
     Percent, Shape, Stored,
 };
 pub use package::{Pace, Package};
+pub use program::Program;
 pub use schedule::{Entry, Realised, Schedule, ScheduleError};
 pub use selector::Selector;

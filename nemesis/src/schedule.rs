@@ -1,4 +1,5 @@
-//! Faults in time: the schedule, as YAML, and what makes one impossible.
+//! Faults in time: the flat schedule, as YAML, and what makes one impossible. What is written in
+//! blocks, with triggers, ranges and choices, is a [`Program`]; it runs as such a schedule.
 //!
 //! ```yaml
 //! faults:
@@ -20,8 +21,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::fault::{Capabilities, Fault, LinkSet, Shape};
+use crate::program::Program;
 use crate::wire::{WireEntry, WireSchedule};
-use crate::{Node, Selector};
+use crate::{Budget, Node, Selector};
 
 /// An ordered list of faults.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,6 +50,11 @@ pub struct Entry {
     /// The mechanism to use where the substrate has a choice, e.g. `freezer` or `signal` for a
     /// pause; the substrate's first choice if absent.
     pub via: Option<String>,
+    /// The name (`as` in YAML) by which others mean the nodes that it hits.
+    pub name: Option<String>,
+    /// The name of the fault in whose shadow it is: it may hit what that one has hit, and is healed
+    /// first.
+    pub under: Option<String>,
     /// What came of it, in a realised schedule.
     pub realised: Option<Realised>,
 }
@@ -80,12 +87,10 @@ pub enum ScheduleError {
     #[error("{0}")]
     Syntax(#[from] serde_yaml::Error),
     /// It is, but asks for the impossible.
-    #[error("faults[{index}].{field}: {message}")]
+    #[error("faults{place}: {message}")]
     Impossible {
-        /// Which entry, from 0.
-        index: usize,
-        /// Which of its fields.
-        field: &'static str,
+        /// Which field of which entry, e.g. `[0].target` or `[2].sequence[1].for`.
+        place: String,
         /// What is wrong and what was expected.
         message: String,
     },
@@ -107,11 +112,7 @@ impl Schedule {
     /// # Errors
     /// [`ScheduleError::Syntax`] with line, field and what was expected.
     pub fn parse(text: &str) -> Result<Self, ScheduleError> {
-        let first = text
-            .lines()
-            .map(str::trim_start)
-            .find(|line| !line.is_empty() && !line.starts_with('#') && *line != "---");
-        if first.is_some_and(|line| line.starts_with(['-', '['])) {
+        if is_list(text) {
             let faults = serde_yaml::from_str(text)?;
             return Ok(Self { faults });
         }
@@ -143,16 +144,7 @@ impl Schedule {
         auxiliaries: Node,
         capabilities: &Capabilities,
     ) -> Result<(), ScheduleError> {
-        for (index, entry) in self.faults.iter().enumerate() {
-            entry
-                .validate_among(nodes, auxiliaries, capabilities)
-                .map_err(|(field, message)| ScheduleError::Impossible {
-                    index,
-                    field,
-                    message,
-                })?;
-        }
-        Ok(())
+        Program::from(self.clone()).validate_among(nodes, auxiliaries, capabilities)
     }
 }
 
@@ -166,6 +158,8 @@ impl Entry {
             target,
             order: None,
             via: None,
+            name: None,
+            under: None,
             realised: None,
         }
     }
@@ -175,21 +169,17 @@ impl Entry {
         self.realised.as_ref().is_some_and(|r| r.skipped.is_some())
     }
 
-    /// The field that makes it impossible, and how.
-    pub(crate) fn validate(
-        &self,
-        nodes: Node,
-        capabilities: &Capabilities,
-    ) -> Result<(), (&'static str, String)> {
-        self.validate_among(nodes, 0, capabilities)
-    }
-
-    fn validate_among(
+    /// The field that makes it impossible, and how. One that was skipped is never injected, and
+    /// possible.
+    pub(crate) fn validate_among(
         &self,
         nodes: Node,
         auxiliaries: Node,
         capabilities: &Capabilities,
     ) -> Result<(), (&'static str, String)> {
+        if self.skipped() {
+            return Ok(());
+        }
         let kind = self.fault.kind();
         if self.lasting.is_zero() {
             return Err(("for", "0s; expected a duration above zero".to_owned()));
@@ -200,6 +190,8 @@ impl Entry {
         }
         let all = nodes.saturating_add(auxiliaries);
         self.validate_target(nodes, all)?;
+        self.validate_role(capabilities)?;
+        self.validate_budget(nodes, capabilities.budget())?;
         self.validate_order(nodes, all)?;
         match &self.fault {
             Fault::Partition(shape) => validate_shape(*shape, nodes, self.target.as_ref()),
@@ -294,6 +286,55 @@ impl Entry {
         }
     }
 
+    /// Whether anybody ever has the role that is meant.
+    fn validate_role(&self, capabilities: &Capabilities) -> Result<(), (&'static str, String)> {
+        let Some(target) = &self.target else {
+            return Ok(());
+        };
+        match target.role().and_then(|role| capabilities.absence(role)) {
+            Some(reason) => Err(("target", format!("{target} is nobody here: {reason}"))),
+            None => Ok(()),
+        }
+    }
+
+    /// Whether it hurts more than may be hurt, whoever has which role.
+    fn validate_budget(&self, nodes: Node, budget: &Budget) -> Result<(), (&'static str, String)> {
+        let hurt = match (&self.fault, &self.target) {
+            (Fault::Partition(Shape::MajoritiesRing), _) => Some((nodes, "shape")),
+            (Fault::Partition(Shape::Bridge), _) => Some((nodes.saturating_sub(1), "shape")),
+            (Fault::Partition(Shape::Halves), None) => Some((nodes / 2, "shape")),
+            (_, Some(Selector::Nodes(named))) => {
+                let named: BTreeSet<Node> = named.iter().copied().collect();
+                let permitted = budget.permits(&named, &BTreeSet::new());
+                return permitted.map_err(|message| ("target", message));
+            }
+            (
+                _,
+                Some(
+                    target @ (Selector::All
+                    | Selector::Majority
+                    | Selector::Minority
+                    | Selector::MinorityWithLeader
+                    | Selector::MinorityWithoutLeader
+                    | Selector::Random(_)),
+                ),
+            ) => Some((target.size(nodes), "target")),
+            _ => None,
+        };
+        let permitted = match &budget.targets {
+            Some(targets) => Node::try_from(targets.len()).unwrap_or(Node::MAX),
+            None => nodes,
+        };
+        let most = budget.hurt_at_most.unwrap_or(nodes).min(permitted);
+        match hurt {
+            Some((count, field)) if count > most => Err((
+                field,
+                format!("{count} nodes would be hurt at once, and at most {most} may be"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
     /// A command has one node as its target, and maybe another beside it.
     fn validate_command(
         &self,
@@ -339,6 +380,13 @@ impl Entry {
         }
         Ok(())
     }
+}
+
+/// Whether a YAML text is a bare list.
+pub(crate) fn is_list(text: &str) -> bool {
+    let mut lines = text.lines().map(str::trim_start);
+    let first = lines.find(|line| !line.is_empty() && !line.starts_with('#') && *line != "---");
+    first.is_some_and(|line| line.starts_with(['-', '[']))
 }
 
 fn validate_links(links: LinkSet, nodes: Node) -> Result<(), (&'static str, String)> {

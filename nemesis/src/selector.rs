@@ -1,7 +1,7 @@
 //! Targets by role, resolved to nodes at the moment of injection.
 
 use std::cmp::Reverse;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::str::FromStr;
 
@@ -10,7 +10,7 @@ use rand::seq::SliceRandom;
 use serde::de::{self, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-use crate::{Node, View};
+use crate::{Budget, Node, View};
 
 /// Who is to suffer a fault.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,6 +45,17 @@ pub enum Selector {
     Gateway,
     /// The monitor that watches the leader.
     Monitor,
+    /// A follower whose copy the leader's acknowledgements rest on.
+    SynchronousStandby,
+    /// The nodes that an earlier fault hit, by the name it gave them.
+    Named {
+        /// The name, without the `$`.
+        name: String,
+        /// All replicas but those.
+        others: bool,
+        /// One of them.
+        one: bool,
+    },
     /// These nodes.
     Nodes(Vec<Node>),
 }
@@ -60,6 +71,10 @@ pub struct Scene<'a> {
     pub former_leader: Option<Node>,
     /// Nodes under a fault already: random choices avoid them while there are others.
     pub taken: &'a BTreeSet<Node>,
+    /// The nodes that faults have hit, by the names given to them.
+    pub names: &'a BTreeMap<String, Vec<Node>>,
+    /// Random choices are made among the nodes that it covers.
+    pub budget: &'a Budget,
 }
 
 impl Selector {
@@ -95,6 +110,7 @@ impl Selector {
         };
         let shortest = || by_length().into_iter().min();
         let mut draw = |mut from: Vec<Node>, count: usize| -> Vec<Node> {
+            from.retain(|&node| scene.budget.covers(node));
             from.shuffle(random);
             // Stable: the untaken first, each part in its random order.
             from.sort_by_key(|node| scene.taken.contains(node));
@@ -134,6 +150,21 @@ impl Selector {
                 vec![node.ok_or("nothing was acknowledged yet")?]
             }
             Self::FormerLeader => vec![scene.former_leader.ok_or("no former leader is known")?],
+            Self::SynchronousStandby => {
+                let leader = leader()?;
+                let view = scene.view.nodes.iter().find(|view| view.node == leader);
+                draw(view.map_or(Vec::new(), |view| view.standbys.clone()), 1)
+            }
+            Self::Named { name, others, one } => {
+                let named = scene.names.get(name);
+                let named = named.ok_or("no fault of that name has hit anybody yet")?;
+                let meant = if *others {
+                    all().into_iter().filter(|n| !named.contains(n)).collect()
+                } else {
+                    named.clone()
+                };
+                if *one { draw(meant, 1) } else { meant }
+            }
             Self::Nodes(nodes) => nodes.clone(),
         };
         chosen.sort_unstable();
@@ -144,11 +175,36 @@ impl Selector {
                     "no follower is known"
                 }
                 Self::Gateway => "no gateway is known",
+                Self::SynchronousStandby => "no synchronous standby is known",
                 Self::Monitor => "no monitor is known",
                 _ => "the target is empty",
             });
         }
         Ok(chosen)
+    }
+
+    /// The role that a node must have for somebody to be meant: `leader`, `follower`,
+    /// `synchronous-standby`, `gateway` or `monitor`.
+    pub fn role(&self) -> Option<&'static str> {
+        match self {
+            Self::Leader
+            | Self::FormerLeader
+            | Self::MinorityWithLeader
+            | Self::MinorityWithoutLeader => Some("leader"),
+            Self::Follower | Self::Followers | Self::MostUpToDate | Self::LeastUpToDate => {
+                Some("follower")
+            }
+            Self::SynchronousStandby => Some("synchronous-standby"),
+            Self::Gateway => Some("gateway"),
+            Self::Monitor => Some("monitor"),
+            Self::Minority
+            | Self::Majority
+            | Self::All
+            | Self::Random(_)
+            | Self::LastAcknowledged
+            | Self::Named { .. }
+            | Self::Nodes(_) => None,
+        }
     }
 
     /// How many nodes it means in a cluster of this size, at most.
@@ -160,8 +216,11 @@ impl Selector {
             | Self::LeastUpToDate
             | Self::LastAcknowledged
             | Self::FormerLeader
+            | Self::SynchronousStandby
             | Self::Gateway
-            | Self::Monitor => 1,
+            | Self::Monitor
+            // How many nodes a name stands for is known when it is used.
+            | Self::Named { .. } => 1,
             Self::Followers => nodes.saturating_sub(1),
             Self::Minority | Self::MinorityWithLeader | Self::MinorityWithoutLeader => {
                 nodes.saturating_sub(1) / 2
@@ -193,6 +252,13 @@ impl fmt::Display for Selector {
             Self::FormerLeader => f.write_str("former-leader"),
             Self::Gateway => f.write_str("gateway"),
             Self::Monitor => f.write_str("monitor"),
+            Self::SynchronousStandby => f.write_str("synchronous-standby"),
+            Self::Named { name, others, one } => match (others, one) {
+                (false, false) => write!(f, "${name}"),
+                (true, false) => write!(f, "others(${name})"),
+                (false, true) => write!(f, "one-of(${name})"),
+                (true, true) => write!(f, "one-of(others(${name}))"),
+            },
             Self::Nodes(nodes) => f.write_str(&names(nodes)),
         }
     }
@@ -213,13 +279,39 @@ pub fn parse_node(text: &str) -> Option<Node> {
     digits.parse().ok()
 }
 
+/// Whether a text can name the nodes that a fault hit.
+pub(crate) fn is_name(text: &str) -> bool {
+    text.starts_with(|c: char| c.is_ascii_lowercase())
+        && text
+            .chars()
+            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-' || c == '_')
+}
+
+/// `$name`, `others($name)`, `one-of($name)` or `one-of(others($name))`.
+fn parse_named(text: &str) -> Option<Selector> {
+    fn within<'a>(text: &'a str, function: &str) -> Option<&'a str> {
+        text.strip_prefix(function)?
+            .strip_prefix('(')?
+            .strip_suffix(')')
+    }
+    let (text, one) = within(text, "one-of").map_or((text, false), |inner| (inner, true));
+    let (text, others) = within(text, "others").map_or((text, false), |inner| (inner, true));
+    let name = text.strip_prefix('$').filter(|name| is_name(name))?;
+    Some(Selector::Named {
+        name: name.to_owned(),
+        others,
+        one,
+    })
+}
+
 /// A text that selects nobody.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no target; expected leader, follower, followers, minority, \
      minority-with-leader, minority-without-leader, majority, all, random, random(k), \
-     former-leader, most-up-to-date, least-up-to-date, last-acknowledged, gateway, monitor, \
-     a node such as n3, or a list such as [n1, n2]"
+     former-leader, most-up-to-date, least-up-to-date, synchronous-standby, last-acknowledged, \
+     gateway, monitor, $name, others($name), one-of($name), a node such as n3, or a list such as \
+     [n1, n2]"
 )]
 pub struct SelectorError {
     /// What was written.
@@ -249,7 +341,11 @@ impl FromStr for Selector {
             "former-leader" => Self::FormerLeader,
             "gateway" => Self::Gateway,
             "monitor" => Self::Monitor,
+            "synchronous-standby" => Self::SynchronousStandby,
             _ => {
+                if let Some(named) = parse_named(text) {
+                    return Ok(named);
+                }
                 if let Some(node) = parse_node(text) {
                     return Ok(Self::Nodes(vec![node]));
                 }
@@ -347,6 +443,8 @@ mod tests {
             view,
             former_leader: Some(4),
             taken: &taken,
+            names: &BTreeMap::from([("victim".to_owned(), vec![2, 5])]),
+            budget: &Budget::default(),
         };
         selector.resolve(&scene, &mut Pcg32::seed_from_u64(seed))
     }
@@ -433,6 +531,55 @@ mod tests {
     }
 
     #[test]
+    fn names_mean_whom_a_fault_hit() {
+        let mut view = view(&[(Some("leader"), 1), (Some("follower"), 1)]);
+        view.nodes[0].standbys = vec![2];
+        for seed in 0..20 {
+            assert_eq!(resolve("$victim", &view, &[], seed), Ok(vec![2, 5]));
+            assert_eq!(
+                resolve("others($victim)", &view, &[], seed),
+                Ok(vec![1, 3, 4])
+            );
+            assert_eq!(resolve("one-of($victim)", &view, &[2], seed), Ok(vec![5]));
+            let other = resolve("one-of(others($victim))", &view, &[1, 3], seed);
+            assert_eq!(other, Ok(vec![4]));
+            assert_eq!(
+                resolve("synchronous-standby", &view, &[], seed),
+                Ok(vec![2])
+            );
+        }
+        assert!(resolve("$nobody", &view, &[], 0).is_err());
+    }
+
+    #[test]
+    fn random_choices_keep_to_the_declared_targets() {
+        let view = view(&[
+            (Some("leader"), 1),
+            (Some("follower"), 1),
+            (Some("follower"), 1),
+        ]);
+        let budget = Budget {
+            targets: Some([1, 3].into()),
+            ..Budget::default()
+        };
+        for seed in 0..20 {
+            for (text, expected) in [("follower", vec![3]), ("random(2)", vec![1, 3])] {
+                let selector: Selector = text.parse().unwrap();
+                let scene = Scene {
+                    nodes: 3,
+                    view: &view,
+                    former_leader: None,
+                    taken: &BTreeSet::new(),
+                    names: &BTreeMap::new(),
+                    budget: &budget,
+                };
+                let chosen = selector.resolve(&scene, &mut Pcg32::seed_from_u64(seed));
+                assert_eq!(chosen, Ok(expected), "{text}");
+            }
+        }
+    }
+
+    #[test]
     fn what_nobody_fits_says_so() {
         let silent = view(&[(None, 0); 5]);
         assert_eq!(
@@ -470,6 +617,11 @@ mod tests {
             "monitor",
             "n12",
             "[n1, n2]",
+            "synchronous-standby",
+            "$victim",
+            "others($victim)",
+            "one-of($victim-2)",
+            "one-of(others($v_1))",
         ] {
             let selector: Selector = serde_yaml::from_str(text).expect(text);
             let written = serde_yaml::to_string(&selector).unwrap();
@@ -488,6 +640,12 @@ mod tests {
             "[]",
             "[leader]",
             "3",
+            "$",
+            "$Victim",
+            "$2",
+            "others(victim)",
+            "others(one-of($victim))",
+            "one-of()",
         ] {
             assert!(serde_yaml::from_str::<Selector>(text).is_err(), "{text}");
         }

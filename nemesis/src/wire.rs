@@ -1,4 +1,4 @@
-//! The form in which schedules are written: one flat mapping a fault.
+//! The form in which schedules are written: one flat mapping a fault or block.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -12,6 +12,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::fault::{
     Bandwidth, CrashPoint, Direction, Disturbance, Fault, FaultKind, LinkSet, Percent, Shape,
     Stored,
+};
+use crate::program::{
+    self, Alternative, Block, InFlight, Planned, Program, Span, Statement, Trigger, What,
 };
 use crate::schedule::{Entry, Realised, Schedule};
 use crate::selector::{self, Selector};
@@ -112,7 +115,7 @@ impl<'de> Deserialize<'de> for NodeName {
     }
 }
 
-/// Reads a field that is written as text. Like [`EntryVisitor`], so that an error gets its field.
+/// Reads a field that is written as text. Like [`MapVisitor`], so that an error gets its field.
 pub(crate) fn from_text<'de, D, T>(deserializer: D, expected: &'static str) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
@@ -135,6 +138,38 @@ where
     deserializer.deserialize_any(TextVisitor(expected, PhantomData))
 }
 
+/// The same for a field that may also be a number, where that means something.
+fn from_number_or_text<'de, D, T>(
+    deserializer: D,
+    expected: &'static str,
+    meaning: fn(u64) -> Option<T>,
+) -> Result<T, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr<Err: fmt::Display>,
+{
+    struct EitherVisitor<T>(&'static str, fn(u64) -> Option<T>);
+
+    impl<T: FromStr<Err: fmt::Display>> Visitor<'_> for EitherVisitor<T> {
+        type Value = T;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str(self.0)
+        }
+
+        fn visit_str<E: de::Error>(self, text: &str) -> Result<T, E> {
+            text.parse().map_err(E::custom)
+        }
+
+        fn visit_u64<E: de::Error>(self, number: u64) -> Result<T, E> {
+            let unexpected = de::Unexpected::Unsigned(number);
+            (self.1)(number).ok_or_else(|| E::invalid_value(unexpected, &self))
+        }
+    }
+
+    deserializer.deserialize_any(EitherVisitor(expected, meaning))
+}
+
 impl From<NodeName> for String {
     fn from(node: NodeName) -> Self {
         format!("n{}", node.0)
@@ -144,6 +179,134 @@ impl From<NodeName> for String {
 /// A duration that is written as text.
 #[derive(Clone, Copy, Serialize, Deserialize)]
 struct Text(#[serde(with = "duration")] Duration);
+
+/// Written `2s`, or `2s..4s` for a range.
+impl Serialize for Span {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let least = duration::format(self.least);
+        if self.least == self.most {
+            return serializer.collect_str(&least);
+        }
+        serializer.collect_str(&format_args!("{least}..{}", duration::format(self.most)))
+    }
+}
+
+impl FromStr for Span {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let Some((least, most)) = text.split_once("..") else {
+            let time = duration::parse(text).map_err(|e| format!("{e}, or a range: 2s..4s"))?;
+            return Ok(Self::exactly(time));
+        };
+        let parse = |time| duration::parse(time).map_err(|e| e.to_string());
+        let (least, most) = (parse(least)?, parse(most)?);
+        if most < least {
+            return Err(format!(
+                "`{text}` ends before it begins; expected e.g. 2s..4s"
+            ));
+        }
+        Ok(Self { least, most })
+    }
+}
+
+impl<'de> Deserialize<'de> for Span {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_number_or_text(
+            deserializer,
+            "a duration with a unit, such as 300ms, 5s or 2m, or a range such as 2s..4s",
+            |number| (number == 0).then(|| Self::exactly(Duration::ZERO)),
+        )
+    }
+}
+
+/// How often something is repeated: `5`, or `forever`.
+#[derive(Clone, Copy)]
+struct Rounds(Option<u32>);
+
+impl FromStr for Rounds {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "forever" => Ok(Self(None)),
+            _ => Err(format!("`{text}`; expected a number from 1, or forever")),
+        }
+    }
+}
+
+impl Serialize for Rounds {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Some(rounds) => serializer.serialize_u32(rounds),
+            None => serializer.serialize_str("forever"),
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Rounds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_number_or_text(deserializer, "a number from 1, or forever", |number| {
+            let rounds = u32::try_from(number).ok().filter(|&rounds| rounds > 0);
+            rounds.map(|rounds| Self(Some(rounds)))
+        })
+    }
+}
+
+/// The name of the nodes that a fault hits.
+#[derive(Clone, Serialize)]
+#[serde(transparent)]
+struct Name(String);
+
+impl FromStr for Name {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if selector::is_name(text) {
+            return Ok(Self(text.to_owned()));
+        }
+        Err(format!(
+            "`{text}` is no name; expected small letters, digits, - and _, a letter first, \
+             such as victim"
+        ))
+    }
+}
+
+impl<'de> Deserialize<'de> for Name {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        from_text(deserializer, "a name such as victim")
+    }
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireAlternative {
+    #[serde(default = "one", skip_serializing_if = "is_one")]
+    weight: u32,
+    #[serde(rename = "do")]
+    body: Vec<Statement>,
+}
+
+fn one() -> u32 {
+    1
+}
+
+fn is_one(weight: &u32) -> bool {
+    *weight == 1
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireTrigger {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    acknowledged: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    leader_changes: Option<u64>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    staleness: Option<Text>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    in_flight: Option<InFlight>,
+}
 
 /// Who joins in somebody's place, or by how much a clock is set.
 #[derive(Clone, Copy)]
@@ -220,13 +383,15 @@ impl<'de> Deserialize<'de> for Size {
     }
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(crate) struct WireEntry {
-    at: Text,
-    #[serde(rename = "for")]
-    lasting: Text,
-    fault: FaultKind,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    at: Option<Span>,
+    #[serde(rename = "for", default, skip_serializing_if = "Option::is_none")]
+    lasting: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    fault: Option<FaultKind>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     shape: Option<ShapeName>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -256,7 +421,7 @@ pub(crate) struct WireEntry {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     age: Option<Text>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    every: Option<Text>,
+    every: Option<Span>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     ppm: Option<i64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -266,6 +431,34 @@ pub(crate) struct WireEntry {
     /// The mechanism to use, where there is a choice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     via: Option<String>,
+    /// The name of the nodes that it hits.
+    #[serde(rename = "as", default, skip_serializing_if = "Option::is_none")]
+    name: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    under: Option<Name>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    within: Option<Text>,
+    #[serde(rename = "while", default, skip_serializing_if = "Option::is_none")]
+    meanwhile: Option<Vec<Statement>>,
+    // Blocks.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    sequence: Option<Vec<Statement>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    parallel: Option<Vec<Statement>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    repeat: Option<Rounds>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    choose: Option<Vec<WireAlternative>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    wait: Option<Span>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    when: Option<WireTrigger>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    each: Option<Selector>,
+    #[serde(rename = "use", default, skip_serializing_if = "Option::is_none")]
+    package: Option<String>,
+    #[serde(rename = "do", default, skip_serializing_if = "Option::is_none")]
+    body: Option<Vec<Statement>>,
     // What came of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     was: Option<Selector>,
@@ -287,24 +480,89 @@ pub(crate) struct WireEntry {
 
 /// Through a visitor, not `#[serde(try_from)]`: an error raised while the mapping is read gets its
 /// line, one raised afterwards that of the whole list.
-impl<'de> Deserialize<'de> for Entry {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(EntryVisitor)
-    }
-}
+struct MapVisitor<T>(PhantomData<T>);
 
-struct EntryVisitor;
-
-impl<'de> Visitor<'de> for EntryVisitor {
-    type Value = Entry;
+impl<'de, T: TryFrom<WireEntry, Error = String>> Visitor<'de> for MapVisitor<T> {
+    type Value = T;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("a fault such as {at: 3s, for: 5s, fault: kill, target: leader}")
     }
 
-    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Entry, A::Error> {
+    fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<T, A::Error> {
         let wire = WireEntry::deserialize(MapAccessDeserializer::new(map))?;
-        Entry::try_from(wire).map_err(de::Error::custom)
+        T::try_from(wire).map_err(de::Error::custom)
+    }
+}
+
+impl<'de> Deserialize<'de> for Entry {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+impl<'de> Deserialize<'de> for Statement {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+/// One that is in no block: a fault says when.
+struct Outermost(Statement);
+
+impl<'de> Deserialize<'de> for Outermost {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_map(MapVisitor(PhantomData))
+    }
+}
+
+impl TryFrom<WireEntry> for Outermost {
+    type Error = String;
+
+    fn try_from(wire: WireEntry) -> Result<Self, String> {
+        let statement = Statement::try_from(wire)?;
+        match &statement.what {
+            What::Fault(planned) if !planned.placed => {
+                Err("`at` is missing; expected when, such as 3s".to_owned())
+            }
+            _ => Ok(Self(statement)),
+        }
+    }
+}
+
+impl Serialize for Statement {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        WireEntry::from(self.clone()).serialize(serializer)
+    }
+}
+
+impl Serialize for Program {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(&self.statements)
+    }
+}
+
+impl<'de> Deserialize<'de> for Program {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let statements = Vec::<Outermost>::deserialize(deserializer)?;
+        Ok(Self {
+            statements: statements.into_iter().map(|outer| outer.0).collect(),
+        })
+    }
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct WireProgram {
+    #[serde(default)]
+    #[expect(dead_code, reason = "read to be checked")]
+    version: Version,
+    faults: Program,
+}
+
+impl From<WireProgram> for Program {
+    fn from(wire: WireProgram) -> Self {
+        wire.faults
     }
 }
 
@@ -312,45 +570,234 @@ impl TryFrom<WireEntry> for Entry {
     type Error = String;
 
     fn try_from(wire: WireEntry) -> Result<Self, String> {
-        let fault = wire.fault()?;
-        let ordered = matches!(fault, Fault::Partition(shape) if shape.ordered());
-        if wire.order.is_some() && !ordered {
-            return Err("`order` applies only to halves, bridge and majorities-ring".to_owned());
-        }
-        if wire.target.is_none() && !ordered {
-            let name = wire.fault.name();
-            return Err(format!(
-                "`target` is missing; {name} expects one, e.g. leader or n1"
-            ));
-        }
-        let realised = Realised {
-            was: wire.was,
-            injected_at: wire.injected_at.map(|t| t.0),
-            seen: wire.seen,
-            proof: wire.proof,
-            healed_at: wire.healed_at.map(|t| t.0),
-            gone: wire.gone,
-            heal_proof: wire.heal_proof,
-            skipped: wire.skipped,
+        let program = Program {
+            statements: vec![Outermost::try_from(wire)?.0],
         };
-        Ok(Self {
-            at: wire.at.0,
-            lasting: wire.lasting.0,
-            fault,
-            target: wire.target,
-            via: wire.via,
-            order: wire.order.map(|nodes| nodes.iter().map(|n| n.0).collect()),
-            realised: (realised != Realised::default()).then_some(realised),
+        let flat = program.flat().and_then(|mut entries| entries.pop());
+        flat.ok_or_else(|| {
+            "expected a fault with its time and length, not a block or a range".to_owned()
         })
     }
 }
 
+impl TryFrom<WireEntry> for Statement {
+    type Error = String;
+
+    fn try_from(mut wire: WireEntry) -> Result<Self, String> {
+        let heads = [
+            ("fault", wire.fault.is_some()),
+            ("sequence", wire.sequence.is_some()),
+            ("parallel", wire.parallel.is_some()),
+            ("repeat", wire.repeat.is_some()),
+            ("choose", wire.choose.is_some()),
+            ("wait", wire.wait.is_some()),
+            ("when", wire.when.is_some()),
+            ("each", wire.each.is_some()),
+            ("use", wire.package.is_some()),
+        ];
+        let mut present = heads.iter().filter(|(_, present)| *present);
+        let head = match (present.next(), present.next()) {
+            (Some((head, _)), None) => *head,
+            (Some((one, _)), Some((other, _))) => {
+                return Err(format!("`{one}` and `{other}` exclude each other"));
+            }
+            _ => {
+                let names = heads.map(|(name, _)| name).join(", ");
+                return Err(format!("nothing is to be done; expected one of {names}"));
+            }
+        };
+        wire.refuse_strangers(head)?;
+        let at = wire.at;
+        let what = match head {
+            "fault" => return wire.planned(),
+            "sequence" => What::Sequence(block(wire.sequence, head)?),
+            "parallel" => What::Parallel(block(wire.parallel, head)?),
+            "repeat" => What::Repeat {
+                rounds: wire.repeat.and_then(|rounds| rounds.0),
+                every: wire.every,
+                body: block(wire.body, "do")?,
+            },
+            "choose" => What::Choose(alternatives(wire.choose.unwrap_or_default())?),
+            "wait" => What::Wait(wire.wait.unwrap_or(Span::exactly(Duration::ZERO))),
+            "when" => What::When {
+                trigger: trigger(wire.when)?,
+                within: wire.within.map(|time| time.0),
+                body: block(wire.body, "do")?,
+            },
+            "each" => What::Each {
+                selector: wire.each.take().unwrap_or(Selector::All),
+                name: wire.name.map_or_else(|| "node".to_owned(), |name| name.0),
+                body: block(wire.body, "do")?,
+            },
+            _ => What::Use {
+                name: wire.package.unwrap_or_default(),
+                body: None,
+            },
+        };
+        Ok(Self { at, what })
+    }
+}
+
+/// A list with something in it.
+fn block(statements: Option<Vec<Statement>>, field: &str) -> Result<Block, String> {
+    match statements {
+        Some(statements) if !statements.is_empty() => Ok(statements.into()),
+        Some(_) => Err(format!("`{field}` is empty; expected something to do")),
+        None => Err(format!(
+            "`{field}` is missing; expected a list of what to do"
+        )),
+    }
+}
+
+fn alternatives(wires: Vec<WireAlternative>) -> Result<Vec<Alternative>, String> {
+    if wires.is_empty() {
+        return Err("`choose` is empty; expected e.g. [{weight: 3, do: […]}, {do: […]}]".into());
+    }
+    let alternatives = wires.into_iter().map(|wire| match wire.weight {
+        0 => Err("`weight` is 0; expected a whole number from 1".to_owned()),
+        weight => Ok(Alternative {
+            weight,
+            body: wire.body.into(),
+        }),
+    });
+    alternatives.collect()
+}
+
+fn trigger(wire: Option<WireTrigger>) -> Result<Trigger, String> {
+    let trigger = wire.map_or(Trigger::default(), |wire| Trigger {
+        acknowledged: wire.acknowledged,
+        leader_changes: wire.leader_changes,
+        staleness: wire.staleness.map(|time| time.0),
+        in_flight: wire.in_flight,
+    });
+    if trigger == Trigger::default() {
+        return Err(
+            "`when` is empty; expected acknowledged, leader_changes, staleness or in_flight"
+                .to_owned(),
+        );
+    }
+    Ok(trigger)
+}
+
 impl WireEntry {
+    /// Refuses fields that say nothing of a block with this head. Which fields a fault has depends
+    /// on its kind.
+    fn refuse_strangers(&self, head: &str) -> Result<(), String> {
+        let blocks = [
+            ("every", self.every.is_some(), &["fault", "repeat"][..]),
+            ("within", self.within.is_some(), &["fault", "when"]),
+            ("as", self.name.is_some(), &["fault", "each"]),
+            ("do", self.body.is_some(), &["repeat", "when", "each"]),
+        ];
+        let faults = [
+            ("for", self.lasting.is_some()),
+            ("shape", self.shape.is_some()),
+            ("direction", self.direction.is_some()),
+            ("target", self.target.is_some()),
+            ("order", self.order.is_some()),
+            ("links", self.links.is_some()),
+            ("latency", self.latency.is_some()),
+            ("bandwidth", self.bandwidth.is_some()),
+            ("jitter", self.jitter.is_some()),
+            ("percent", self.percent.is_some()),
+            ("share", self.share.is_some()),
+            ("limit", self.limit.is_some()),
+            ("point", self.point.is_some()),
+            ("file", self.file.is_some()),
+            ("age", self.age.is_some()),
+            ("ppm", self.ppm.is_some()),
+            ("to", self.to.is_some()),
+            ("by", self.by.is_some()),
+            ("via", self.via.is_some()),
+            ("under", self.under.is_some()),
+            ("while", self.meanwhile.is_some()),
+            ("was", self.was.is_some()),
+            ("skipped", self.skipped.is_some()),
+        ];
+        let stranger = blocks
+            .into_iter()
+            .map(|(name, present, of)| (name, present && !of.contains(&head)))
+            .chain(faults.map(|(name, present)| (name, present && head != "fault")))
+            .find(|(_, stranger)| *stranger);
+        match stranger {
+            Some((name, _)) => Err(format!("`{name}` does not apply to {head}")),
+            None => Ok(()),
+        }
+    }
+
+    /// A fault with what is open of its time and length.
+    fn planned(self) -> Result<Statement, String> {
+        let kind = self.kind();
+        let fault = self.fault()?;
+        let name = kind.name();
+        let ordered = matches!(fault, Fault::Partition(shape) if shape.ordered());
+        if self.order.is_some() && !ordered {
+            return Err("`order` applies only to halves, bridge and majorities-ring".to_owned());
+        }
+        if self.target.is_none() && !ordered {
+            return Err(format!(
+                "`target` is missing; {name} expects one, e.g. leader or n1"
+            ));
+        }
+        let window = self.within.map(|time| time.0);
+        let lasting = match (self.lasting, &self.meanwhile) {
+            (Some(lasting), None) => lasting,
+            (None, Some(_)) => Span::exactly(window.unwrap_or(program::WINDOW)),
+            (Some(_), Some(_)) => return Err("`for` and `while` exclude each other".to_owned()),
+            (None, None) => {
+                return Err("`for` is missing; expected how long, such as 5s".to_owned());
+            }
+        };
+        let at = self.at.unwrap_or(Span::exactly(Duration::ZERO));
+        let realised = Realised {
+            was: self.was,
+            injected_at: self.injected_at.map(|t| t.0),
+            seen: self.seen,
+            proof: self.proof,
+            healed_at: self.healed_at.map(|t| t.0),
+            gone: self.gone,
+            heal_proof: self.heal_proof,
+            skipped: self.skipped,
+        };
+        let entry = Entry {
+            at: at.least,
+            lasting: lasting.least,
+            fault,
+            target: self.target,
+            via: self.via,
+            order: self.order.map(|nodes| nodes.iter().map(|n| n.0).collect()),
+            name: self.name.map(|name| name.0),
+            under: self.under.map(|name| name.0),
+            realised: (realised != Realised::default()).then_some(realised),
+        };
+        let planned = Planned {
+            entry,
+            placed: self.at.is_some(),
+            later: at.most.saturating_sub(at.least),
+            longer: lasting.most.saturating_sub(lasting.least),
+            body: match self.meanwhile {
+                Some(body) => Some(block(Some(body), "while")?),
+                None => None,
+            },
+            window,
+        };
+        Ok(Statement {
+            at: None,
+            what: What::Fault(Box::new(planned)),
+        })
+    }
+
+    /// Of a fault.
+    fn kind(&self) -> FaultKind {
+        self.fault.unwrap_or(FaultKind::Kill)
+    }
+
     /// The fault, or which field is missing or too many.
     fn fault(&self) -> Result<Fault, String> {
         use FaultKind as K;
-        let name = self.fault.name();
-        let is = |kinds: &[FaultKind]| kinds.contains(&self.fault);
+        let kind = self.kind();
+        let name = kind.name();
+        let is = |kinds: &[FaultKind]| kinds.contains(&kind);
         for (field, present, allowed) in [
             ("shape", self.shape.is_some(), is(&[K::Partition])),
             ("direction", self.direction.is_some(), is(&[K::Partition])),
@@ -389,7 +836,7 @@ impl WireEntry {
                 return Err(format!("`{field}` does not apply to {name}"));
             }
         }
-        Ok(match self.fault {
+        Ok(match kind {
             FaultKind::Kill => Fault::Kill,
             FaultKind::PowerLoss => Fault::PowerLoss,
             FaultKind::Pause => Fault::Pause,
@@ -473,10 +920,15 @@ impl WireEntry {
             },
             FaultKind::ClockStrobe => Fault::ClockStrobe {
                 by_ms: self.by_ms()?,
-                every: self
-                    .every
-                    .ok_or("`every` is missing; clock-strobe expects one such as 10ms")?
-                    .0,
+                every: match self.every {
+                    Some(every) if every.least == every.most => every.least,
+                    Some(_) => return Err("`every` of clock-strobe is no range".to_owned()),
+                    None => {
+                        return Err(
+                            "`every` is missing; clock-strobe expects one such as 10ms".to_owned()
+                        );
+                    }
+                },
             },
             FaultKind::Snapshot => Fault::Snapshot,
             FaultKind::Downgrade => Fault::Downgrade,
@@ -485,7 +937,7 @@ impl WireEntry {
     }
 
     fn disturbance(&self) -> Result<Disturbance, String> {
-        let name = self.fault.name();
+        let name = self.kind().name();
         let missing = || format!("`percent` is missing; {name} expects one such as 30%");
         Ok(Disturbance {
             links: self.links.unwrap_or_default(),
@@ -498,7 +950,7 @@ impl WireEntry {
             Some(By::Millis(ms)) => Ok(ms),
             _ => Err(format!(
                 "`by` is missing; {} expects a time such as 500ms or -2s",
-                self.fault.name()
+                self.kind().name()
             )),
         }
     }
@@ -534,30 +986,16 @@ impl From<Entry> for WireEntry {
         let realised = entry.realised.unwrap_or_default();
         let kind = entry.fault.kind();
         let mut wire = Self {
-            at: Text(entry.at),
-            lasting: Text(entry.lasting),
-            fault: kind,
-            shape: None,
-            direction: None,
+            at: Some(Span::exactly(entry.at)),
+            lasting: Some(Span::exactly(entry.lasting)),
+            fault: Some(kind),
             target: entry.target,
             order: entry
                 .order
                 .map(|nodes| nodes.into_iter().map(NodeName).collect()),
-            links: None,
-            latency: None,
-            bandwidth: None,
-            jitter: None,
-            percent: None,
-            share: None,
-            limit: None,
-            point: None,
-            file: None,
-            age: None,
-            every: None,
-            ppm: None,
-            to: None,
-            by: None,
             via: entry.via,
+            name: entry.name.map(Name),
+            under: entry.under.map(Name),
             was: realised.was,
             injected_at: realised.injected_at.map(Text),
             seen: realised.seen,
@@ -566,6 +1004,7 @@ impl From<Entry> for WireEntry {
             gone: realised.gone,
             heal_proof: realised.heal_proof,
             skipped: realised.skipped,
+            ..Self::default()
         };
         match entry.fault {
             Fault::Kill
@@ -598,7 +1037,7 @@ impl From<Entry> for WireEntry {
             Fault::ClockDrift { ppm } => wire.ppm = Some(ppm),
             Fault::ClockStrobe { by_ms, every } => {
                 wire.by = Some(By::Millis(by_ms));
-                wire.every = Some(Text(every));
+                wire.every = Some(Span::exactly(every));
             }
             Fault::MoveHome { to } => wire.to = to.map(NodeName),
             Fault::ReplaceMember { by } => wire.by = Some(By::Node(by)),
@@ -627,6 +1066,74 @@ impl From<Entry> for WireEntry {
                 wire.bandwidth = bandwidth;
             }
         }
+        wire
+    }
+}
+
+impl From<Statement> for WireEntry {
+    fn from(statement: Statement) -> Self {
+        let mut wire = Self::default();
+        match statement.what {
+            What::Fault(planned) => {
+                let (at, lasting) = (planned.entry.at, planned.entry.lasting);
+                wire = planned.entry.into();
+                wire.at = planned.placed.then(|| Span {
+                    least: at,
+                    most: at + planned.later,
+                });
+                wire.lasting = planned.body.is_none().then(|| Span {
+                    least: lasting,
+                    most: lasting + planned.longer,
+                });
+                wire.within = planned.window.map(Text);
+                wire.meanwhile = planned.body.map(|body| body.to_vec());
+                return wire;
+            }
+            What::Sequence(body) => wire.sequence = Some(body.to_vec()),
+            What::Parallel(body) => wire.parallel = Some(body.to_vec()),
+            What::Repeat {
+                rounds,
+                every,
+                body,
+            } => {
+                wire.repeat = Some(Rounds(rounds));
+                wire.every = every;
+                wire.body = Some(body.to_vec());
+            }
+            What::Choose(alternatives) => {
+                let wires = alternatives.into_iter().map(|one| WireAlternative {
+                    weight: one.weight,
+                    body: one.body.to_vec(),
+                });
+                wire.choose = Some(wires.collect());
+            }
+            What::Wait(time) => wire.wait = Some(time),
+            What::When {
+                trigger,
+                within,
+                body,
+            } => {
+                wire.when = Some(WireTrigger {
+                    acknowledged: trigger.acknowledged,
+                    leader_changes: trigger.leader_changes,
+                    staleness: trigger.staleness.map(Text),
+                    in_flight: trigger.in_flight,
+                });
+                wire.within = within.map(Text);
+                wire.body = Some(body.to_vec());
+            }
+            What::Each {
+                selector,
+                name,
+                body,
+            } => {
+                wire.each = Some(selector);
+                wire.name = Some(Name(name));
+                wire.body = Some(body.to_vec());
+            }
+            What::Use { name, .. } => wire.package = Some(name),
+        }
+        wire.at = statement.at;
         wire
     }
 }

@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use nemesis::package::Kind;
 
 use crate::{exit, judge, mode};
 
@@ -32,9 +33,14 @@ pub fn run() -> Result<u8> {
         writeln!(out, "  {:<26} {}", entry.name, entry.description)?;
         writeln!(out, "  {:<26} {}", "", parameters(&entry.parameters))?;
     }
-    writeln!(out, "\nfaults (--nemesis)")?;
-    for (name, what) in nemesis::package::catalogue() {
-        writeln!(out, "  {name:<26} {what}")?;
+    for (title, kind) in [
+        ("faults (--nemesis, use:)", Kind::Package),
+        ("composites (--nemesis, use:)", Kind::Composite),
+    ] {
+        writeln!(out, "\n{title}")?;
+        for (name, what) in nemesis::package::catalogue_of(kind) {
+            writeln!(out, "  {name:<32} {what}")?;
+        }
     }
     writeln!(out, "\ncheckers (--checks)")?;
     for name in judge::checker_names() {

@@ -149,7 +149,7 @@ fn start(dir: &RunDir, args: &ShrinkArgs) -> Result<Experiment> {
         .map_err(|e| ExperimentError(format!("{}: {e}", path.display())))?;
     let mut faults = schedule.faults;
     faults.retain(|entry| !entry.skipped() && entry.at < experiment.limits.time);
-    experiment.faults.schedule = Some(faults);
+    experiment.faults.schedule = Some(faults.into());
     experiment.faults.packages = Vec::new();
     experiment.substrate = args.on.unwrap_or(On::Sim);
     Ok(experiment.resolved())

@@ -93,6 +93,8 @@ impl Definition {
             ));
         }
         experiment.faults.packages = vec!["none".to_owned()];
+        // What can be done to each mode.
+        let mut capabilities = Vec::new();
         for i in 0..matrix.modes.len() {
             let field = format!("compare.modes[{i}]");
             let word = &matrix.modes[i];
@@ -114,13 +116,15 @@ impl Definition {
             if matrix.modes[..i].contains(&name) {
                 return Err(impossible(&field, format!("{name} is there already")));
             }
+            capabilities.push((name.clone(), fitted.capabilities()));
             matrix.modes[i] = name;
         }
-        let capabilities = experiment.capabilities();
         for (i, name) in matrix.faults.iter().enumerate() {
             let field = format!("compare.faults[{i}]");
-            package::select([name], experiment.nodes, &capabilities)
-                .map_err(|e| impossible(&field, e.to_string()))?;
+            for (mode, capabilities) in &capabilities {
+                package::select([name], experiment.nodes, capabilities)
+                    .map_err(|e| impossible(&field, format!("{mode}: {e}")))?;
+            }
             if matrix.faults[..i].contains(name) {
                 return Err(impossible(&field, format!("{name} is there already")));
             }

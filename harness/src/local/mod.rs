@@ -58,7 +58,7 @@ use std::time::{Duration, Instant};
 
 use checkers::Outcome;
 use nemesis::mechanism::namespace::{self, EnterError, Needs};
-use nemesis::{Action, Capabilities, FaultKind, Node, Proof};
+use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::client::HttpClient;
@@ -272,6 +272,28 @@ impl LocalSubstrate {
     }
 }
 
+impl LocalSubstrate {
+    /// What an order for this action does.
+    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
+        if self.faults.contains_key(&id) {
+            let proof = Proof::NotSeen(format!("fault {id} was injected already"));
+            return self.post(Happening::Injected { id, proof });
+        }
+        fault::apply(&self.cluster, id, action);
+        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
+        let http = self.http.clone();
+        let via = via.map(str::to_owned);
+        let task = self.runtime().spawn(async move {
+            let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
+            let proven = matches!(proof, Proof::Seen(_));
+            let _ = cluster.events.send(Happening::Injected { id, proof });
+            proven
+        });
+        let action = action.clone();
+        self.faults.insert(id, Fault { action, task });
+    }
+}
+
 impl Substrate for LocalSubstrate {
     fn now(&self) -> u64 {
         u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
@@ -291,23 +313,8 @@ impl Substrate for LocalSubstrate {
             .start(thread, base_url.into(), invocation.clone());
     }
 
-    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
-        if self.faults.contains_key(&id) {
-            let proof = Proof::NotSeen(format!("fault {id} was injected already"));
-            return self.post(Happening::Injected { id, proof });
-        }
-        fault::apply(&self.cluster, id, action);
-        let (cluster, owned) = (Arc::clone(&self.cluster), action.clone());
-        let http = self.http.clone();
-        let via = via.map(str::to_owned);
-        let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&cluster, &http, id, &owned, via.as_deref()).await;
-            let proven = matches!(proof, Proof::Seen(_));
-            let _ = cluster.events.send(Happening::Injected { id, proof });
-            proven
-        });
-        let action = action.clone();
-        self.faults.insert(id, Fault { action, task });
+    fn inject(&mut self, id: u32, order: &Order) {
+        LocalSubstrate::inject(self, id, order.action(), order.via());
     }
 
     fn heal(&mut self, id: u32) {

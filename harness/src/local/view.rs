@@ -51,6 +51,7 @@ fn describe(node: Node, status: Option<Status>) -> NodeView {
             pending: status.pending,
             storage_version: status.storage_version,
             stopped: status.stopped.is_some(),
+            standbys: status.standbys.iter().map(|standby| standby.0).collect(),
         },
         None => NodeView::silent(node),
     }

@@ -15,6 +15,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 use checkers::Anomaly;
+use nemesis::Program;
 use serde::{Deserialize, Serialize};
 
 use crate::experiment::Experiment;
@@ -67,7 +68,7 @@ impl Failing {
     pub fn size(&self) -> Size {
         let e = &self.experiment;
         Size {
-            faults: e.faults.schedule.as_ref().map_or(0, Vec::len),
+            faults: e.faults.schedule.as_ref().map_or(0, Program::len),
             time: e.limits.time,
             nodes: e.nodes,
             clients: e.threads(),

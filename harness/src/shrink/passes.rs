@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use nemesis::shrink::{first_failing, smallest_part};
-use nemesis::{Entry, Node, Selector};
+use nemesis::{Entry, Node, Program, Selector};
 
 use super::Search;
 use crate::experiment::{Concurrency, Experiment};
@@ -29,13 +29,15 @@ pub const ALL: &[Pass] = &[
 /// Time left after the last fault was injected, so that something can come of it.
 const AFTER: Duration = Duration::from_millis(500);
 
+/// The faults of a flat schedule, which every run comes to.
 fn entries(experiment: &Experiment) -> Vec<Entry> {
-    experiment.faults.schedule.clone().unwrap_or_default()
+    let schedule = experiment.faults.schedule.as_ref();
+    schedule.and_then(Program::flat).unwrap_or_default()
 }
 
 fn with_entries(experiment: &Experiment, entries: Vec<Entry>) -> Experiment {
     let mut smaller = experiment.clone();
-    smaller.faults.schedule = Some(entries);
+    smaller.faults.schedule = Some(entries.into());
     smaller
 }
 

@@ -1,6 +1,6 @@
 //! What was found, in a paragraph.
 
-use nemesis::{Entry, duration};
+use nemesis::{Entry, Program, duration};
 
 use super::{Failing, Goal, Size};
 
@@ -27,7 +27,8 @@ fn count(n: u64, what: &str) -> String {
 /// The failure in plain words: what was done, and what came of it.
 pub fn paragraph(goal: &Goal, failing: &Failing) -> String {
     let e = &failing.experiment;
-    let entries: &[Entry] = e.faults.schedule.as_deref().unwrap_or_default();
+    let entries = e.faults.schedule.as_ref().and_then(Program::flat);
+    let entries = entries.unwrap_or_default();
     let done: Vec<String> = entries.iter().map(sentence).collect();
     let done = match done.len() {
         0 => "Nothing is done to it.".to_owned(),

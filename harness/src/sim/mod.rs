@@ -25,7 +25,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use checkers::{F, Outcome};
-use nemesis::{Action, Endpoint, Link, Node};
+#[cfg(test)]
+use nemesis::Action;
+use nemesis::{Endpoint, Link, Node, Order};
 use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg64;
 use reference_cluster::core::{self, Effect, Event, NodeId, Request, RequestId, Role, Time};
@@ -272,6 +274,14 @@ impl SimSubstrate {
     }
 }
 
+#[cfg(test)]
+impl SimSubstrate {
+    /// What an order for this action would do.
+    fn inject(&mut self, id: u32, action: &Action, _via: Option<&str>) {
+        self.start_fault(id, action);
+    }
+}
+
 impl Substrate for SimSubstrate {
     fn now(&self) -> u64 {
         self.now
@@ -328,8 +338,8 @@ impl Substrate for SimSubstrate {
         }
     }
 
-    fn inject(&mut self, id: u32, action: &Action, _via: Option<&str>) {
-        self.start_fault(id, action);
+    fn inject(&mut self, id: u32, order: &Order) {
+        self.start_fault(id, order.action());
     }
 
     fn heal(&mut self, id: u32) {

@@ -301,6 +301,7 @@ impl SimSubstrate {
                         pending: status.pending,
                         storage_version: status.storage_version,
                         stopped: status.stopped.is_some(),
+                        standbys: status.standbys.iter().map(|standby| standby.0).collect(),
                     },
                     None => NodeView::silent(node),
                 }

@@ -28,7 +28,7 @@ fn experiment(faults: &str) -> Experiment {
         experiment.faults.packages = vec!["none".to_owned()];
     } else {
         let schedule = Schedule::parse(faults).expect(faults);
-        experiment.faults.schedule = Some(schedule.faults);
+        experiment.faults.schedule = Some(schedule.faults.into());
     }
     experiment.validate().unwrap();
     experiment
@@ -102,7 +102,7 @@ fn the_monitor_brings_a_failover_about() {
     // With the monitor away as well nothing is done until it returns.
     let both = "faults:\n- {at: 1s, fault: kill, target: monitor, for: 4s}\n\
                 - {at: 2s, fault: kill, target: leader, for: 2s}\n";
-    experiment.faults.schedule = Some(Schedule::parse(both).unwrap().faults);
+    experiment.faults.schedule = Some(Schedule::parse(both).unwrap().into());
     let results = run(&experiment);
     assert!(results.iter().all(|result| result.faults == 2));
 }

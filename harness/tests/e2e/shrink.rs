@@ -158,7 +158,7 @@ fn random_failure(exhibit: &Exhibit, seed: u64) -> Option<(Goal, Failing)> {
     let mut experiment = judged.experiment.clone();
     let mut faults = judged.run.ended.realised.faults.clone();
     faults.retain(|entry| !entry.skipped() && entry.at < experiment.limits.time);
-    experiment.faults.schedule = Some(faults);
+    experiment.faults.schedule = Some(faults.into());
     experiment.faults.packages = Vec::new();
     let goal = Goal {
         checker: exhibit.checker.to_owned(),

@@ -438,6 +438,10 @@ pub struct Status {
     /// Why it no longer replicates, if so.
     #[serde(default)]
     pub stopped: Option<Arc<str>>,
+    /// The followers whose copies its acknowledgements rest on, where it leads and waits for some
+    /// (single-leader, synchronous or semi-synchronous).
+    #[serde(default)]
+    pub standbys: Vec<NodeId>,
 }
 
 /// A replica of the store in some replication mode.

@@ -129,6 +129,7 @@ fn node() {
         pending: 0,
         storage_version: storage_version(),
         stopped: None,
+        standbys: Vec::new(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

@@ -302,6 +302,7 @@ impl Replica for Gateway {
             pending: 0,
             storage_version: self.config.storage_version,
             stopped: None,
+            standbys: Vec::new(),
         }
     }
 

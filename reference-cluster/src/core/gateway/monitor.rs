@@ -151,6 +151,7 @@ impl Replica for Monitor {
             pending: 0,
             storage_version: self.config.storage_version,
             stopped: None,
+            standbys: Vec::new(),
         }
     }
 

@@ -348,6 +348,7 @@ impl Replica for Peer {
             pending: self.pending(),
             storage_version: self.config.storage_version,
             stopped: None,
+            standbys: Vec::new(),
         }
     }
 

@@ -250,6 +250,7 @@ impl Replica for MultiLeader {
             pending: self.pending(),
             storage_version: self.config.storage_version,
             stopped: None,
+            standbys: Vec::new(),
         }
     }
 

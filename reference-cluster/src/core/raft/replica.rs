@@ -759,6 +759,7 @@ impl Replica for Raft {
             pending: 0,
             storage_version: self.config.storage_version,
             stopped: self.stopped(),
+            standbys: Vec::new(),
         }
     }
 

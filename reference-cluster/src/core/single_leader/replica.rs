@@ -370,6 +370,7 @@ impl Replica for SingleLeader {
             pending: 0,
             storage_version: self.config.storage_version,
             stopped: self.stopped.clone(),
+            standbys: self.standbys(),
         }
     }
 

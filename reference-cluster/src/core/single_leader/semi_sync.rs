@@ -11,7 +11,7 @@ use super::leading::Leading;
 use super::replica::Part;
 use crate::core::config::Ack;
 use crate::core::timing::MILLISECOND;
-use crate::core::{Effect, Time, Trace};
+use crate::core::{Effect, NodeId, Time, Trace};
 
 impl SingleLeader {
     /// Index up to which as many followers as `ack` demands hold the log, whatever the fallback.
@@ -32,6 +32,28 @@ impl SingleLeader {
         }
         matched.sort_unstable_by(|a, b| b.cmp(a));
         matched.get(count - 1).copied().unwrap_or(0)
+    }
+
+    /// The followers whose copies acknowledgements rest on: of a semi-synchronous leader as many as
+    /// it waits for, those that hold most; none while it does not wait. O(followers).
+    pub(super) fn standbys(&self) -> Vec<NodeId> {
+        let Part::Leader(leading) = &self.part else {
+            return Vec::new();
+        };
+        let mut full: Vec<(u64, NodeId)> = leading
+            .followers
+            .iter()
+            .filter(|follower| self.scope_of(follower.id).is_none())
+            .map(|follower| (follower.matched, follower.id))
+            .collect();
+        // Of equal ones the first.
+        full.sort_by_key(|&(matched, id)| (std::cmp::Reverse(matched), id));
+        match self.config.ack {
+            Ack::SemiSync(k) if !leading.fallen => full.truncate(usize::from(k)),
+            Ack::Sync => {}
+            Ack::Async | Ack::SemiSync(_) => full.clear(),
+        }
+        full.into_iter().map(|(_, id)| id).collect()
     }
 
     /// Takes note of what followers hold now; returns from the fallback if they hold everything.
