@@ -1,9 +1,10 @@
-//! The `local` substrate: nodes are processes on loopback, links between them are TCP proxies in
-//! the harness. Needs no privileges.
+//! The substrates `local` and `netns`: nodes are processes of this machine. On `local` they listen on
+//! loopback, links between them are TCP proxies in the harness, and no privileges are needed; on
+//! `netns` each has a network of its own on a bridge, and links are what the kernel carries.
 //!
 //! ```text
-//! n1 ──► [proxy n1→n2] ──► n2        every directed pair of replicas
-//! client calls ──► [proxy clients→n2] ──► n2
+//! n1 ──► [link n1→n2] ──► n2        every directed pair of replicas
+//! client calls ──► [link clients→n2] ──► n2
 //! status, probes of a node itself ──► n2          the administrator's path, never disturbed
 //! ```
 //!
@@ -11,6 +12,7 @@
 //! | --- | --- |
 //! | `program`, `start_error` | what is run, with which arguments; why it did not start |
 //! | `process` | starts, watches, signals and reaps processes, through pidfds |
+//! | `network` | the links: all proxies, or all of the kernel's |
 //! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
@@ -22,8 +24,9 @@
 //!
 //! **Leases.** Everything that is injected lives in the harness process or is a state of its
 //! children. Proxies end with the harness, and its nodes notice its end by a parent-death signal
-//! and by the end of their standard input; `SIGKILL` reaches paused ones too. No fault therefore
-//! outlives its owner.
+//! and by the end of their standard input; `SIGKILL` reaches paused ones too. Networks have no names:
+//! the kernel removes them, with every interface, rule and queue in them, when the last process and
+//! the last socket in them have ended. No fault therefore outlives its owner.
 
 mod clock;
 mod cluster;

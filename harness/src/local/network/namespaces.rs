@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::atomic::{AtomicU8, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use nemesis::mechanism::MARK;
 use nemesis::mechanism::firewall;
@@ -137,6 +137,18 @@ impl Namespaces {
 
     pub fn administrator(&self) -> IpAddr {
         self.ip(ADMINISTRATOR).into()
+    }
+
+    /// What is about to be done to links: others' proofs have to reckon with it from now on.
+    fn stand(&self, id: u32, action: Action) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.insert(id, action);
+    }
+
+    /// It was undone.
+    fn fall(&self, id: u32) {
+        let mut standing = self.standing.lock().unwrap_or_else(PoisonError::into_inner);
+        standing.remove(&id);
     }
 
     fn end(&self, endpoint: Endpoint) -> Result<End, String> {

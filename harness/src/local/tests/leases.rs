@@ -87,6 +87,7 @@ fn a_leftover_is_found_and_killed_and_nothing_else_is() {
     let setup = NodeSetup {
         node: 1,
         data_dir: scratch.0.clone(),
+        listen: std::net::SocketAddr::from(([127, 0, 0, 1], 0)),
         peers: Vec::new(),
     };
     let executable = std::env::current_exe().unwrap();

@@ -16,6 +16,7 @@ use reference_cluster::core::{NodeId, Position, Role, Status};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use workloads::Invocation;
 
+use crate::experiment::On;
 use crate::local::program::{NodeSetup, Program};
 use crate::local::{LocalSubstrate, StartError};
 use crate::substrate::{Happening, Substrate};
@@ -65,7 +66,8 @@ pub(super) fn asked_for(role: &str) -> Option<String> {
 }
 
 pub(super) fn node_arguments(setup: &NodeSetup) -> Vec<OsString> {
-    helper("stand_in::node", AS_NODE, &format!("n{}", setup.node))
+    let setup = format!("n{}@{}", setup.node, setup.listen);
+    helper("stand_in::node", AS_NODE, &setup)
 }
 
 pub(super) fn owner_arguments(run_dir: &Path) -> Vec<OsString> {
@@ -90,7 +92,16 @@ pub(super) fn start_program(
     run_dir: &Path,
     program: &Program,
 ) -> Result<LocalSubstrate, StartError> {
-    LocalSubstrate::start_program(nodes, run_dir, Duration::from_millis(500), program)
+    start_on(On::Local, nodes, run_dir, program)
+}
+
+pub(super) fn start_on(
+    on: On,
+    nodes: u16,
+    run_dir: &Path,
+    program: &Program,
+) -> Result<LocalSubstrate, StartError> {
+    LocalSubstrate::start_program(on, nodes, run_dir, Duration::from_millis(500), program)
 }
 
 pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {
@@ -100,9 +111,11 @@ pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartE
 /// A node that follows the contract of [`Program`].
 #[test]
 fn node() {
-    let Some(name) = asked_for(AS_NODE) else {
+    let Some(setup) = asked_for(AS_NODE) else {
         return;
     };
+    let (name, listen) = setup.split_once('@').unwrap();
+    let (name, listen) = (name.to_owned(), listen.to_owned());
     set_parent_process_death_signal(Some(Signal::KILL)).unwrap();
     std::thread::spawn(|| {
         let _ = std::io::stdin().read_to_end(&mut Vec::new());
@@ -136,7 +149,7 @@ fn node() {
         .build()
         .unwrap();
     runtime.block_on(async move {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let listener = tokio::net::TcpListener::bind(listen).await.unwrap();
         // The test runner has begun a line of its own.
         println!("\nlistening {}", listener.local_addr().unwrap());
         std::io::stdout().flush().unwrap();

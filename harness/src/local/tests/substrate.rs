@@ -5,6 +5,8 @@ use nemesis::{Action, Command, Endpoint, Impairment, Link, Node, Proof};
 
 use super::stand_in::{Scratch, ping, program, start, start_program};
 use crate::local::manifest::Manifest;
+use crate::local::network::Network;
+use crate::local::proxy::LinkProxy;
 use crate::local::{LocalSubstrate, StartError};
 use crate::substrate::{Happening, Substrate};
 
@@ -52,6 +54,13 @@ impl Run {
                 completion,
             } => completion.outcome,
             other => panic!("{other:?}"),
+        }
+    }
+
+    fn proxy(&self, link: Link) -> &LinkProxy {
+        match &self.substrate.cluster.network {
+            Network::Proxies(proxies) => proxies.get(&link).unwrap(),
+            Network::Namespaces(_) => panic!("there are no proxies"),
         }
     }
 
@@ -234,7 +243,7 @@ fn a_cut_is_one_way_and_proven_whatever_state_the_target_is_in() {
         &run.inject(2, &Action::Cut(vec![between(1, 1)])),
         "there is no link n1→n1",
     );
-    let back = run.substrate.cluster.links[&between(2, 1)].state();
+    let back = run.proxy(between(2, 1)).state();
     assert!(!back.cut);
     assert_eq!(run.call(2), Outcome::Ok);
 
@@ -267,7 +276,7 @@ fn a_cut_that_does_not_hold_is_not_seen() {
     // Injected and taken back behind the fault's back.
     run.substrate
         .inject(1, &Action::Cut(vec![between(1, 2), between(2, 1)]), None);
-    run.substrate.cluster.links[&between(1, 2)].release(1);
+    run.proxy(between(1, 2)).release(1);
     match run.next() {
         Happening::Injected { proof, .. } => {
             not_seen(
@@ -277,6 +286,64 @@ fn a_cut_that_does_not_hold_is_not_seen() {
         }
         other => panic!("{other:?}"),
     }
+}
+
+#[test]
+fn a_fault_that_ended_by_itself_has_faded() {
+    let mut run = Run::start("faded", 2);
+    let cut = Action::Cut(vec![between(1, 2)]);
+    seen(&run.inject(1, &cut), "1 of 1");
+    run.proxy(between(1, 2)).release(1);
+    run.substrate.heal(1);
+    match (run.next(), run.next()) {
+        (Happening::Faded { id: 1, why }, Happening::Healed { id: 1, proof }) => {
+            assert_eq!(why, "the proxy of n1→n2 has let go");
+            seen(&proof, "1 of 1 links answer");
+        }
+        other => panic!("{other:?}"),
+    }
+    // What stands to its end has not, and what is healed twice has not either.
+    seen(&run.inject(2, &cut), "1 of 1");
+    seen(&run.heal(2), "1 of 1");
+    seen(&run.heal(2), "1 of 1");
+}
+
+#[test]
+fn what_a_proxy_cannot_do_is_said() {
+    let mut run = Run::start("no-proxy", 2);
+    let lossy = Action::Impair {
+        links: vec![between(1, 2)],
+        impairment: Impairment {
+            loss_percent: 30,
+            ..Impairment::default()
+        },
+    };
+    not_seen(
+        &run.inject(1, &lossy),
+        "a TCP proxy cannot lose packets: use --on netns",
+    );
+    run.heal(1);
+    run.substrate
+        .inject(2, &Action::Cut(vec![between(1, 2)]), Some("nftables"));
+    match run.next() {
+        Happening::Injected { proof, .. } => not_seen(&proof, "there is no nftables"),
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn jitter_is_added_and_taken() {
+    let mut run = Run::start("jitter", 2);
+    let slow = Action::Impair {
+        links: vec![between(1, 2), from_clients(2)],
+        impairment: Impairment {
+            latency_ms: 150,
+            jitter_ms: 50,
+            ..Impairment::default()
+        },
+    };
+    seen(&run.inject(1, &slow), "100.0ms asked");
+    seen(&run.heal(1), "2 of 2 links answer in");
 }
 
 #[test]

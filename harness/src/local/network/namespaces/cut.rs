@@ -61,6 +61,8 @@ impl Namespaces {
         if let Some(via) = via.filter(|&via| via != NFTABLES) {
             return Err(format!("links are cut by {NFTABLES} here, not by {via}"));
         }
+        self.by_receiver(links)?;
+        self.stand(id, Action::Cut(links.to_vec()));
         self.at_receivers(links, move |namespace, sources| {
             let cuts: Vec<_> = sources
                 .iter()
@@ -73,10 +75,6 @@ impl Namespaces {
             firewall::cut(namespace, id, &cuts)
         })
         .await?;
-        self.standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, Action::Cut(links.to_vec()));
         match prove(PROVE_WITHIN, async || self.prove_cut(links).await).await {
             Proof::Seen(seen) => Ok(seen),
             Proof::NotSeen(why) => Err(why),
@@ -207,10 +205,7 @@ impl Namespaces {
     ) -> Result<String, String> {
         self.at_receivers(links, move |namespace, _| firewall::release(namespace, id))
             .await?;
-        self.standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.fall(id);
         match prove(HEAL_WITHIN, async || self.prove_passing(slots, links).await).await {
             Proof::Seen(seen) => Ok(seen),
             Proof::NotSeen(why) => Err(why),

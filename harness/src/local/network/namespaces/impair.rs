@@ -210,6 +210,11 @@ impl Namespaces {
             let mut impaired = self.impaired.lock().unwrap_or_else(PoisonError::into_inner);
             impaired.via.insert(id, via);
         }
+        let action = Action::Impair {
+            links: links.to_vec(),
+            impairment: asked,
+        };
+        self.stand(id, action);
         let mut working = JoinSet::new();
         for (node, links) in receivers {
             let lanes = self.lanes(&links, asked)?;
@@ -249,16 +254,6 @@ impl Namespaces {
         }
         let done: std::io::Result<Vec<()>> = working.join_all().await.into_iter().collect();
         done.map_err(|error| error.to_string())?;
-        self.standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(
-                id,
-                Action::Impair {
-                    links: links.to_vec(),
-                    impairment: asked,
-                },
-            );
         let attempt = async || self.prove_impaired(links, asked, via).await;
         match prove(PROVE_WITHIN, attempt).await {
             Proof::Seen(seen) => Ok(seen),
@@ -340,9 +335,18 @@ impl Namespaces {
         if open.is_empty() {
             return Err("all links are cut by another fault".to_owned());
         }
+        let each_before: Vec<_> = open.iter().map(|link| self.counted(&[*link])).collect();
         let before = self.counted(&open);
         let sights = self.measure(&open, asked).await?;
         let after = self.counted(&open);
+        for (link, before) in open.iter().zip(each_before) {
+            let packets = self.counted(&[*link]).packets - before.packets;
+            let sight = sights.iter().find(|(of, _)| of == link);
+            let sent = sight.map_or(0, |(_, sight)| sight.chances.sent as u64);
+            if via == Via::Queue && packets < sent {
+                return Err(format!("{packets} of {sent} packets of {link} were queued"));
+            }
+        }
         let mut said = Vec::new();
         let all =
             |sum: fn(&Sight) -> usize| sights.iter().map(|(_, sight)| sum(sight)).sum::<usize>();
@@ -507,10 +511,7 @@ impl Namespaces {
             let done: std::io::Result<Vec<()>> = working.join_all().await.into_iter().collect();
             done.map_err(|error| error.to_string())?;
         }
-        self.standing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .remove(&id);
+        self.fall(id);
         match prove(HEAL_WITHIN, async || {
             self.prove_restored(links, asked).await
         })
