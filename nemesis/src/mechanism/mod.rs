@@ -4,8 +4,16 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
+//! * [`process`]: processes by identity, never by a bare pid;
+//! * [`cgroup`]: control groups, which freeze, slow down and squeeze processes;
+//! * [`lease`]: faults as what undoes them; [`keeper`]: the process that undoes them when their owner
+//!   is gone.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+pub mod cgroup;
+pub mod keeper;
+pub mod lease;
+pub mod process;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.
