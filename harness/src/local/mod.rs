@@ -12,6 +12,7 @@
 //! | `program`, `start_error` | what is run, with which arguments; why it did not start |
 //! | `process` | starts, watches, signals and reaps processes, through pidfds |
 //! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
+//! | `custody` | the keeper of a run's leases, and its control groups |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
 //! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
@@ -20,15 +21,17 @@
 //! | `signals` | Ctrl-C |
 //! | [`manifest`], [`leftovers`] | what runs now, and what a crashed run left behind |
 //!
-//! **Leases.** Everything that is injected lives in the harness process or is a state of its
-//! children. Proxies end with the harness, and its nodes notice its end by a parent-death signal
-//! and by the end of their standard input; `SIGKILL` reaches paused ones too. No fault therefore
-//! outlives its owner.
+//! **Leases.** What is injected lives in the harness process, is a state of its children, or is a
+//! state of a control group. Proxies end with the harness, and its nodes notice its end by a
+//! parent-death signal and by the end of their standard input. Control groups, what is frozen in
+//! them, and what a third-party store has started would outlive it: the `custody` of a run has a
+//! keeper, told of each before it is done, that undoes it within seconds of the harness's end.
 
 mod clock;
 mod cluster;
 mod cpu;
 mod crash;
+mod custody;
 mod data;
 mod disk;
 mod fault;
@@ -37,6 +40,7 @@ mod link_proof;
 pub mod manifest;
 mod memory;
 mod operator;
+mod pause;
 mod probe;
 mod process;
 pub mod procfs;
@@ -63,6 +67,7 @@ use workloads::client::HttpClient;
 use workloads::{Completion, Invocation};
 
 use self::cluster::Cluster;
+use self::custody::Custody;
 use self::program::Program;
 use self::signals::{Handler, Registration};
 use self::start_error::io_error;
@@ -80,8 +85,6 @@ pub fn capabilities(_substrate: On) -> Capabilities {
     [
         K::PowerLoss,
         K::Crash,
-        K::Cpu,
-        K::Memory,
         K::Loss,
         K::Reorder,
         K::Duplicate,
@@ -172,8 +175,14 @@ impl LocalSubstrate {
             .map_err(io_error("starting the runtime"))?;
         let (events, happenings) = channel();
         let completions = events.clone();
-        let cluster =
-            runtime.block_on(cluster::prepare(nodes, run_dir, program, events.clone()))?;
+        let custody = Custody::begin(run_dir, program, events.clone())?;
+        let cluster = runtime.block_on(cluster::prepare(
+            nodes,
+            run_dir,
+            program,
+            custody,
+            events.clone(),
+        ))?;
         let handler = Handler {
             interrupt: Box::new(move || {
                 // The runner may be gone already.
@@ -291,6 +300,9 @@ impl Substrate for LocalSubstrate {
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let _ = task.await;
+            if let Some(why) = fault::faded(&cluster, id, &owned).await {
+                let _ = cluster.events.send(Happening::Faded { id, why });
+            }
             let proof = fault::heal(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Healed { id, proof });
         });
@@ -347,5 +359,6 @@ impl Drop for LocalSubstrate {
             }
         });
         runtime.shutdown_timeout(END_WITHIN);
+        self.cluster.custody.end();
     }
 }

@@ -4,6 +4,7 @@
 mod data;
 mod leases;
 mod links;
+mod processes;
 mod reference;
 mod stand_in;
 mod substrate;
