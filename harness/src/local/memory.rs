@@ -4,6 +4,9 @@
 //! data (`RLIMIT_DATA`): what it has now and so many MiB less what it holds. In the first case the
 //! kernel ends who wants more, in the second the process is refused, which few survive. Either way
 //! its end is expected; it is started again at healing.
+//!
+//! A group counts what its processes have taken since they are in it, which is some milliseconds
+//! after their start: the first few MiB of a process are not in what it "holds".
 
 use std::sync::Arc;
 use std::{fs, io};
@@ -16,8 +19,10 @@ use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use super::cluster::{Cluster, Lifecycle, Slot};
-use super::fault::{Locked, PROVE_WITHIN, SILENCE, all, lease, locks, release, restart};
-use super::probe::probe;
+use super::fault::{
+    ANSWER, HEAL_WITHIN, Locked, PROVE_WITHIN, SILENCE, all, lease, locks, prove, release, restart,
+};
+use super::probe::{Probe, probe};
 use super::process::Process;
 
 /// Requests that are sent to a squeezed process, so that it has something to do.
@@ -287,10 +292,14 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
             (Mechanism::Cgroup, Some(group)) => block_in_place(|| lift(group, lifecycle, limit)),
             _ => restore(lifecycle),
         };
-        if lifecycle.memory_for.is_empty()
-            && let Some(process) = &lifecycle.process
-        {
-            process.tolerate_end(false);
+        if let Some(process) = lifecycle.process.clone() {
+            let paused = !lifecycle.paused_for.is_empty();
+            if !paused && !survived(slot, &process).await {
+                lifecycle.process = None;
+                lifecycle.throttle = None;
+            } else if lifecycle.memory_for.is_empty() {
+                process.tolerate_end(false);
+            }
         }
         each.push(match lifted {
             Ok(text) => Ok(format!("n{node} {text}")),
@@ -311,6 +320,25 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
         }
         not_seen @ Proof::NotSeen(_) => not_seen,
     }
+}
+
+/// Whether a process that was squeezed answers; one that does not may be about to end.
+async fn survived(slot: &Slot, process: &Process) -> bool {
+    let proof = prove(HEAL_WITHIN, async || {
+        if process.status().is_some() {
+            return Ok("it has ended".to_owned());
+        }
+        match slot.target.get() {
+            Some(address) => match probe(address, 0, ANSWER).await {
+                Probe::Answered(..) => Ok("it answers".to_owned()),
+                other => Err(format!("{other:?}")),
+            },
+            None => Err("it does not listen".to_owned()),
+        }
+    });
+    // One that neither ends nor answers is left to the proof.
+    drop(proof.await);
+    process.status().is_none()
 }
 
 fn lift(group: &Group, lifecycle: &Lifecycle, limit: Limit) -> io::Result<String> {

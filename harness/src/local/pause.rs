@@ -10,7 +10,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use nemesis::mechanism::cgroup::{Controller, NodeGroup};
+use nemesis::mechanism::cgroup::{Controller, Group, NodeGroup};
 use nemesis::mechanism::lease::Undo;
 use nemesis::{Node, Proof};
 use tokio::task::{JoinSet, block_in_place};
@@ -68,7 +68,7 @@ pub(super) async fn inject(
             Mechanism::Freezer => slot
                 .group()
                 .of(Controller::Freezer)
-                .map_or(Ok(()), |group| group.freeze()),
+                .map_or(Ok(()), Group::freeze),
         });
         if let Err(error) = stopped {
             // It may have ended, which the proof will show better.
@@ -146,13 +146,15 @@ pub(super) fn faded(locked: &Locked<'_>, id: u32) -> Option<String> {
     }
 }
 
+/// What the freezer holds cannot be seen to be stopped by a signal as well, but it stands still.
 fn stands_still(group: &NodeGroup, process: &Process, by: Mechanism) -> bool {
-    match by {
-        Mechanism::Signal => process.is_stopped(),
-        Mechanism::Freezer => group
-            .of(Controller::Freezer)
-            .is_some_and(|group| group.is_frozen().unwrap_or(false)),
-    }
+    (by == Mechanism::Signal && process.is_stopped()) || is_frozen(group)
+}
+
+fn is_frozen(group: &NodeGroup) -> bool {
+    group
+        .of(Controller::Freezer)
+        .is_some_and(|group| group.is_frozen().unwrap_or(false))
 }
 
 /// What a process should be seen to be.
@@ -202,9 +204,7 @@ async fn prove_each(
                     .of(Controller::Freezer)
                     .is_some_and(|group| group.is_freezing().unwrap_or(false));
                 match (want, answer) {
-                    (Want::Still(by), Probe::Silent) if idle && still(by) => {
-                        Ok(seen(node, by, &group))
-                    }
+                    (Want::Still(by), Probe::Silent) if idle && still(by) => Ok(seen(node, &group)),
                     (Want::StillFor(other, by), Probe::Silent) if idle && still(by) => {
                         Ok(format!("n{node} stays stopped for fault {other}"))
                     }
@@ -232,14 +232,14 @@ async fn prove_each(
     all(each.into_iter().map(|(_, result)| result))
 }
 
-fn seen(node: Node, by: Mechanism, group: &NodeGroup) -> String {
-    match (by, group.of(Controller::Freezer)) {
-        (Mechanism::Freezer, Some(group)) => {
-            let processes = group.processes().map_or(0, |pids| pids.len());
+fn seen(node: Node, group: &NodeGroup) -> String {
+    match group.of(Controller::Freezer) {
+        Some(freezer) if is_frozen(group) => {
+            let processes = freezer.processes().map_or(0, |pids| pids.len());
             format!(
                 "n{node} is frozen ({processes} processes, control group {}), uses no processor \
                  time and gives no answer",
-                group.version
+                freezer.version
             )
         }
         _ => format!("n{node} is stopped (state T) and gives no answer"),

@@ -204,17 +204,11 @@ fn nothing_is_left_of_a_harness_that_is_killed_in_the_middle_of_any_fault() {
         let report = quorate().arg("report").arg(&running.run).output().unwrap();
         assert_eq!(report.status.code(), Some(2), "{fault}: {report:?}");
         let verdict = running.verdict();
-        assert_eq!(
-            verdict["verdict"]["unknown"].is_null(),
-            verdict["verdict"] != "unknown"
-        );
+        assert_eq!(verdict["verdict"], "unknown", "{fault}");
         assert_eq!(verdict["faults"].as_array().unwrap().len(), 1, "{fault}");
         // And nobody has anything to do.
         let clean = clean(dir.path());
-        assert!(
-            clean.contains("\n0 leftovers were undone") || clean.starts_with("0 leftovers"),
-            "{clean}"
-        );
+        assert!(clean.starts_with("0 leftovers were undone"), "{clean}");
     }
 }
 
@@ -414,5 +408,5 @@ fn a_fault_that_is_taken_away_earns_no_credit() {
         assert!(fault["healed_at_s"].is_number(), "{fault}");
     }
     let text = verdict.to_string();
-    assert_eq!(text.contains("fault-not-effective: "), true, "{text}");
+    assert!(text.contains("fault-not-effective: "), "{text}");
 }

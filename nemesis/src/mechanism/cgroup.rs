@@ -518,8 +518,16 @@ impl NodeGroup {
     /// # Errors
     /// When it cannot be moved.
     pub fn adopt(&self, pid: u32) -> io::Result<()> {
-        let distinct: BTreeSet<_> = self.0.values().collect();
-        distinct.into_iter().try_for_each(|group| group.adopt(pid))
+        // Memory first, which is counted from then on only.
+        let mut adopted = BTreeSet::new();
+        let mut groups = self.0.values().rev();
+        groups.try_for_each(|group| {
+            if adopted.insert(group) {
+                group.adopt(pid)
+            } else {
+                Ok(())
+            }
+        })
     }
 }
 
