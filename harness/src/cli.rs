@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
+use crate::commands::keeper::KeeperArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::locate::says;
@@ -56,7 +57,7 @@ pub enum Command {
     Report(ReportArgs),
     /// Browse the run store in a web page.
     Serve(ServeArgs),
-    /// End processes that a crashed run left behind, and remove old runs.
+    /// End processes and remove control groups that a crashed run left behind, and remove old runs.
     Clean(CleanArgs),
     /// Say which faults can be done on this machine, by which mechanism, and why not the others.
     ///
@@ -71,6 +72,9 @@ pub enum Command {
     },
     /// Run one replica of the reference cluster.
     Node(NodeArgs),
+    /// Undo what a run has done, once it is gone; started by `quorate test`.
+    #[command(hide = true)]
+    Keeper(KeeperArgs),
 }
 
 /// Flags that change an experiment.

@@ -42,6 +42,7 @@ fn main() -> ExitCode {
             .map(|()| exit::VALID),
         Command::Clean(args) => commands::clean::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Keeper(args) => commands::keeper::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {
             use clap::CommandFactory;

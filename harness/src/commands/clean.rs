@@ -1,4 +1,4 @@
-//! `quorate clean`: ends what a crashed run left behind, and removes old runs.
+//! `quorate clean`: undoes what a crashed run left behind, and removes old runs.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -9,30 +9,32 @@ use crate::cli::CleanArgs;
 use crate::local::leftovers;
 use crate::{exit, store};
 
-/// Ends leftover processes that can be proven to be ours, then removes old runs if asked.
+/// Undoes leftovers that can be proven to be ours (processes, control groups and what was done to
+/// them) of runs whose harness and keeper are both gone, then removes old runs if asked.
 ///
 /// # Errors
-/// If the store cannot be read or a run cannot be removed.
+/// If the store cannot be read, something cannot be undone or a run cannot be removed.
 pub fn run(args: &CleanArgs) -> Result<u8> {
     let mut out = std::io::stdout().lock();
     let runs = store::runs(&args.store)
         .with_context(|| format!("cannot read {}", args.store.display()))?;
     let compared = store::compared(&args.store)
         .with_context(|| format!("cannot read {}", args.store.display()))?;
-    let mut ended = 0;
+    let mut undone = 0;
+    let mut failed = Vec::new();
     for run in runs.iter().chain(&compared) {
         for leftover in leftovers::find(&run.path)? {
-            ended += 1;
-            writeln!(
-                out,
-                "process {} ({}) of {}",
-                leftover.pid,
-                leftover.node,
-                run.path.display()
-            )?;
-            if !args.dry_run {
-                leftovers::kill(&leftover)?;
+            writeln!(out, "{leftover} of {}", run.path.display())?;
+            if !args.dry_run
+                && let Err(error) = leftover.undo()
+            {
+                failed.push(format!("{leftover}: {error}"));
+                continue;
             }
+            undone += 1;
+        }
+        if !args.dry_run {
+            leftovers::forget(&run.path)?;
         }
     }
     let mut removed = 0;
@@ -55,7 +57,12 @@ pub fn run(args: &CleanArgs) -> Result<u8> {
     let done = if args.dry_run { "would be" } else { "were" };
     writeln!(
         out,
-        "{ended} leftover processes {done} ended, {removed} runs {done} removed"
+        "{undone} leftovers {done} undone, {removed} runs {done} removed"
     )?;
+    anyhow::ensure!(
+        failed.is_empty(),
+        "left as they are:\n  {}",
+        failed.join("\n  ")
+    );
     Ok(exit::VALID)
 }

@@ -10,11 +10,13 @@ use std::sync::mpsc::Sender;
 use std::time::Duration;
 
 use nemesis::Node;
+use nemesis::mechanism::cgroup::NodeGroup;
 use rustix::process::{Resource, getrlimit, setrlimit};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::custody::Custody;
 use super::data::DataDir;
 use super::network::Network;
 use super::probe::{Probe, probe};
@@ -22,6 +24,7 @@ use super::process::{Launch, Process, Processes, log_tail};
 use super::program::{NodeSetup, Program};
 use super::proxy::Target;
 use super::start_error::{NotReady, StartError, io_error};
+use super::{cpu, memory};
 use crate::experiment::On;
 use crate::substrate::Happening;
 
@@ -52,10 +55,33 @@ pub(super) struct Lifecycle {
     pub process: Option<Arc<Process>>,
     /// Faults that want the node down.
     pub down_for: BTreeSet<u32>,
-    /// Faults that want its process stopped.
-    pub paused_for: BTreeSet<u32>,
+    /// Faults that want its process stopped, and how.
+    pub paused_for: BTreeMap<u32, Hold>,
+    /// Faults that give it only a part of a processor.
+    pub cpu_for: BTreeMap<u32, cpu::Share>,
+    /// What stops and continues its process to that end, where there are no control groups.
+    pub throttle: Option<cpu::Throttle>,
+    /// Faults that give it little memory.
+    pub memory_for: BTreeMap<u32, memory::Limit>,
     /// The version of the storage format that it is started with, once it was upgraded.
     pub storage_version: Option<u16>,
+}
+
+/// How a process is made to stand still, and whether it did.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Hold {
+    pub by: Mechanism,
+    /// How long it had run on a processor when it was seen to stand still.
+    pub ran: Option<Duration>,
+}
+
+/// What makes a process stand still.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mechanism {
+    /// `SIGSTOP`.
+    Signal,
+    /// The freezer of its control group.
+    Freezer,
 }
 
 impl Slot {
@@ -70,8 +96,26 @@ impl Slot {
         }
     }
 
+    /// Waits for those who start, stop or kill its process.
     pub async fn lock(&self) -> OwnedMutexGuard<Lifecycle> {
-        Arc::clone(&self.lifecycle).lock_owned().await
+        let mut lifecycle = Arc::clone(&self.lifecycle).lock_owned().await;
+        let ended = lifecycle
+            .process
+            .as_ref()
+            .and_then(|process| process.status());
+        if ended.is_some() && !lifecycle.memory_for.is_empty() {
+            // It did not survive with that little memory: down until that fault is healed.
+            lifecycle.process = None;
+            lifecycle.throttle = None;
+            let faults: Vec<_> = lifecycle.memory_for.keys().copied().collect();
+            lifecycle.down_for.extend(faults);
+        }
+        lifecycle
+    }
+
+    /// The control groups of this node.
+    pub fn group(&self) -> &NodeGroup {
+        &self.launch.group
     }
 
     pub fn is_paused(&self) -> bool {
@@ -89,6 +133,7 @@ pub(super) struct Cluster {
     pub slots: Vec<Slot>,
     pub network: Network,
     pub processes: Arc<Processes>,
+    pub custody: Custody,
     pub events: Sender<Happening>,
 }
 
@@ -114,17 +159,25 @@ impl Cluster {
             log: slot.launch.log.clone(),
             tail: log_tail(&slot.launch.log),
         };
-        let unexpected = {
+        let ended = {
             let (events, target) = (self.events.clone(), Arc::clone(&slot.target));
             let (node, log) = (slot.node, slot.launch.log.clone());
-            move |status: String| {
+            let keeper = Arc::clone(&self.custody.keeper);
+            move |status: String, tolerated: bool| {
                 target.set(None);
+                if tolerated {
+                    return;
+                }
+                // The keeper kills all nodes of a harness that stood still.
+                let why = keeper.lost().map(|lost| lost.to_string());
                 // The runner may be gone already.
-                let _ = events.send(Happening::Broken(format!(
-                    "n{node} ended although nobody killed it ({status}); the end of {}:\n{}",
-                    log.display(),
-                    log_tail(&log)
-                )));
+                let _ = events.send(Happening::Broken(why.unwrap_or_else(|| {
+                    format!(
+                        "n{node} ended although nobody killed it ({status}); the end of {}:\n{}",
+                        log.display(),
+                        log_tail(&log)
+                    )
+                })));
             }
         };
         let mut launch = slot.launch.clone();
@@ -136,7 +189,7 @@ impl Cluster {
         }
         let process = self
             .processes
-            .start(&launch, unexpected)
+            .start(&launch, ended)
             .await
             .map_err(|error| {
                 failed(format!(
@@ -145,6 +198,11 @@ impl Cluster {
                 ))
             })?;
         lifecycle.process = Some(Arc::clone(&process));
+        // Control groups hold for it as they did for the one before; what was done to that process
+        // is done to this one.
+        process.tolerate_end(!lifecycle.memory_for.is_empty());
+        lifecycle.throttle = cpu::throttle(lifecycle);
+        memory::limit_process(lifecycle);
         let ready = async {
             // Its output may be closed a moment before it ends; which is the more telling news.
             let Some(address) = process.address().await else {
@@ -179,6 +237,7 @@ pub(super) async fn prepare(
     nodes: u16,
     run_dir: &Path,
     program: &Program,
+    custody: Custody,
     events: Sender<Happening>,
 ) -> Result<Arc<Cluster>, StartError> {
     allow_many_connections();
@@ -210,15 +269,20 @@ pub(super) async fn prepare(
             version_flag: program.version_flag,
             log: logs.join(format!("n{node}.log")),
             network: network.namespace(node),
+            group: custody
+                .groups
+                .node(&format!("n{node}"))
+                .map_err(io_error("making control groups"))?,
         };
         slots.push(Slot::new(launch, data, Arc::clone(target)));
     }
-    let processes =
-        Processes::new(run_dir).map_err(io_error(format!("writing into {}", run_dir.display())))?;
+    let processes = Processes::new(run_dir, Arc::clone(&custody.keeper))
+        .map_err(io_error(format!("writing into {}", run_dir.display())))?;
     Ok(Arc::new(Cluster {
         slots,
         network,
         processes,
+        custody,
         events,
     }))
 }

@@ -10,14 +10,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use nemesis::mechanism::lease::{Lease, Undo};
 use nemesis::{Action, Node, Proof};
 use tokio::sync::OwnedMutexGuard;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
 use super::probe::{Probe, probe};
-use super::{clock, cpu, crash, disk, memory, operator};
+use super::{clock, cpu, crash, disk, memory, operator, pause};
 
 /// No answer for this long is silence.
 pub(super) const SILENCE: Duration = Duration::from_millis(300);
@@ -85,7 +86,7 @@ pub(super) async fn inject(
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Pause(nodes) => match locks(cluster, nodes).await {
-            Ok(mut locked) => pause(&mut locked, id).await,
+            Ok(mut locked) => pause::inject(cluster, &mut locked, id, via).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Cut(_) | Action::Impair { .. } => {
@@ -95,12 +96,23 @@ pub(super) async fn inject(
     }
 }
 
-/// Whether a fault that was proven has its effect still; if not, what was seen.
-pub(super) async fn stands(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Result<(), String> {
-    match action {
-        Action::Cut(_) | Action::Impair { .. } => cluster.network.stands(id, action).await,
-        _ => Ok(()),
-    }
+/// Why a fault does not have its effect any more, if that is so.
+pub(super) async fn faded(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Option<String> {
+    let (nodes, look): (_, fn(&Locked<'_>, u32) -> Option<String>) = match action {
+        Action::Pause(nodes) => (nodes, pause::faded),
+        Action::Cpu(nodes, _) => (nodes, cpu::faded),
+        Action::Memory(nodes, _) => (nodes, memory::faded),
+        Action::Cut(_) | Action::Impair { .. } => {
+            return cluster.network.stands(id, action).await.err();
+        }
+        _ => return None,
+    };
+    let locked = locks(cluster, nodes).await.ok()?;
+    let why: Vec<_> = locked
+        .iter()
+        .filter_map(|locked| look(locked, id))
+        .collect();
+    (!why.is_empty()).then(|| why.join("; "))
 }
 
 /// Undoes an injection, and proves that it is gone.
@@ -123,7 +135,7 @@ pub(super) async fn heal(
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Pause(nodes) => match locks(cluster, nodes).await {
-            Ok(mut locked) => resume(&mut locked, id).await,
+            Ok(mut locked) => pause::heal(cluster, &mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Crash(nodes, _) => crash::heal(cluster, http, id, nodes).await,
@@ -142,12 +154,33 @@ pub(super) async fn heal(
     }
 }
 
-struct Locked<'a> {
-    slot: &'a Slot,
-    lifecycle: OwnedMutexGuard<Lifecycle>,
+/// A node, and the right to change what its process does.
+pub(super) struct Locked<'a> {
+    pub slot: &'a Slot,
+    pub lifecycle: OwnedMutexGuard<Lifecycle>,
 }
 
-async fn locks<'a>(cluster: &'a Cluster, nodes: &[Node]) -> Result<Vec<Locked<'a>>, String> {
+/// Has the keeper of the run know what undoes the part of a fault that is about to be done to a
+/// node.
+pub(super) fn lease(cluster: &Cluster, id: u32, node: Node, undo: Undo) -> Result<(), String> {
+    let lease = Lease::new(lease_id(id, node), undo);
+    let registered = block_in_place(|| cluster.custody.keeper.register(lease));
+    registered.map_err(|lost| lost.to_string())
+}
+
+/// Lets the keeper forget it, once it is undone.
+pub(super) fn release(cluster: &Cluster, id: u32, node: Node) {
+    block_in_place(|| cluster.custody.keeper.release(&lease_id(id, node)));
+}
+
+fn lease_id(id: u32, node: Node) -> String {
+    format!("fault-{id}-n{node}")
+}
+
+pub(super) async fn locks<'a>(
+    cluster: &'a Cluster,
+    nodes: &[Node],
+) -> Result<Vec<Locked<'a>>, String> {
     let mut nodes = nodes.to_vec();
     nodes.sort_unstable();
     nodes.dedup();
@@ -165,7 +198,7 @@ async fn locks<'a>(cluster: &'a Cluster, nodes: &[Node]) -> Result<Vec<Locked<'a
 }
 
 /// All seen, or the first that was not.
-fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Proof {
+pub(super) fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Proof {
     match each.into_iter().collect::<Result<Vec<_>, _>>() {
         Ok(seen) if seen.is_empty() => Proof::NotSeen("no node is meant".to_owned()),
         Ok(seen) => Proof::Seen(seen.join("; ")),
@@ -178,6 +211,7 @@ async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
     for Locked { slot, lifecycle } in locked.iter_mut() {
         lifecycle.down_for.insert(id);
         lifecycle.paused_for.clear();
+        lifecycle.throttle = None;
         slot.set_paused(false);
         if let Some(process) = &lifecycle.process {
             // It fails only when the process has ended by itself, which the proof will show.
@@ -202,6 +236,10 @@ async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
         lifecycle.process = None;
         slot.target.set(None);
         let proof = prove(PROVE_WITHIN, async || match address {
+            _ if !process.left().is_empty() => Err(format!(
+                "n{node} ended, yet what it has started runs on: {:?}",
+                process.left()
+            )),
             None => Ok(format!(
                 "n{node} ended ({status}); it was not listening yet"
             )),
@@ -289,7 +327,8 @@ async fn upgraded(http: &reqwest::Client, locked: &[Locked<'_>]) -> Proof {
     all(each)
 }
 
-async fn restart(cluster: &Arc<Cluster>, locked: Vec<Locked<'_>>, id: u32) -> Proof {
+/// Starts the nodes that no other fault wants down.
+pub(super) async fn restart(cluster: &Arc<Cluster>, locked: Vec<Locked<'_>>, id: u32) -> Proof {
     let mut starting = JoinSet::new();
     for Locked {
         slot,
@@ -322,101 +361,4 @@ async fn restart(cluster: &Arc<Cluster>, locked: Vec<Locked<'_>>, id: u32) -> Pr
     let mut each = starting.join_all().await;
     each.sort();
     all(each.into_iter().map(|result| result.map(|(_, text)| text)))
-}
-
-async fn pause(locked: &mut [Locked<'_>], id: u32) -> Proof {
-    for Locked { slot, lifecycle } in locked.iter_mut() {
-        if let Some(process) = lifecycle.process.clone() {
-            lifecycle.paused_for.insert(id);
-            slot.set_paused(true);
-            // It fails only when the process has ended, which the proof will show.
-            let _ = process.pause();
-        }
-    }
-    prove_each(locked, PROVE_WITHIN, |_| Want::Stopped).await
-}
-
-async fn resume(locked: &mut [Locked<'_>], id: u32) -> Proof {
-    for Locked { slot, lifecycle } in locked.iter_mut() {
-        lifecycle.paused_for.remove(&id);
-        if lifecycle.paused_for.is_empty() {
-            slot.set_paused(false);
-            if let Some(process) = &lifecycle.process {
-                // It fails only when the process has ended, which the proof will show.
-                let _ = process.resume();
-            }
-        }
-    }
-    prove_each(locked, HEAL_WITHIN, |lifecycle| {
-        match lifecycle.paused_for.first() {
-            Some(&other) => Want::StoppedFor(other),
-            None => Want::Running,
-        }
-    })
-    .await
-}
-
-/// What a process should be seen to be.
-#[derive(Clone, Copy)]
-enum Want {
-    Stopped,
-    StoppedFor(u32),
-    Running,
-}
-
-/// Looks at all nodes at once.
-async fn prove_each(
-    locked: &[Locked<'_>],
-    within: Duration,
-    want: impl Fn(&Lifecycle) -> Want,
-) -> Proof {
-    let mut looking = JoinSet::new();
-    for Locked { slot, lifecycle } in locked {
-        let (node, want) = (slot.node, want(lifecycle));
-        let (process, address) = (lifecycle.process.clone(), slot.target.get());
-        looking.spawn(async move {
-            let (Some(process), Some(address)) = (process, address) else {
-                return (
-                    node,
-                    match want {
-                        Want::Running => Ok(format!("n{node} is down; nothing of it is stopped")),
-                        _ => Err(format!("n{node} is not running, so it cannot be stopped")),
-                    },
-                );
-            };
-            let proof = prove(within, async || {
-                let state = process.state();
-                let answer = match want {
-                    Want::Running => probe(address, 0, ANSWER).await,
-                    _ => probe(address, 0, SILENCE).await,
-                };
-                match (want, state, answer) {
-                    (Want::Stopped, Some('T'), Probe::Silent) => {
-                        Ok(format!("n{node} is stopped (state T) and gives no answer"))
-                    }
-                    (Want::StoppedFor(other), Some('T'), Probe::Silent) => {
-                        Ok(format!("n{node} stays stopped for fault {other}"))
-                    }
-                    (Want::Running, Some(state), Probe::Answered(..)) if state != 'T' => {
-                        Ok(format!("n{node} runs (state {state}) and answers"))
-                    }
-                    (_, None, _) => Err(format!("n{node} has ended")),
-                    (_, Some(state), answer) => Err(format!(
-                        "n{node} is in state {state}; a probe says {answer:?}"
-                    )),
-                }
-            })
-            .await;
-            (
-                node,
-                match proof {
-                    Proof::Seen(text) => Ok(text),
-                    Proof::NotSeen(text) => Err(text),
-                },
-            )
-        });
-    }
-    let mut each = looking.join_all().await;
-    each.sort();
-    all(each.into_iter().map(|(_, result)| result))
 }

@@ -1,93 +1,102 @@
-//! Nodes that outlived their harness. Nodes end with it, so there should be none; this is for the
-//! case that there are, e.g. because the machine was frozen in the middle.
+//! What outlived its harness and its keeper. Nodes end with the harness, and the keeper undoes the
+//! rest, so there should be nothing; this is for the case that there is, e.g. because both were
+//! killed at once.
 
-use std::io;
 use std::path::Path;
+use std::{fmt, fs, io};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nemesis::mechanism::lease::{Leases, Undo};
 
 use super::manifest::{Entry, Manifest};
 use super::procfs;
 
-/// How long a killed process may take to end.
-const END_WITHIN: Timespec = Timespec {
-    tv_sec: 5,
-    tv_nsec: 0,
-};
+/// The file of a run directory with the leases of the run, while it goes on.
+pub const LEASES: &str = "leases.json";
 
-/// A process that a run left behind.
+/// Something that a run left behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Leftover {
-    /// Which process.
-    pub pid: u32,
-    /// Which node it was, e.g. `n2`.
-    pub node: String,
-    /// What the run's manifest says of it.
-    entry: Entry,
+    /// Which node it was, e.g. `n2`, if it is a process of one.
+    pub node: Option<String>,
+    /// What it is, and what undoes it.
+    pub undo: Undo,
 }
 
 impl Leftover {
-    /// Same pid, same start time, same boot, same program: then it is the process that the run
-    /// started, and no other that happens to have its number now.
-    fn is_ours(&self) -> bool {
-        self.entry.identity.is_alive()
-            && procfs::executable(self.entry.identity.pid)
-                .is_ok_and(|path| path == self.entry.executable)
+    /// Undoes it. That it is gone meanwhile is no error.
+    ///
+    /// # Errors
+    /// When it belongs to another user, or does not end.
+    pub fn undo(&self) -> io::Result<()> {
+        self.undo.carry_out()
     }
 }
 
-/// The processes in the manifest of this run directory that are still alive, if the harness that
-/// started them is not. Kills nothing.
+impl fmt::Display for Leftover {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.node {
+            Some(node) => write!(f, "{} ({node})", self.undo),
+            None => write!(f, "{}", self.undo),
+        }
+    }
+}
+
+/// Same pid, same start time, same boot, same program: then it is the process that the run started,
+/// and no other that happens to have its number now.
+fn is_ours(entry: &Entry) -> bool {
+    entry.identity.is_alive()
+        && procfs::executable(entry.identity.pid).is_ok_and(|path| path == entry.executable)
+}
+
+/// What is left of the run of this directory, in the order in which to undo it, if neither the
+/// harness nor its keeper is there to do so. Undoes nothing.
 ///
 /// # Errors
-/// When the manifest cannot be read. A run directory without one has no leftovers.
+/// When its files cannot be read. A run directory without them has no leftovers.
 pub fn find(run_dir: &Path) -> io::Result<Vec<Leftover>> {
-    let Some(manifest) = Manifest::read(run_dir)? else {
-        return Ok(Vec::new());
-    };
-    if manifest.owner.is_alive() {
+    let leases = Leases::read(&run_dir.join(LEASES))?;
+    if leases.as_ref().is_some_and(|leases| !leases.are_orphaned()) {
         return Ok(Vec::new());
     }
-    Ok(manifest
-        .processes
-        .into_iter()
-        .map(|entry| Leftover {
-            pid: entry.identity.pid,
-            node: format!("n{}", entry.node),
-            entry,
-        })
-        .filter(Leftover::is_ours)
-        .collect())
+    let manifest = Manifest::read(run_dir)?;
+    if manifest.as_ref().is_some_and(|m| m.owner.is_alive()) {
+        return Ok(Vec::new());
+    }
+    let processes = manifest.map(|manifest| manifest.processes);
+    let processes = processes.unwrap_or_default();
+    let leased = leases.iter().flat_map(Leases::standing).map(|lease| {
+        let named = processes.iter().find(|entry| match &lease.undo {
+            Undo::Kill(identity) | Undo::Continue(identity) => *identity == entry.identity,
+            _ => false,
+        });
+        Leftover {
+            node: named.map(|entry| format!("n{}", entry.node)),
+            undo: lease.undo.clone(),
+        }
+    });
+    let mut found: Vec<_> = leased.collect();
+    for entry in processes.iter().filter(|entry| is_ours(entry)) {
+        let undo = Undo::Kill(entry.identity.clone());
+        if found.iter().all(|leftover| leftover.undo != undo) {
+            found.push(Leftover {
+                node: Some(format!("n{}", entry.node)),
+                undo,
+            });
+        }
+    }
+    Ok(found)
 }
 
-/// Kills one leftover and waits until it has ended. That it ended by itself meanwhile is no error.
+/// Removes the file of leases of a run that has nothing left.
 ///
 /// # Errors
-/// When the process belongs to another user, or does not end.
-pub fn kill(leftover: &Leftover) -> io::Result<()> {
-    let raw = i32::try_from(leftover.pid).map_err(io::Error::other)?;
-    let pid = Pid::from_raw(raw).ok_or_else(|| io::Error::other("pid 0 in the manifest"))?;
-    let handle = match pidfd_open(pid, PidfdFlags::empty()) {
-        Ok(handle) => handle,
-        Err(rustix::io::Errno::SRCH) => return Ok(()),
-        Err(error) => return Err(error.into()),
-    };
-    // The handle refers to whichever process had the pid when it was opened, and keeps doing so:
-    // checked after opening, the process that is proven to be ours is the one that is killed.
-    if !leftover.is_ours() {
-        return Ok(());
+/// When it cannot be removed.
+pub fn forget(run_dir: &Path) -> io::Result<()> {
+    let path = run_dir.join(LEASES);
+    match Leases::read(&path)? {
+        Some(leases) if leases.are_orphaned() && leases.standing().next().is_none() => {
+            fs::remove_file(path)
+        }
+        _ => Ok(()),
     }
-    match pidfd_send_signal(&handle, Signal::KILL) {
-        Ok(()) | Err(rustix::io::Errno::SRCH) => {}
-        Err(error) => return Err(error.into()),
-    }
-    let mut ended = [PollFd::new(&handle, PollFlags::IN)];
-    if poll(&mut ended, Some(&END_WITHIN))? == 0 {
-        return Err(io::Error::other(format!(
-            "{} (pid {raw}) was killed but has not ended after {} s",
-            leftover.node, END_WITHIN.tv_sec
-        )));
-    }
-    Ok(())
 }

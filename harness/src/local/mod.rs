@@ -14,6 +14,7 @@
 //! | `process` | starts, watches, signals and reaps processes, through pidfds |
 //! | `network` | the links: all proxies, or all of the kernel's |
 //! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
+//! | `custody` | the keeper of a run's leases, and its control groups |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
 //! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
@@ -22,16 +23,19 @@
 //! | `signals` | Ctrl-C |
 //! | [`manifest`], [`leftovers`] | what runs now, and what a crashed run left behind |
 //!
-//! **Leases.** Everything that is injected lives in the harness process or is a state of its
-//! children. Proxies end with the harness, and its nodes notice its end by a parent-death signal
-//! and by the end of their standard input; `SIGKILL` reaches paused ones too. Networks have no names:
-//! the kernel removes them, with every interface, rule and queue in them, when the last process and
-//! the last socket in them have ended. No fault therefore outlives its owner.
+//! **Leases.** What is injected lives in the harness process, is a state of its children, or is a
+//! state of a control group. Proxies end with the harness, and its nodes notice its end by a
+//! parent-death signal and by the end of their standard input. Networks have no names: the kernel
+//! removes them, with every interface, rule and queue in them, when the last process and the last
+//! socket in them have ended. Control groups, what is frozen in them, and what a third-party store
+//! has started would outlive it: the `custody` of a run has a keeper, told of each before it is
+//! done, that undoes it within seconds of the harness's end.
 
 mod clock;
 mod cluster;
 mod cpu;
 mod crash;
+mod custody;
 mod data;
 mod disk;
 mod fault;
@@ -41,6 +45,7 @@ pub mod manifest;
 mod memory;
 mod network;
 mod operator;
+mod pause;
 mod probe;
 mod process;
 pub mod procfs;
@@ -68,6 +73,7 @@ use workloads::client::HttpClient;
 use workloads::{Completion, Invocation};
 
 use self::cluster::Cluster;
+use self::custody::Custody;
 use self::program::Program;
 use self::signals::{Handler, Registration};
 use self::start_error::io_error;
@@ -90,8 +96,6 @@ pub fn capabilities(substrate: On) -> Capabilities {
     [
         K::PowerLoss,
         K::Crash,
-        K::Cpu,
-        K::Memory,
         K::TornWrite,
         K::BitFlip,
         K::DiskFull,
@@ -199,11 +203,13 @@ impl LocalSubstrate {
             .map_err(io_error("starting the runtime"))?;
         let (events, happenings) = channel();
         let completions = events.clone();
+        let custody = Custody::begin(run_dir, program, events.clone())?;
         let cluster = runtime.block_on(cluster::prepare(
             on,
             nodes,
             run_dir,
             program,
+            custody,
             events.clone(),
         ))?;
         let handler = Handler {
@@ -330,7 +336,7 @@ impl Substrate for LocalSubstrate {
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let proven = task.await.unwrap_or(false);
-            if proven && let Err(why) = fault::stands(&cluster, id, &owned).await {
+            if proven && let Some(why) = fault::faded(&cluster, id, &owned).await {
                 let _ = cluster.events.send(Happening::Faded { id, why });
             }
             let proof = fault::heal(&cluster, &http, id, &owned).await;
@@ -390,5 +396,6 @@ impl Drop for LocalSubstrate {
             }
         });
         runtime.shutdown_timeout(END_WITHIN);
+        self.cluster.custody.end();
     }
 }

@@ -1,7 +1,9 @@
 //! Node processes: started from one thread, watched, signalled and reaped through their pidfds,
-//! so that a signal can never reach a process that merely got the same number.
+//! so that a signal can never reach a process that merely got the same number. Where there are
+//! control groups, a node is all processes in its group: what a third-party store starts is stopped
+//! and ended with it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::fs::{File, OpenOptions};
 use std::io::{self, Read, Seek, SeekFrom};
@@ -9,12 +11,16 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, mpsc};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, mpsc};
 use std::thread;
+use std::time::Duration;
 
 use nemesis::Node;
+use nemesis::mechanism::cgroup::{Controller, NodeGroup};
+use nemesis::mechanism::keeper::Keeper;
+use nemesis::mechanism::lease::{Lease, Undo};
 use nemesis::mechanism::namespace::Namespace;
+use nemesis::mechanism::process::processor_time;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
@@ -41,6 +47,8 @@ pub(super) struct Launch {
     pub log: PathBuf,
     /// The network to start it in; that of the thread that starts processes if none.
     pub network: Option<Arc<Namespace>>,
+    /// The control groups that it is put into, with all that it starts.
+    pub group: NodeGroup,
 }
 
 /// Starts processes from a thread that lives as long as this value.
@@ -90,6 +98,7 @@ impl Spawner {
 #[derive(Debug)]
 pub(super) struct Processes {
     run_dir: PathBuf,
+    keeper: Arc<Keeper>,
     spawner: Spawner,
     state: Mutex<State>,
 }
@@ -118,7 +127,7 @@ impl State {
 
 impl Processes {
     /// Writes an empty manifest into the run directory.
-    pub fn new(run_dir: &Path) -> io::Result<Arc<Self>> {
+    pub fn new(run_dir: &Path, keeper: Arc<Keeper>) -> io::Result<Arc<Self>> {
         let state = State {
             closing: false,
             owner: Identity::of(std::process::id())?,
@@ -127,6 +136,7 @@ impl Processes {
         state.save(run_dir)?;
         Ok(Arc::new(Self {
             run_dir: run_dir.to_owned(),
+            keeper,
             spawner: Spawner::new()?,
             state: Mutex::new(state),
         }))
@@ -134,12 +144,12 @@ impl Processes {
 
     /// Starts a process in a process group of its own (so that a terminal's Ctrl-C reaches the
     /// harness only, which then stops the nodes in order), with a pipe as standard input that
-    /// closes when the harness ends. `unexpected` is told the exit status if it ends although
-    /// nobody killed it.
+    /// closes when the harness ends. `ended` is told the exit status if it ends although nobody
+    /// killed it, and whether a fault made that likely.
     pub async fn start(
         self: &Arc<Self>,
         launch: &Launch,
-        unexpected: impl FnOnce(String) + Send + 'static,
+        ended: impl FnOnce(String, bool) + Send + 'static,
     ) -> io::Result<Arc<Process>> {
         let log = OpenOptions::new()
             .create(true)
@@ -160,8 +170,22 @@ impl Processes {
         let (listening, address) = watch::channel(None);
         let process = self.adopt(launch, &child, address)?;
         tokio::spawn(read_address(stdout, listening));
-        tokio::spawn(Arc::clone(self).watch(child, stdin, Arc::clone(&process), unexpected));
-        Ok(process)
+        let (owned, group) = (Arc::clone(self), launch.group.clone());
+        let identity = Identity::of(process.pid)?;
+        // Not reaped before `watch` waits for it, so the pid is still its own.
+        let kept = tokio::task::spawn_blocking(move || {
+            let pid = identity.pid;
+            let lease = Lease::new(process_lease(pid), Undo::Kill(identity));
+            owned.keeper.register(lease).map_err(io::Error::other)?;
+            group.adopt(pid)
+        });
+        let kept = kept.await.map_err(io::Error::other).and_then(|kept| kept);
+        if kept.is_err() {
+            // It fails only when it has ended.
+            let _ = process.kill();
+        }
+        tokio::spawn(Arc::clone(self).watch(child, stdin, Arc::clone(&process), ended));
+        kept.map(|()| process)
     }
 
     fn adopt(
@@ -179,7 +203,8 @@ impl Processes {
             pid,
             // Not reaped before `watch` waits for it, so the pid is still its own.
             handle: pidfd_open(raw, PidfdFlags::empty())?,
-            expected: AtomicBool::new(false),
+            group: launch.group.clone(),
+            will: Mutex::new(Will::default()),
             address,
             ended: watch::Sender::default(),
         });
@@ -207,7 +232,7 @@ impl Processes {
         mut child: Child,
         stdin: ChildStdin,
         process: Arc<Process>,
-        unexpected: impl FnOnce(String),
+        ended: impl FnOnce(String, bool),
     ) {
         let status = match child.wait().await {
             Ok(status) => status.to_string(),
@@ -221,10 +246,12 @@ impl Processes {
                 tracing::warn!(%error, "the manifest of processes cannot be written");
             }
         }
-        process.ended.send_replace(Some(status.clone()));
-        if !process.expected.load(Ordering::SeqCst) {
-            unexpected(status);
+        self.keeper.release(&process_lease(process.pid));
+        match process.will().ending {
+            Ending::Wanted => {}
+            ending => ended(status.clone(), ending == Ending::Tolerated),
         }
+        process.ended.send_replace(Some(status));
     }
 
     /// Kills everything, now and without waiting, and lets nothing be started any more.
@@ -239,9 +266,13 @@ impl Processes {
         all
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+fn process_lease(pid: u32) -> String {
+    format!("process-{pid}")
 }
 
 /// Waits for the line `listening ADDRESS`, then reads on so that the node never blocks on a full
@@ -258,15 +289,44 @@ async fn read_address(stdout: ChildStdout, listening: watch::Sender<Option<Socke
     }
 }
 
-/// A process that was started, running or ended.
+/// A process that was started, running or ended, and all that it has started.
 #[derive(Debug)]
 pub(super) struct Process {
     pid: u32,
     handle: OwnedFd,
-    /// Whether its end is somebody's wish.
-    expected: AtomicBool,
+    group: NodeGroup,
+    will: Mutex<Will>,
     address: watch::Receiver<Option<SocketAddr>>,
     ended: watch::Sender<Option<String>>,
+}
+
+/// What is wanted of a process.
+#[derive(Debug, Default)]
+struct Will {
+    ending: Ending,
+    /// Why it is to stand still, if it is.
+    stopped_by: BTreeSet<Stop>,
+}
+
+/// What the end of a process means.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Ending {
+    /// The target is broken.
+    #[default]
+    Unexpected,
+    /// A fault has done it, most likely.
+    Tolerated,
+    /// Somebody killed it.
+    Wanted,
+}
+
+/// Why a process is stopped. It goes on when there is no reason left.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Stop {
+    /// A pause.
+    Pause,
+    /// It has used its share of the processor.
+    Share,
 }
 
 impl Process {
@@ -274,24 +334,100 @@ impl Process {
         self.pid
     }
 
-    /// Ends it at once, stopped or not.
+    /// Which process it is, to others.
+    pub fn identity(&self) -> io::Result<Identity> {
+        Identity::of(self.pid)
+    }
+
+    /// Ends it at once with all that it has started, stopped or frozen or not.
     pub fn kill(&self) -> io::Result<()> {
-        self.expected.store(true, Ordering::SeqCst);
-        self.signal(Signal::KILL)
+        self.will().ending = Ending::Wanted;
+        let killed = self.signal(Signal::KILL);
+        if let Some(group) = self.group.any() {
+            group.kill()?;
+        }
+        if let Some(group) = self.group.of(Controller::Freezer) {
+            // What is frozen ends when it is thawed, and what is started next is not to be frozen.
+            group.thaw()?;
+        }
+        killed
     }
 
-    /// Stops it.
-    pub fn pause(&self) -> io::Result<()> {
-        self.signal(Signal::STOP)
+    /// From now on its end is (not) the doing of a fault.
+    pub fn tolerate_end(&self, tolerate: bool) {
+        let mut will = self.will();
+        match (will.ending, tolerate) {
+            (Ending::Unexpected, true) => will.ending = Ending::Tolerated,
+            (Ending::Tolerated, false) => will.ending = Ending::Unexpected,
+            _ => {}
+        }
     }
 
-    /// Lets it go on.
-    pub fn resume(&self) -> io::Result<()> {
-        self.signal(Signal::CONT)
+    /// Stops it, with all that it has started.
+    pub fn stop(&self, reason: Stop) -> io::Result<()> {
+        let mut will = self.will();
+        will.stopped_by.insert(reason);
+        self.signal(Signal::STOP)?;
+        match self.group.any() {
+            Some(group) => group.signal(Signal::STOP),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets it go on, unless there is another reason.
+    pub fn go_on(&self, reason: Stop) -> io::Result<()> {
+        let mut will = self.will();
+        if !will.stopped_by.remove(&reason) || !will.stopped_by.is_empty() {
+            return Ok(());
+        }
+        self.signal(Signal::CONT)?;
+        match self.group.any() {
+            Some(group) => group.signal(Signal::CONT),
+            None => Ok(()),
+        }
+    }
+
+    fn will(&self) -> MutexGuard<'_, Will> {
+        self.will.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn signal(&self, signal: Signal) -> io::Result<()> {
         Ok(pidfd_send_signal(&self.handle, signal)?)
+    }
+
+    /// It and all that it has started, as far as there are control groups.
+    pub fn pids(&self) -> Vec<u32> {
+        let mut pids = vec![self.pid];
+        if let Some(group) = self.group.any() {
+            pids.extend(group.processes().unwrap_or_default());
+        }
+        pids.sort_unstable();
+        pids.dedup();
+        pids
+    }
+
+    /// Those of [`Self::pids`] that have not ended.
+    pub fn left(&self) -> Vec<u32> {
+        let mut pids = self.pids();
+        pids.retain(|&pid| Stat::of(pid).is_ok_and(|stat| !"ZX".contains(stat.state)));
+        pids
+    }
+
+    /// How long it, and all that it has started, has run on a processor.
+    pub fn processor_time(&self) -> io::Result<Duration> {
+        processor_time(&self.pids())
+    }
+
+    /// Whether all of it stands still by a signal.
+    pub fn is_stopped(&self) -> bool {
+        self.state() == Some('T')
+            && (self.pids().into_iter())
+                .all(|pid| Stat::of(pid).map_or(true, |stat| "TZX".contains(stat.state)))
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&self) -> Option<String> {
+        self.ended.borrow().clone()
     }
 
     /// The letter of `/proc/PID/stat`; `None` once it has ended.

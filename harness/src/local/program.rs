@@ -26,6 +26,8 @@ pub(super) struct Program {
     pub arguments: Arguments,
     /// Before the number of the storage format, where a node is to write another than configured.
     pub version_flag: &'static str,
+    /// The arguments that make this very program a keeper of the leases in this file.
+    pub keeper: fn(&Path) -> Vec<OsString>,
 }
 
 impl Program {
@@ -35,6 +37,7 @@ impl Program {
             path: std::env::current_exe()?,
             arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
             version_flag: "--storage-version",
+            keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
         })
     }
 }

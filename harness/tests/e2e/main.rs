@@ -6,6 +6,7 @@ mod check;
 mod compare;
 mod determinism;
 mod gateway;
+mod leases;
 mod local;
 mod minimal;
 mod netns;

@@ -16,6 +16,16 @@ pub mod queue;
 pub mod shaper;
 #[cfg(test)]
 mod testing;
+//! * [`process`]: processes by identity, never by a bare pid;
+//! * [`cgroup`]: control groups, which freeze, slow down and squeeze processes;
+//! * [`lease`]: faults as what undoes them; [`keeper`]: the process that undoes them when their owner
+//!   is gone.
+//! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
+
+pub mod cgroup;
+pub mod keeper;
+pub mod lease;
+pub mod process;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::process::{Child, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use nemesis::mechanism::lease::Undo;
 use rustix::process::{Pid, Signal, kill_process};
 
 use super::stand_in::{Scratch, node_arguments, owner_arguments};
@@ -126,13 +127,15 @@ fn a_leftover_is_found_and_killed_and_nothing_else_is() {
     manifest.write(&scratch.0).unwrap();
     let found = leftovers::find(&scratch.0).unwrap();
     assert_eq!(found.len(), 1);
-    assert_eq!((found[0].pid, found[0].node.as_str()), (child.id(), "n1"));
+    let process = Identity::of(child.id()).unwrap();
+    assert_eq!(found[0].undo, Undo::Kill(process));
+    assert_eq!(found[0].node.as_deref(), Some("n1"));
 
-    leftovers::kill(&found[0]).unwrap();
+    found[0].undo().unwrap();
     assert!(!child.wait().unwrap().success());
     assert_eq!(leftovers::find(&scratch.0).unwrap(), []);
     // It is gone: killing it again has nothing to do.
-    leftovers::kill(&found[0]).unwrap();
+    found[0].undo().unwrap();
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod data;
 mod leases;
 mod links;
 mod netns;
+mod processes;
 mod reference;
 mod stand_in;
 mod substrate;

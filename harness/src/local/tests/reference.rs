@@ -74,6 +74,7 @@ fn program() -> Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(arguments),
         version_flag: "as-storage-version",
+        keeper: super::stand_in::program().keeper,
     }
 }
 

@@ -25,6 +25,7 @@ use crate::substrate::{Happening, Substrate};
 const ENTRIES: &str = r#"{"entries": {}, "node": "n1", "role": "leader", "epoch": 7}"#;
 const AS_NODE: &str = "as-stand-in-node";
 const AS_OWNER: &str = "as-owner-of-nodes";
+const AS_KEEPER: &str = "as-keeper-of-leases";
 
 /// A directory of this test alone, removed when dropped.
 pub(super) struct Scratch(pub PathBuf);
@@ -84,6 +85,7 @@ pub(super) fn program() -> Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(node_arguments),
         version_flag: "as-storage-version",
+        keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
     }
 }
 
@@ -161,9 +163,28 @@ fn node() {
                 post(move |body: String| async move { admin(id.0, &body) }),
             )
             .route("/v1/status", get(|| async move { Json(status) }))
+            .route("/child", get(|| async { child() }))
+            .route("/hold", get(|| async { hold() }))
             .route("/exit", get(|| async { std::process::exit(3) as String }));
         axum::serve(listener, router).await.unwrap();
     });
+}
+
+/// Starts a process that does not notice this one's end, as some stores do; its pid.
+fn child() -> String {
+    let mut command = std::process::Command::new("sleep");
+    command.arg("600").stdin(std::process::Stdio::null());
+    let child = command.stdout(std::process::Stdio::null()).spawn();
+    child.unwrap().id().to_string()
+}
+
+/// Holds 64 MiB more from now on.
+fn hold() -> String {
+    let bytes = vec![1_u8; 64 << 20];
+    // Read, so that all of it is there.
+    let sum: u64 = bytes.iter().map(|&byte| u64::from(byte)).sum();
+    std::mem::forget(bytes);
+    sum.to_string()
 }
 
 fn storage_version() -> u16 {
@@ -186,6 +207,19 @@ fn admin(node: u16, body: &str) -> (StatusCode, String) {
             ),
         ),
     }
+}
+
+/// A keeper of the leases of a run.
+#[test]
+fn keeper() {
+    let Some(leases) = asked_for(AS_KEEPER) else {
+        return;
+    };
+    // The test runner has begun a line of its own.
+    println!();
+    let leases = leases.into();
+    let code = crate::commands::keeper::run(&crate::commands::keeper::KeeperArgs { leases });
+    std::process::exit(i32::from(code.unwrap()));
 }
 
 /// A harness with three nodes, one of them paused; says so and goes on until it is killed.
