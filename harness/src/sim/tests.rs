@@ -48,9 +48,13 @@ pub(super) fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof 
 
 pub(super) fn heal(sim: &mut SimSubstrate, id: u32) -> Proof {
     sim.heal(id);
-    match sim.next(sim.now() + 60 * SECOND) {
-        Happening::Healed { id: of, proof } if of == id => proof,
-        other => panic!("{other:?}"),
+    loop {
+        match sim.next(sim.now() + 60 * SECOND) {
+            Happening::Healed { id: of, proof } if of == id => return proof,
+            // Of what was under way.
+            Happening::Completed { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 

@@ -55,6 +55,7 @@ fn node() {
         data: data.into(),
         config: Config::default(),
         seed: 1,
+        allow_faults: true,
         exit_with_parent: true,
         exit_on_stdin_eof: true,
     };

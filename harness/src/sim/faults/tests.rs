@@ -153,7 +153,7 @@ fn a_point_that_is_not_passed_is_not_seen_and_not_passed_later() {
 fn a_throttled_process_works_its_share_and_no_more() {
     let mut sim = start(raft(), 3);
     let proof = inject(&mut sim, 1, &Action::Cpu(vec![2], 20));
-    seen(&proof, "1 of 1 processes worked, and all did nothing for 80 ms in 3 of 3");
+    seen(&proof, "1 of 1 processes worked, and all did nothing for 80 ms in 2 of 2 periods");
     // It answers who asks it how it stands, in the end.
     assert!(sim.view().nodes[1].role.is_some());
     pass(&mut sim, SECOND / 2);
@@ -461,7 +461,12 @@ fn a_clock_that_drifts_takes_timeouts_with_it_and_is_set_right() {
         seen(&heal(&mut sim, id), "1 of 1 clocks are right");
         assert_eq!(sim.nodes[2].clock.drift_ppm(), before);
     }
-    // A follower whose clock runs four times as fast does not hear from its leader in time.
+    // A follower whose clock runs much faster does not hear from its leader in time.
+    let config = Config {
+        pre_vote: false,
+        ..raft()
+    };
+    let mut sim = start(config, 3);
     let epoch = sim.view().nodes[0].epoch;
     let drift = Action::Clock(vec![3], ClockFault::Drift(30_000_000));
     seen(&inject(&mut sim, 9, &drift), "ppm were asked");
