@@ -79,7 +79,6 @@ pub fn capabilities(_substrate: On) -> Capabilities {
     use FaultKind as K;
     [
         K::PowerLoss,
-        K::Crash,
         K::Cpu,
         K::Memory,
         K::Loss,
@@ -92,11 +91,6 @@ pub fn capabilities(_substrate: On) -> Capabilities {
         K::SlowDisk,
         K::FsyncError,
         K::Rollback,
-        K::ClockJump,
-        K::ClockDrift,
-        K::ClockStrobe,
-        K::Snapshot,
-        K::Downgrade,
     ]
     .into_iter()
     .fold(Capabilities::all(), |all, kind| {

@@ -266,6 +266,11 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
+    /// Says whether its end is somebody's wish.
+    pub fn expect_end(&self, expected: bool) {
+        self.expected.store(expected, Ordering::SeqCst);
+    }
+
     /// Stops it.
     pub fn pause(&self) -> io::Result<()> {
         self.signal(Signal::STOP)

@@ -4,9 +4,9 @@ use std::collections::{BTreeMap, VecDeque};
 
 use nemesis::{Action, CrashPoint, Node};
 use rand::Rng;
-use reference_cluster::core::{Event, NodeId, Role};
+use reference_cluster::core::{Event, NodeId};
 
-use super::super::nodes::{End, SimNode, Trap};
+use super::super::nodes::{End, Trap};
 use super::super::{Happens, SimSubstrate};
 use super::{Active, MS, nodes};
 
@@ -228,7 +228,7 @@ impl SimSubstrate {
             let Some(status) = this.replica.as_ref().map(|replica| replica.status()) else {
                 continue;
             };
-            if let Some(why) = status.stopped.filter(|_| !is_auxiliary(this)) {
+            if let Some(why) = status.stopped.filter(|why| why.contains("storage format")) {
                 return (false, format!("n{node} refuses: {why}"));
             }
             if before.version == 1 && wanted(1) == 0 {
@@ -246,10 +246,4 @@ impl SimSubstrate {
             format!("{done} of {all} nodes write storage format {version}"),
         )
     }
-}
-
-/// Whether a node holds nothing.
-fn is_auxiliary(node: &SimNode) -> bool {
-    let role = node.replica.as_ref().map(|replica| replica.status().role);
-    matches!(role, Some(Role::Gateway | Role::Monitor))
 }
