@@ -35,6 +35,9 @@ pub struct NodeArgs {
     /// Seed of election timeouts.
     #[arg(long, default_value_t = 0)]
     pub seed: u64,
+    /// Let anybody who reaches this node have it end itself, or make its clock wrong.
+    #[arg(long)]
+    pub allow_faults: bool,
     /// End when the parent process ends, and when stdin is closed.
     #[arg(long)]
     pub exit_with_parent: bool,
@@ -85,6 +88,7 @@ pub fn run(args: NodeArgs) -> Result<()> {
         data: args.data,
         config,
         seed: args.seed,
+        allow_faults: args.allow_faults,
         exit_with_parent: args.exit_with_parent,
         exit_on_stdin_eof: args.exit_with_parent,
     };

@@ -31,6 +31,7 @@ async fn node_process() {
         data: folder.into(),
         config: Config::default(),
         seed: 0,
+        allow_faults: false,
         exit_with_parent: parent,
         exit_on_stdin_eof: !parent,
     };

@@ -69,13 +69,16 @@ pub(super) async fn inject(
         | Action::Disk(..)
         | Action::PowerLoss(_) => disk::inject(cluster, id, action, via).await,
         Action::Clock(nodes, fault) => clock::inject(cluster, http, id, nodes, *fault, via).await,
-        Action::Downgrade(_) => Proof::NotSeen("a downgrade is not known here".to_owned()),
+        Action::Downgrade(nodes) => match locks(cluster, nodes).await {
+            Ok(locked) => change_version(cluster, http, locked, -1).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
         Action::Wipe(nodes) => match locks(cluster, nodes).await {
             Ok(mut locked) => wipe(&mut locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Upgrade(nodes) => match locks(cluster, nodes).await {
-            Ok(locked) => upgrade(cluster, http, locked).await,
+            Ok(locked) => change_version(cluster, http, locked, 1).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Admin(asked, command) => {
@@ -123,7 +126,7 @@ pub(super) async fn heal(
     action: &Action,
 ) -> Proof {
     match action {
-        Action::Upgrade(nodes) => match locks(cluster, nodes).await {
+        Action::Upgrade(nodes) | Action::Downgrade(nodes) => match locks(cluster, nodes).await {
             Ok(locked) => upgraded(http, &locked).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
@@ -146,8 +149,7 @@ pub(super) async fn heal(
         | Action::Rollback(..)
         | Action::Disk(..)
         | Action::PowerLoss(_) => disk::heal(cluster, id, action).await,
-        Action::Clock(nodes, _) => clock::heal(cluster, http, id, nodes).await,
-        Action::Downgrade(_) => Proof::NotSeen("a downgrade is not known here".to_owned()),
+        Action::Clock(nodes, fault) => clock::heal(cluster, http, id, nodes, *fault).await,
         Action::Cut(_) | Action::Impair { .. } => {
             cluster.network.heal(&cluster.slots, id, action).await
         }
@@ -277,20 +279,28 @@ async fn wipe(locked: &mut [Locked<'_>], id: u32) -> Proof {
     }
 }
 
-/// Ends the nodes and starts them at once, with the next version of the storage format.
-async fn upgrade(
+/// Ends the nodes and starts them at once, with another version of the storage format.
+async fn change_version(
     cluster: &Arc<Cluster>,
     http: &reqwest::Client,
     mut locked: Vec<Locked<'_>>,
+    by: i16,
 ) -> Proof {
     for Locked { slot, lifecycle } in &mut locked {
         let node = slot.node;
         let (Some(process), Some(address)) = (lifecycle.process.clone(), slot.target.get()) else {
-            return Proof::NotSeen(format!("n{node} is not running, so it cannot be upgraded"));
+            return Proof::NotSeen(format!("n{node} is not running, so its version stays"));
         };
         let Some(version) = operator::storage_version(http, address).await else {
             return Proof::NotSeen(format!("n{node} does not say which format it writes"));
         };
+        let wanted = version.saturating_add_signed(by);
+        if wanted == 0 || wanted == version {
+            return Proof::NotSeen(format!(
+                "n{node} writes storage format {version}, the {} there is",
+                if by < 0 { "oldest" } else { "newest" }
+            ));
+        }
         // It fails only when the process has ended by itself, which the wait will show.
         let _ = process.kill();
         if timeout(PROVE_WITHIN, process.ended()).await.is_err() {
@@ -298,7 +308,7 @@ async fn upgrade(
         }
         lifecycle.process = None;
         slot.target.set(None);
-        lifecycle.storage_version = Some(version.saturating_add(1));
+        lifecycle.storage_version = Some(wanted);
         if let Err(error) = cluster.start(slot, lifecycle).await {
             return Proof::NotSeen(error.to_string());
         }
@@ -315,6 +325,12 @@ async fn upgraded(http: &reqwest::Client, locked: &[Locked<'_>]) -> Proof {
             Some(address) => operator::storage_version(http, address).await,
             None => None,
         };
+        if let Some(address) = slot.target.get()
+            && let Some(why) = operator::refusal(http, address).await
+        {
+            each.push(Err(format!("n{node} refuses: {why}")));
+            continue;
+        }
         each.push(match (says, wanted) {
             (Some(says), Some(wanted)) if says == wanted => {
                 Ok(format!("n{node} writes storage format {says}"))

@@ -95,7 +95,6 @@ pub fn capabilities(substrate: On) -> Capabilities {
         });
     [
         K::PowerLoss,
-        K::Crash,
         K::TornWrite,
         K::BitFlip,
         K::DiskFull,
@@ -103,11 +102,6 @@ pub fn capabilities(substrate: On) -> Capabilities {
         K::SlowDisk,
         K::FsyncError,
         K::Rollback,
-        K::ClockJump,
-        K::ClockDrift,
-        K::ClockStrobe,
-        K::Snapshot,
-        K::Downgrade,
     ]
     .into_iter()
     .fold(links, |all, kind| {

@@ -85,7 +85,8 @@ pub(super) async fn ask(
 
 /// Whom to ask after this node, which named nobody.
 fn next(cluster: &Cluster, asked: Node, error: &str, request: Request) -> Node {
-    if error != "not-leader" || matches!(request, Request::TakeHome(_)) {
+    if error != "not-leader" || matches!(request, Request::TakeHome(_) | Request::Snapshot(_))
+    {
         return asked;
     }
     let nodes: Vec<Node> = cluster.addresses().iter().map(|(node, _)| *node).collect();
@@ -120,6 +121,13 @@ async fn once(
         .await
         .map_err(unclear)?;
     serde_json::from_slice(&bytes).map_err(|_| format!("n{asked} answered what is no JSON"))
+}
+
+/// Why a node cannot read what it finds, in its own words, if so.
+pub(super) async fn refusal(http: &reqwest::Client, address: SocketAddr) -> Option<String> {
+    let status = view::status(http, address).await?;
+    let why = status.stopped.map(|why| why.to_string());
+    why.filter(|why| why.contains("storage format"))
 }
 
 /// The version of the storage format that a node says it writes.

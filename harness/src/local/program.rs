@@ -61,6 +61,7 @@ fn node_arguments(setup: &NodeSetup, config: &Path, seed: u64) -> Vec<OsString> 
         setup.data_dir.clone().into(),
         "--config".into(),
         config.into(),
+        "--allow-faults".into(),
         "--seed".into(),
         workloads::substream(seed, &name).to_string().into(),
         "--exit-with-parent".into(),
@@ -97,7 +98,7 @@ mod tests {
         };
         let one = line(&setup(1, &[2, 3]));
         assert!(
-            one.starts_with("node --listen 127.0.0.1:0 --data data/n --config c.yaml --seed "),
+            one.starts_with("node --listen 127.0.0.1:0 --data data/n --config c.yaml --allow-faults --seed "),
             "{one}"
         );
         assert!(
@@ -106,7 +107,7 @@ mod tests {
             ),
             "{one}"
         );
-        let seed = |line: &str| line.split(' ').nth(8).unwrap().parse::<u64>().unwrap();
+        let seed = |line: &str| line.split(' ').nth(9).unwrap().parse::<u64>().unwrap();
         assert_ne!(seed(&one), seed(&line(&setup(2, &[1, 3]))));
         assert!(!line(&setup(1, &[])).contains("--peers"));
     }

@@ -45,6 +45,9 @@ pub struct Agreement {
     /// Histories for which the truth holds neither a violation nor a certificate of
     /// linearizability, so that nothing could be demanded of `linearizable`.
     pub undecided: u64,
+    /// Whether nothing could be demanded of what is about the log; see [`Truth::reused`].
+    #[serde(default)]
+    pub reused: bool,
 }
 
 /// Compares what checkers found in a history with what really happened.
@@ -65,6 +68,13 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
         missed,
         agreement: Agreement::default(),
     };
+    if truth.reused {
+        scene.agreement.reused = true;
+        scene
+            .agreement
+            .unknown
+            .push("truth: a node that forgot what it did took places of the log again".to_owned());
+    }
     for result in results {
         if let Verdict::Unknown(reason) = &result.verdict {
             scene
@@ -76,7 +86,7 @@ pub fn compare(history: &History, results: &[CheckResult], truth: &Truth) -> Agr
         scene.agreement.compared += 1;
         match result.checker.as_str() {
             "convergence" => scene.convergence(result),
-            _ if !truth.one_log => scene.agreement.compared -= 1,
+            _ if !truth.one_log || truth.reused => scene.agreement.compared -= 1,
             "lost-writes" => scene.lost_writes(result),
             "stale-reads" => scene.stale_reads(result),
             "split-brain" => scene.split_brain(result),

@@ -171,7 +171,7 @@ impl SimSubstrate {
     /// The leader, or else the node after the one asked last; but who is to take keys in is asked
     /// itself.
     fn next_to_ask(&self, errand: &Errand) -> Node {
-        if let Some(Request::TakeHome(_)) = errand.todo.front() {
+        if let Some(Request::TakeHome(_) | Request::Snapshot(_)) = errand.todo.front() {
             return errand.asked;
         }
         let leader = self.view().leader();

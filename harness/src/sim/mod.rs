@@ -36,7 +36,6 @@ use workloads::{Completion, Invocation};
 use crate::substrate::{Happening, Substrate};
 use calls::Open;
 use clock::Clock;
-use disk::Disk;
 pub use faults::capabilities;
 use network::Network;
 use nodes::SimNode;
@@ -95,16 +94,20 @@ enum Happens {
         node: u16,
         incarnation: u32,
         token: u64,
+        fails: bool,
     },
     Wake {
         node: u16,
     },
     Probe {
         fault: u32,
-        link: u16,
-        sent: u64,
+        probe: faults::Probe,
     },
     Judge {
+        fault: u32,
+    },
+    /// What a fault does again and again is due.
+    Beat {
         fault: u32,
     },
     Errand {
@@ -148,24 +151,11 @@ impl SimSubstrate {
         let mut rng = Pcg64::seed_from_u64(options.seed);
         let conditions = options.conditions;
         let nodes = (0..options.all_nodes())
-            .map(|_| SimNode {
-                replica: None,
-                disk: Disk::default(),
-                clock: Clock {
-                    offset: rng.random_range(0..=conditions.clock_offset_ms) * 1_000_000,
-                    drift_ppm: {
-                        let most = i64::from(conditions.clock_drift_ppm);
-                        rng.random_range(-most..=most)
-                    },
-                },
-                incarnation: 0,
-                storage_version: options.config.storage_version,
-                paused: 0,
-                backlog: Vec::new(),
-                wake: Time::MAX,
-                disk_free: 0,
-                handled: 0,
-                ended: None,
+            .map(|_| {
+                let offset = rng.random_range(0..=conditions.clock_offset_ms) * 1_000_000;
+                let most = i64::from(conditions.clock_drift_ppm);
+                let clock = Clock::new(offset, rng.random_range(-most..=most));
+                SimNode::new(clock, options.config.storage_version)
             })
             .collect();
         let mut sim = Self {
@@ -259,16 +249,12 @@ impl SimSubstrate {
                 node,
                 incarnation,
                 token,
-            } => {
-                let this = self.node(node);
-                if this.incarnation == incarnation && this.replica.is_some() {
-                    this.disk.synced(token);
-                    self.deliver(node, Event::Synced(token));
-                }
-            }
+                fails,
+            } => self.synced(node, incarnation, token, fails),
             Happens::Wake { node } => self.wake(node),
-            Happens::Probe { fault, link, sent } => self.probe_arrived(fault, link, sent),
+            Happens::Probe { fault, probe } => self.probe_arrived(fault, probe),
             Happens::Judge { fault } => self.judge(fault),
+            Happens::Beat { fault } => self.beat(fault),
             Happens::Errand { fault } => self.run_errand(fault),
         }
     }

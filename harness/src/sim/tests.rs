@@ -11,9 +11,9 @@ use crate::commands::sim::seeds;
 use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
 
-const SECOND: u64 = 1_000_000_000;
+pub(super) const SECOND: u64 = 1_000_000_000;
 
-fn start(config: Config, nodes: u16) -> SimSubstrate {
+pub(super) fn start(config: Config, nodes: u16) -> SimSubstrate {
     config.validate(nodes.into()).unwrap();
     let mut sim = SimSubstrate::new(SimOptions {
         nodes,
@@ -26,19 +26,19 @@ fn start(config: Config, nodes: u16) -> SimSubstrate {
     sim
 }
 
-fn raft() -> Config {
+pub(super) fn raft() -> Config {
     Config {
         mode: Mode::Raft,
         ..Config::default()
     }
 }
 
-fn pass(sim: &mut SimSubstrate, span: u64) {
+pub(super) fn pass(sim: &mut SimSubstrate, span: u64) {
     let until = sim.now() + span;
     while !matches!(sim.next(until), Happening::Deadline) {}
 }
 
-fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof {
+pub(super) fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof {
     sim.inject(id, action, None);
     match sim.next(sim.now() + 60 * SECOND) {
         Happening::Injected { id: of, proof } if of == id => proof,
@@ -46,16 +46,20 @@ fn inject(sim: &mut SimSubstrate, id: u32, action: &Action) -> Proof {
     }
 }
 
-fn heal(sim: &mut SimSubstrate, id: u32) -> Proof {
+pub(super) fn heal(sim: &mut SimSubstrate, id: u32) -> Proof {
     sim.heal(id);
-    match sim.next(sim.now() + 60 * SECOND) {
-        Happening::Healed { id: of, proof } if of == id => proof,
-        other => panic!("{other:?}"),
+    loop {
+        match sim.next(sim.now() + 60 * SECOND) {
+            Happening::Healed { id: of, proof } if of == id => return proof,
+            // Of what was under way.
+            Happening::Completed { .. } => {}
+            other => panic!("{other:?}"),
+        }
     }
 }
 
 #[track_caller]
-fn seen(proof: &Proof, part: &str) {
+pub(super) fn seen(proof: &Proof, part: &str) {
     assert!(
         matches!(proof, Proof::Seen(text) if text.contains(part)),
         "{part:?}: {proof:?}"
@@ -63,14 +67,14 @@ fn seen(proof: &Proof, part: &str) {
 }
 
 #[track_caller]
-fn not_seen(proof: &Proof, part: &str) {
+pub(super) fn not_seen(proof: &Proof, part: &str) {
     assert!(
         matches!(proof, Proof::NotSeen(text) if text.contains(part)),
         "{part:?}: {proof:?}"
     );
 }
 
-fn write(sim: &mut SimSubstrate, node: u16, value: i64) {
+pub(super) fn write(sim: &mut SimSubstrate, node: u16, value: i64) {
     let (key, value) = (checkers::Value::str("k"), checkers::Value::Int(value));
     let invocation = Invocation::new(checkers::F::Write, Some(key), value);
     sim.call(0, node, &invocation);

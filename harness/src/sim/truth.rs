@@ -95,6 +95,13 @@ pub struct Truth {
     /// the log. A leadership only ever appends to its own log.
     #[serde(serialize_with = "pairs")]
     pub beginnings: BTreeMap<Position, Position>,
+    /// The newest entry that each leadership made, by epoch and leader.
+    #[serde(skip)]
+    newest: BTreeMap<(u64, u16), u64>,
+    /// Whether an entry was made at a place that another had had, by a node that had forgotten
+    /// what it did: its disk was put back, or replaced. Then places say no longer which entry is
+    /// meant, and nothing is known of what was lost or stale.
+    pub reused: bool,
     /// What every replica that ran held at the end.
     pub replicas: Vec<ReplicaTruth>,
     /// The newest entry of the log that survived (the last leader's).
@@ -111,6 +118,10 @@ fn pairs<S: serde::Serializer>(
 impl Truth {
     /// Takes note of a new entry and the one before it.
     pub(super) fn grow(&mut self, entry: Position, previous: Position) {
+        let leadership = (entry.epoch, entry.leader);
+        let newest = self.newest.entry(leadership).or_default();
+        self.reused |= entry.index <= *newest;
+        *newest = entry.index.max(*newest);
         if !same_leadership(entry, previous) {
             self.beginnings.entry(entry).or_insert(previous);
         }
@@ -478,6 +489,17 @@ mod tests {
             [(at(2, 2, 5), at(2, 2, 6)), (at(1, 1, 1), at(1, 1, 4))]
         );
         assert_eq!(truth.stretches(Position::default()).count(), 0);
+    }
+
+    #[test]
+    fn a_place_that_is_taken_twice_is_noticed() {
+        let mut truth = truth();
+        assert!(!truth.reused);
+        truth.grow(at(3, 3, 10), at(3, 3, 9));
+        truth.grow(at(3, 2, 10), at(3, 3, 9));
+        assert!(!truth.reused);
+        truth.grow(at(2, 2, 8), at(2, 2, 7));
+        assert!(truth.reused);
     }
 
     #[test]

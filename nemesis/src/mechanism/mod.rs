@@ -26,6 +26,10 @@ pub mod cgroup;
 pub mod keeper;
 pub mod lease;
 pub mod process;
+//! * [`clock`]: wrong clocks for programs that know nothing of it.
+//! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
+
+pub mod clock;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

@@ -17,7 +17,7 @@ pub(crate) struct Source {
     pub node: NodeId,
     /// Its seed.
     pub seed: u64,
-    /// Its clock.
+    /// Its wall clock.
     pub now: Time,
     /// Differs from evaluation to evaluation in the life of a replica.
     pub draw: u64,

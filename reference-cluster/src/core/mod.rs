@@ -22,6 +22,14 @@ pub use versions::VersionVector;
 /// Nanoseconds of the node's own clock: monotonic, and set by the wall clock when the node starts.
 /// Two nodes' times differ by the offset and drift of their clocks, so that nothing but
 /// last-write-wins, which is wrong by as much, should compare them.
+///
+/// Everything that waits (heartbeats, failover and election timeouts, leases, fences, patience
+/// with a request, tombstones' grace) goes by this time, which nobody can set. What clients see of
+/// the clock goes by the wall clock, which is this time plus the step of the last
+/// [`Event::Stepped`]: the timestamps of last-write-wins (multi-leader, leaderless) and
+/// [`Function::Now`]. A clock that is set therefore misleads the latter alone; one that runs fast
+/// or slow misleads both, as on Linux, where adjusting the frequency changes `CLOCK_MONOTONIC` and
+/// `CLOCK_REALTIME` alike and setting the time changes only the second.
 pub type Time = u64;
 
 /// A node, numbered from 1; displayed as `n1`, `n2`, …
@@ -176,7 +184,9 @@ pub enum Admin {
     RemoveMember(NodeId),
     /// Hand the leadership over (raft, single-leader; asked of the leader).
     TransferLeadership(NodeId),
-    /// Take a snapshot and drop the log before it.
+    /// Take a snapshot and drop the log before it; asked of the node that is to do so, whatever
+    /// its role. In leaderless mode, which has no log, the journal is written anew. Answered when
+    /// the write has begun.
     Snapshot,
 }
 
@@ -349,6 +359,9 @@ pub enum Event {
     Synced(u64),
     /// [`Replica::deadline`] has passed.
     Wake,
+    /// The wall clock was set: from now on it shows so many nanoseconds more than [`Time`] does
+    /// (less, if negative). 0 until told otherwise.
+    Stepped(i64),
 }
 
 /// What a replica wants done, in this order.

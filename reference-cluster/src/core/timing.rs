@@ -5,6 +5,11 @@ use super::Time;
 /// Nanoseconds in a millisecond.
 pub(crate) const MILLISECOND: Time = 1_000_000;
 
+/// What the wall clock shows, which was set so many nanoseconds forward.
+pub(crate) fn wall(now: Time, step: i64) -> Time {
+    now.saturating_add_signed(step)
+}
+
 /// A number that depends on nothing but its arguments, well spread (`SplitMix64`'s finaliser;
 /// Steele, Lea & Flood 2014).
 pub(crate) fn mix(seed: u64, a: u64, b: u64) -> u64 {

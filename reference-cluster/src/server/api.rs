@@ -11,11 +11,13 @@ use axum::http::{Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::Sender;
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
 use super::driver::Input;
+use super::faults::{ClockFault, Clocks, CrashPoint, Trap};
 use super::json::{answer, code, refuse, respond, unanswered};
 use super::keys;
 use super::metrics::{Metrics, Operation};
@@ -34,6 +36,23 @@ pub(super) struct App {
     pub peers: Vec<NodeId>,
     pub inputs: Sender<Input>,
     pub metrics: Arc<Metrics>,
+    /// Where the process is to end; none if faults are not allowed.
+    pub trap: Option<Arc<Trap>>,
+}
+
+/// Where to end.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Crash {
+    at: Option<CrashPoint>,
+}
+
+/// How a node stands.
+#[derive(Serialize)]
+struct Standing {
+    #[serde(flatten)]
+    status: Status,
+    clock: Clocks,
 }
 
 pub(super) type Shared = State<Arc<App>>;
@@ -49,6 +68,8 @@ pub(super) fn router(app: App) -> Router {
         .merge(keys::router())
         .route("/v1/admin", post(admin))
         .route("/v1/status", get(status))
+        .route("/v1/fault/crash", post(crash))
+        .route("/v1/fault/clock", post(clock))
         .route("/healthz", get(healthz))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
@@ -117,10 +138,19 @@ impl App {
         unanswered(self.id, "the replica did not answer in time")
     }
 
-    async fn status(&self) -> Option<Status> {
+    async fn standing(&self) -> Option<(Status, Clocks)> {
         let (sender, status) = oneshot::channel();
         self.inputs.send(Input::Status(sender)).await.ok()?;
         status.await.ok()
+    }
+
+    async fn status(&self) -> Option<Status> {
+        self.standing().await.map(|(status, _)| status)
+    }
+
+    fn forbidden(&self) -> Response {
+        let message = "this node does nothing to itself; start it with --allow-faults";
+        refuse(self.id, StatusCode::FORBIDDEN, "forbidden", message)
     }
 
     /// Whether clients are served well here: see the module of the server.
@@ -158,10 +188,40 @@ async fn not_allowed(State(app): Shared, method: Method, uri: Uri) -> Response {
 }
 
 async fn status(State(app): Shared) -> Response {
-    match app.status().await {
-        Some(status) => respond(StatusCode::OK, &status),
+    match app.standing().await {
+        Some((status, clock)) => respond(StatusCode::OK, &Standing { status, clock }),
         None => unanswered(app.id, "the replica has ended"),
     }
+}
+
+async fn crash(State(app): Shared, body: Body) -> Response {
+    let Some(trap) = &app.trap else {
+        return app.forbidden();
+    };
+    match app.body::<Crash>(body) {
+        Ok(Crash { at }) => {
+            trap.set(at);
+            StatusCode::NO_CONTENT.into_response()
+        }
+        Err(refusal) => *refusal,
+    }
+}
+
+async fn clock(State(app): Shared, body: Body) -> Response {
+    if app.trap.is_none() {
+        return app.forbidden();
+    }
+    let fault = match app.body::<ClockFault>(body) {
+        Ok(fault) => fault,
+        Err(refusal) => return *refusal,
+    };
+    let (sender, clocks) = oneshot::channel();
+    if app.inputs.send(Input::Clock(fault, sender)).await.is_ok()
+        && let Ok(clocks) = clocks.await
+    {
+        return respond(StatusCode::OK, &clocks);
+    }
+    unanswered(app.id, "the replica has ended")
 }
 
 async fn healthz() -> StatusCode {

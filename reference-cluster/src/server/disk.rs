@@ -7,6 +7,7 @@ use std::thread;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
+use super::faults::{CrashPoint, Trap};
 use super::journal::{Journal, JournalError, encode};
 use super::metrics::Metrics;
 use crate::core::DiskOp;
@@ -22,7 +23,11 @@ pub(super) type Disk = (
 );
 
 /// Starts the thread. It ends when the sender of operations is gone.
-pub(super) fn spawn(journal: Journal, metrics: Arc<Metrics>) -> Result<Disk, JournalError> {
+pub(super) fn spawn(
+    journal: Journal,
+    metrics: Arc<Metrics>,
+    trap: Arc<Trap>,
+) -> Result<Disk, JournalError> {
     let (operations, wanted) = channel();
     let (done, synced) = mpsc::unbounded_channel();
     let (failing, failed) = oneshot::channel();
@@ -30,7 +35,7 @@ pub(super) fn spawn(journal: Journal, metrics: Arc<Metrics>) -> Result<Disk, Jou
     thread::Builder::new()
         .name("journal".into())
         .spawn(move || {
-            if let Err(error) = work(journal, &wanted, &done, &metrics) {
+            if let Err(error) = work(journal, &wanted, &done, &metrics, &trap) {
                 let _ = failing.send(error);
             }
         })
@@ -48,6 +53,7 @@ fn work(
     wanted: &Receiver<DiskOp>,
     done: &mpsc::UnboundedSender<u64>,
     metrics: &Metrics,
+    trap: &Trap,
 ) -> Result<(), JournalError> {
     let (mut bytes, mut tokens) = (Vec::new(), Vec::new());
     while let Ok(first) = wanted.recv() {
@@ -59,6 +65,7 @@ fn work(
                 DiskOp::Replace(records, token) => {
                     // They hold all that was to be written before.
                     bytes.clear();
+                    trap.pass(CrashPoint::BeforeFsync);
                     journal.replace(&records)?;
                     tokens.push(token);
                 }
@@ -73,6 +80,7 @@ fn work(
         }
         if !tokens.is_empty() {
             let begun = Instant::now();
+            trap.pass(CrashPoint::BeforeFsync);
             journal.sync()?;
             metrics.fsync_seconds.observe(begun.elapsed().as_secs_f64());
             for token in tokens.drain(..) {

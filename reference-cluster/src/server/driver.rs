@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep_until};
 
 use super::NodeOptions;
+use super::faults::{Clock, ClockFault, Clocks, CrashPoint, Trap};
 use super::metrics::Metrics;
 use super::peers::Links;
 use crate::core::{
@@ -29,23 +30,33 @@ pub(super) enum Input {
     Request(Request, oneshot::Sender<Reply>),
     /// Messages of a peer.
     Messages(NodeId, Vec<Message>),
-    /// Somebody wants to know how it stands.
-    Status(oneshot::Sender<Status>),
+    /// Somebody wants to know how it stands, and what its clocks show.
+    Status(oneshot::Sender<(Status, Clocks)>),
+    /// Its clock is to be wrong, or right again.
+    Clock(ClockFault, oneshot::Sender<Clocks>),
+}
+
+/// What the replica acts upon.
+pub(super) struct ActsUpon {
+    pub links: Links,
+    pub disk: DiskSender<DiskOp>,
+    pub metrics: Arc<Metrics>,
+    pub trap: Arc<Trap>,
 }
 
 /// The replica and all that it acts upon.
 pub(super) struct Driver {
     replica: Box<dyn Replica>,
-    /// When the driver started, and what the node's clock showed then: the wall clock's time, by
-    /// which last-write-wins tells writes apart.
-    epoch: Instant,
-    anchor: Time,
+    /// The node's own: it starts with the wall clock's time, by which last-write-wins tells writes
+    /// apart.
+    clock: Clock,
     effects: Vec<Effect>,
     waiting: BTreeMap<RequestId, oneshot::Sender<Reply>>,
     requests: u64,
     links: Links,
     disk: DiskSender<DiskOp>,
     metrics: Arc<Metrics>,
+    trap: Arc<Trap>,
 }
 
 impl Driver {
@@ -54,29 +65,33 @@ impl Driver {
         options: &NodeOptions,
         mut nodes: Vec<NodeId>,
         recovered: Vec<Record>,
-        links: Links,
-        disk: DiskSender<DiskOp>,
-        metrics: Arc<Metrics>,
+        acts: ActsUpon,
     ) -> Self {
+        let ActsUpon {
+            links,
+            disk,
+            metrics,
+            trap,
+        } = acts;
         nodes.sort_unstable();
         let mut effects = Vec::new();
         let NodeOptions {
             config, id, seed, ..
         } = options;
-        let anchor = wall_clock();
-        let epoch = Instant::now();
-        let replica = start(config, *id, &nodes, *seed, anchor, recovered, &mut effects);
+        let clock = Clock::start();
+        let now = clock.now();
+        let replica = start(config, *id, &nodes, *seed, now, recovered, &mut effects);
         let (waiting, requests) = (BTreeMap::new(), 0);
         Self {
             replica,
-            epoch,
-            anchor,
+            clock,
             effects,
             waiting,
             requests,
             links,
             disk,
             metrics,
+            trap,
         }
     }
 
@@ -92,10 +107,11 @@ impl Driver {
             tokio::select! {
                 biased;
                 token = synced.recv() => match token {
-                    Some(token) => self.handle(Event::Synced(token)),
+                    Some(token) => self.synced(token),
                     None => return,
                 },
                 () = sleep_until(wake) => {
+                    self.beat();
                     if self.now() >= self.replica.deadline() {
                         self.handle(Event::Wake);
                     }
@@ -109,14 +125,32 @@ impl Driver {
     }
 
     fn now(&self) -> Time {
-        self.anchor + self.epoch.elapsed().as_nanos() as Time
+        self.clock.now()
     }
 
     /// When the replica's deadline is, or a while hence if that is never.
     fn wake(&self) -> Instant {
         let latest = self.now() + SLEEP_MAX.as_nanos() as Time;
-        let deadline = self.replica.deadline().min(latest);
-        self.epoch + Duration::from_nanos(deadline.saturating_sub(self.anchor))
+        let wake = self.clock.when(self.replica.deadline().min(latest));
+        self.clock.next_beat().map_or(wake, |beat| wake.min(beat))
+    }
+
+    /// Sets the clock there or back, if that is due.
+    fn beat(&mut self) {
+        let before = self.clock.step();
+        self.clock.beat(Instant::now());
+        if self.clock.step() != before {
+            self.handle(Event::Stepped(self.clock.step()));
+        }
+    }
+
+    fn synced(&mut self, token: u64) {
+        self.trap.pass(CrashPoint::BeforeApply);
+        let now = self.now();
+        self.replica
+            .handle(now, Event::Synced(token), &mut self.effects);
+        self.trap.pass(CrashPoint::BeforeReply);
+        self.carry_out();
     }
 
     fn take(&mut self, input: Input) {
@@ -136,7 +170,16 @@ impl Driver {
                     self.handle(Event::Message(from, message));
                 }
             }
-            Input::Status(answer) => drop(answer.send(self.replica.status())),
+            Input::Status(answer) => {
+                // Who asked may have gone.
+                let _ = answer.send((self.replica.status(), self.clock.reading(Instant::now())));
+            }
+            Input::Clock(fault, answer) => {
+                self.clock.disturb(fault, Instant::now());
+                tracing::warn!(?fault, "the clock is set as told");
+                self.handle(Event::Stepped(self.clock.step()));
+                let _ = answer.send(self.clock.reading(Instant::now()));
+            }
         }
     }
 
@@ -174,7 +217,7 @@ impl Driver {
     clippy::disallowed_methods,
     reason = "the one place where the wall clock comes in"
 )]
-fn wall_clock() -> Time {
+pub(super) fn wall_clock() -> Time {
     let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
     since.map_or(0, |since| since.as_nanos() as Time)
 }

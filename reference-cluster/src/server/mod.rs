@@ -8,6 +8,7 @@
 //!   as on any network.
 //! * `api`, `keys`, `query`, `json`: the HTTP interface, for clients, peers and operators.
 //! * `metrics`: what is counted.
+//! * `faults`: what a node does to itself when told to.
 //! * `owner`: the end of the process with that of its owner.
 //!
 //! # HTTP
@@ -27,11 +28,16 @@
 //! | `POST /v1/kv/{key}/generate` `{"function": f}` | `{"value": …}`, which was generated and appended; `f` is `now`, `random`, `auto-increment` or `trigger` |
 //! | `GET /v1/digest` | `{"digest": hex, "scope": prefix[, "stopped": why]}` of what this node itself holds |
 //! | `POST /v1/admin` | asks for an [`Admin`](crate::core::Admin), e.g. `{"add-member": 3}` |
-//! | `GET /v1/status` | [`Status`](crate::core::Status) |
+//! | `GET /v1/status` | [`Status`](crate::core::Status), and as `clock` the [`Clocks`] |
+//! | `POST /v1/fault/crash` `{"at": point}` | the process ends itself, as `SIGKILL` would, when it passes the [`CrashPoint`] next, e.g. `before-fsync`; `null`: it does not |
+//! | `POST /v1/fault/clock` | a [`ClockFault`]: `{"jump": {"by_ms": -500}}`, `{"drift": {"ppm": 200}}`, `{"strobe": {"by_ms": 500, "every_ms": 50}}`, `"reset"` |
 //! | `GET /healthz` | 200: the process answers |
 //! | `GET /readyz` | 200: it knows a leader, if there is one in its mode, and in Raft mode its log has an entry of that leader's term; else 503 |
 //! | `GET /metrics` | Prometheus text |
 //! | `POST /internal/messages` | 204; for peers |
+//!
+//! Faults are refused (403 `forbidden`) unless the node was started with
+//! [`NodeOptions::allow_faults`].
 //!
 //! A request about keys may say more in its query:
 //!
@@ -56,6 +62,7 @@
 mod api;
 mod disk;
 mod driver;
+mod faults;
 mod journal;
 mod json;
 mod keys;
@@ -79,6 +86,7 @@ use tokio::task::JoinHandle;
 use crate::core::config::ConfigError;
 use crate::core::{Config, NodeId};
 
+pub use faults::{ClockFault, Clocks, CrashPoint, ENDING_AT};
 pub use journal::{JOURNAL_VERSION, JournalError};
 
 /// How to run one node.
@@ -96,6 +104,8 @@ pub struct NodeOptions {
     pub config: Config,
     /// Seed of this node's timeouts. Give all nodes of a cluster the same or different ones.
     pub seed: u64,
+    /// Whether anybody may have it end itself, or make its clock wrong.
+    pub allow_faults: bool,
     /// Have the kernel kill this process when the thread that started it ends (Linux).
     pub exit_with_parent: bool,
     /// Return from [`run`] when stdin reaches its end, as it does when the owner of the other end
@@ -184,11 +194,18 @@ pub(crate) fn start(options: &NodeOptions, listener: TcpListener) -> Result<Runn
     })?;
 
     let metrics = Arc::new(metrics::Metrics::default());
-    let (disk, synced, failed) = disk::spawn(journal, metrics.clone())?;
+    let trap = Arc::new(faults::Trap::default());
+    let (disk, synced, failed) = disk::spawn(journal, metrics.clone(), trap.clone())?;
     let links = peers::connect(*id, &options.peers, &metrics)?;
     let nodes = options.peers.keys().copied().chain([*id]).collect();
     let (inputs, received) = mpsc::channel(driver::INPUTS_MAX);
-    let driver = driver::Driver::new(options, nodes, recovered, links, disk, metrics.clone());
+    let acts = driver::ActsUpon {
+        links,
+        disk,
+        metrics: metrics.clone(),
+        trap: trap.clone(),
+    };
+    let driver = driver::Driver::new(options, nodes, recovered, acts);
     let driver = tokio::spawn(driver.run(received, synced));
     let app = api::App {
         id: *id,
@@ -196,6 +213,7 @@ pub(crate) fn start(options: &NodeOptions, listener: TcpListener) -> Result<Runn
         peers: options.peers.keys().copied().collect(),
         inputs,
         metrics,
+        trap: options.allow_faults.then_some(trap),
     };
     let serving = tokio::spawn(async move { axum::serve(listener, api::router(app)).await });
     Ok(Running {

@@ -59,6 +59,7 @@ impl Cluster {
                     data: folder.path().join(format!("n{}", id.0)),
                     config: config.clone(),
                     seed: 7,
+                    allow_faults: true,
                     exit_with_parent: false,
                     exit_on_stdin_eof: false,
                 };
@@ -618,4 +619,37 @@ async fn a_single_leader_is_replaced_and_returns() {
 #[tokio::test]
 async fn a_raft_leader_is_replaced_and_returns() {
     survives_its_leader(raft()).await;
+}
+
+#[tokio::test]
+async fn a_clock_that_is_set_shows_in_the_status_and_in_what_is_generated() {
+    let cluster = Cluster::new(Config::default(), 1).await;
+    let node = cluster.leader().await;
+    let generate = async || {
+        let function = json!({"function": "now"});
+        let path = "/v1/kv/k/generate";
+        let (status, answer) = cluster.json(node, Method::POST, path, function).await;
+        assert_eq!(status, 200, "{answer}");
+        answer["value"].as_i64().unwrap()
+    };
+    let before = generate().await;
+    let jump = json!({"jump": {"by_ms": -3_600_000}});
+    let (status, said) = cluster
+        .json(node, Method::POST, "/v1/fault/clock", jump)
+        .await;
+    assert_eq!((status, &said["wall_ahead_ns"]), (200, &json!(-3_600_000_000_000_i64)));
+    assert!(generate().await < before - 3_000_000_000_000);
+    let (_, standing) = cluster.get(node, "/v1/status").await;
+    assert_eq!(standing["clock"]["wall_ahead_ns"], json!(-3_600_000_000_000_i64));
+    assert_eq!(standing["clock"]["monotonic_ahead_ns"], json!(0));
+    let (_, said) = cluster
+        .json(node, Method::POST, "/v1/fault/clock", json!("reset"))
+        .await;
+    assert_eq!(said["wall_ahead_ns"], json!(0));
+    assert!(generate().await > before);
+    let wrong = json!({"jump": {"by": 1}});
+    let (status, _) = cluster
+        .json(node, Method::POST, "/v1/fault/clock", wrong)
+        .await;
+    assert_eq!(status, 400);
 }

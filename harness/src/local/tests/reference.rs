@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use checkers::{F, Outcome, Value};
-use nemesis::{Action, Endpoint, Link, Node, Proof, View};
+use nemesis::{Action, Command, Endpoint, Link, Node, Proof, View};
 use reference_cluster::core::{Config, NodeId};
 use reference_cluster::server::{self, NodeOptions};
 use workloads::{Completion, Invocation};
@@ -53,8 +53,12 @@ fn node() {
         listen: "127.0.0.1:0".parse().unwrap(),
         peers,
         data: data.into(),
-        config: Config::default(),
+        config: Config {
+            storage_version: asked_for("as-storage-version").map_or(1, |v| v.parse().unwrap()),
+            ..Config::default()
+        },
         seed: 1,
+        allow_faults: true,
         exit_with_parent: true,
         exit_on_stdin_eof: true,
     };
@@ -306,4 +310,144 @@ fn simulation_and_processes_answer_alike() {
         .iter()
         .any(|(outcome, ..)| *outcome == Outcome::Info);
     assert!(!unknown, "{processes:?}");
+}
+
+impl Run {
+    /// Injects something that takes effect only once the node writes, and writes meanwhile.
+    fn inject_while_writing(&mut self, node: Node, action: &Action) -> (u32, Proof) {
+        self.next_fault += 1;
+        let id = self.next_fault;
+        self.substrate.inject(id, action, None);
+        loop {
+            self.written += 1;
+            let value = Value::Int(self.written);
+            let invocation = Invocation::new(F::Write, Some(Value::str("k")), value);
+            self.substrate.call(0, node, &invocation);
+            let (mut proof, mut completed) = (None, false);
+            while !completed {
+                match self.next() {
+                    Happening::Completed { .. } => completed = true,
+                    Happening::Injected { proof: seen, .. } => proof = Some(seen),
+                    other => panic!("{other:?}"),
+                }
+            }
+            if let Some(proof) = proof {
+                return (id, proof);
+            }
+        }
+    }
+
+    fn try_inject(&mut self, action: &Action, via: Option<&str>) -> (u32, Proof) {
+        self.next_fault += 1;
+        let id = self.next_fault;
+        self.substrate.inject(id, action, via);
+        match self.next() {
+            Happening::Injected { proof, .. } => (id, proof),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[track_caller]
+fn says(proof: &Proof, seen: bool, part: &str) {
+    let (was, text) = match proof {
+        Proof::Seen(text) => (true, text),
+        Proof::NotSeen(text) => (false, text),
+    };
+    assert!(was == seen && text.contains(part), "{part:?}: {proof:?}");
+}
+
+#[test]
+fn a_node_ends_itself_at_each_point_and_keeps_what_it_wrote() {
+    let scratch = Scratch::new("crash-points");
+    let mut run = Run::start(&scratch.0);
+    for point in nemesis::CrashPoint::ALL {
+        let leader = run.leader_other_than(None);
+        let (id, proof) = run.inject_while_writing(leader, &Action::Crash(vec![leader], point));
+        let text = format!("n{leader} ended itself at {}", point.name());
+        says(&proof, true, &text);
+        run.heal(id);
+        let leader = run.leader_other_than(None);
+        // Whatever became of the write at which it ended, the log goes on.
+        let deadline = run.substrate.now() + 60_000_000_000;
+        while run.write(leader) != Outcome::Ok {
+            assert!(run.substrate.now() < deadline, "n{leader} takes no writes");
+        }
+        (1..=NODES).for_each(|node| run.arrives_at(node));
+    }
+    // A node that is down passes nothing.
+    let down = run.inject(&Action::Kill(vec![2]));
+    let crash = Action::Crash(vec![2], nemesis::CrashPoint::BeforeFsync);
+    let (_, proof) = run.try_inject(&crash, None);
+    says(&proof, false, "n2 is not running");
+    run.heal(down);
+}
+
+#[test]
+fn clocks_are_made_wrong_and_right_again() {
+    use nemesis::ClockFault;
+    let scratch = Scratch::new("clocks");
+    let mut run = Run::start(&scratch.0);
+    let clock = |fault| Action::Clock(vec![1, 2], fault);
+    let strobe = ClockFault::Strobe {
+        by_ms: 700,
+        every_ms: 60,
+    };
+    for (fault, part) in [
+        (ClockFault::Jump(-90_000), "by native: the clock of n2 shows -90000.0 ms"),
+        (ClockFault::Drift(150_000), "150000 ppm were asked"),
+        (ClockFault::Drift(-150_000), "-150000 ppm were asked"),
+        (strobe, "+700 ms ahead"),
+    ] {
+        let (id, proof) = run.try_inject(&clock(fault), None);
+        says(&proof, true, part);
+        run.heal(id);
+    }
+    let jump = clock(ClockFault::Jump(500));
+    let (_, proof) = run.try_inject(&jump, Some("libfaketime"));
+    says(&proof, false, "not by libfaketime");
+    // A process that was started again has a right clock: the fault is gone before its time.
+    let (id, proof) = run.try_inject(&jump, None);
+    says(&proof, true, "shows +500.0 ms");
+    let killed = run.inject(&Action::Kill(vec![2]));
+    run.heal(killed);
+    run.substrate.heal(id);
+    let Happening::Faded { why, .. } = run.next() else {
+        panic!("it has not faded");
+    };
+    assert!(why.contains("n2 was right already"), "{why}");
+    let Happening::Healed { proof, .. } = run.next() else {
+        panic!("it was not healed");
+    };
+    says(&proof, true, "the clock of n1 is right");
+}
+
+#[test]
+fn a_snapshot_is_taken_and_a_downgrade_is_refused() {
+    let scratch = Scratch::new("snapshot");
+    let mut run = Run::start(&scratch.0);
+    let leader = run.leader_other_than(None);
+    for _ in 0..100 {
+        assert_eq!(run.write(leader), Outcome::Ok);
+    }
+    (1..=NODES).for_each(|node| run.arrives_at(node));
+    let journal = scratch.0.join("data/n2/journal");
+    let length = || std::fs::metadata(&journal).unwrap().len();
+    let before = length();
+    let (id, proof) = run.try_inject(&Action::Admin(2, Command::Snapshot(2)), None);
+    says(&proof, true, "n2 has a new snapshot");
+    let deadline = run.substrate.now() + 60_000_000_000;
+    while length() >= before / 4 {
+        assert!(run.substrate.now() < deadline, "{} of {before}", length());
+        run.view();
+    }
+    run.heal(id);
+    let (_, proof) = run.try_inject(&Action::Downgrade(vec![2]), None);
+    says(&proof, false, "n2 writes storage format 1, the oldest there is");
+    let (_, proof) = run.try_inject(&Action::Upgrade(vec![2]), None);
+    says(&proof, true, "n2 writes storage format 2");
+    let (id, proof) = run.try_inject(&Action::Downgrade(vec![2]), None);
+    says(&proof, false, "n2 refuses: the journal is in storage format 2");
+    run.substrate.heal(id);
+    assert!(matches!(run.next(), Happening::Healed { proof: Proof::NotSeen(_), .. }));
 }

@@ -24,7 +24,7 @@ use super::{Message, client_id};
 use crate::core::config::{GatewayReads, Mode, Reads};
 use crate::core::timing::MILLISECOND;
 use crate::core::{
-    Config, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Refusal, Replica, Reply,
+    Admin, Config, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Refusal, Replica, Reply,
     Request, RequestId, Role, Status, Time,
 };
 
@@ -95,7 +95,8 @@ impl Gateway {
         request: Request,
         effects: &mut Vec<Effect>,
     ) {
-        let refusal = if request.op == Op::Digest {
+        let own = matches!(request.op, Op::Digest | Op::Admin(Admin::Snapshot));
+        let refusal = if own {
             Refusal::Unsupported("a gateway holds nothing".into())
         } else if id != client_id(id) || self.under_way.contains_key(&id.0) {
             Refusal::Unsupported("a gateway numbers requests by 48 bits, each once".into())
@@ -271,7 +272,7 @@ impl Replica for Gateway {
                 } if life == self.life => self.on_forwarded(now, from, number, reply, effects),
                 _ => {}
             },
-            Event::Message(..) | Event::Synced(_) => {}
+            Event::Message(..) | Event::Synced(_) | Event::Stepped(_) => {}
             Event::Wake => {
                 self.give_up(now, effects);
                 if now >= self.ask_at {

@@ -98,9 +98,13 @@ impl Peer {
     /// Writes the journal anew when most of it is history.
     pub(super) fn compact(&mut self, effects: &mut Vec<Effect>) {
         let live = self.keys.len();
-        if self.records < 2 * (live + self.config.log_keep as usize) {
-            return;
+        if self.records >= 2 * (live + self.config.log_keep as usize) {
+            self.rewrite_journal(effects);
         }
+    }
+
+    /// Writes the journal anew, as short as it can be.
+    pub(super) fn rewrite_journal(&mut self, effects: &mut Vec<Effect>) {
         let records: Vec<Record> = self.keys.records().collect();
         self.records = records.len();
         self.outbox.replace(records, effects);

@@ -35,6 +35,8 @@ pub struct Peer {
     pub(super) epochs: u64,
     /// The newest timestamp given.
     pub(super) stamped: Time,
+    /// How far the wall clock was set forward, nanoseconds.
+    pub(super) step: i64,
     /// The number of the newest request to other replicas. Each life begins elsewhere, so that an
     /// answer to a former life is not taken for one to this.
     pub(super) number: u64,
@@ -93,6 +95,7 @@ impl Peer {
             life,
             epochs: 0,
             stamped: 0,
+            step: 0,
             number: mix(life, 0, 3) >> 1,
             writes: BTreeMap::new(),
             reads: BTreeMap::new(),
@@ -324,6 +327,7 @@ impl Replica for Peer {
             Event::Message(..) => {}
             Event::Request(id, request) => self.on_request(now, id, request, effects),
             Event::Synced(token) => self.outbox.synced(token),
+            Event::Stepped(step) => self.step = step,
             Event::Wake => self.on_wake(now, effects),
         }
         self.settle(now, effects);

@@ -6,7 +6,7 @@ use super::outbox::Saying;
 use super::replica::Peer;
 use super::version::Entry;
 use crate::core::{
-    Answer, Effect, Op, Position, Refusal, Replica, Reply, Request, RequestId, Role, StateDigest,
+    Admin, Answer, Effect, Op, Position, Refusal, Replica, Reply, Request, RequestId, Role, StateDigest,
     Time, VersionVector,
 };
 
@@ -54,6 +54,12 @@ impl Peer {
                 self.begin_write(now, id, key, Some(value), context, quorum, effects)
             }
             Op::Delete(key) => self.begin_write(now, id, key, None, context, quorum, effects),
+            Op::Admin(Admin::Snapshot) => {
+                self.rewrite_journal(effects);
+                let reply = self.make_reply(Ok(Answer::Done), None);
+                self.outbox.say(Saying::Reply(id, reply));
+                Ok(())
+            }
             _ => Err(Refusal::Unsupported(
                 "the leaderless mode has reads, writes and deletes only".into(),
             )),

@@ -8,6 +8,7 @@ use super::keys::Held;
 use super::replica::{Peer, Timer};
 use super::slots::Slot;
 use super::version::{Actor, Dotted, Entry, Stamped, context as clock_of};
+use crate::core::timing::wall;
 use crate::core::{
     Answer, Effect, NodeId, Quorum, Refusal, RequestId, Scalar, Time, VersionVector,
 };
@@ -57,7 +58,7 @@ impl Peer {
         };
         match self.config.leaderless.versions {
             Versions::Lww => {
-                self.stamped = now.max(self.stamped + 1);
+                self.stamped = wall(now, self.step).max(self.stamped + 1);
                 writing.entry = Some(Entry::Stamped(Stamped {
                     at: self.stamped,
                     node: self.id,

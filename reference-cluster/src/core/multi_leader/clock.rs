@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::Clock;
 use super::origin::Origin;
 use crate::core::Time;
-use crate::core::timing::MILLISECOND;
+use crate::core::timing::{MILLISECOND, wall};
 
 /// When a value was written, as its writer believes. Totally ordered: by time, then by count, then
 /// by node; the rest tells apart what one node wrote in the same millisecond.
@@ -39,6 +39,8 @@ pub struct Moment {
 pub(super) struct Clocked {
     kind: Clock,
     last: Moment,
+    /// How far the wall clock was set forward, nanoseconds.
+    step: i64,
 }
 
 impl Clocked {
@@ -46,13 +48,19 @@ impl Clocked {
         Self {
             kind,
             last: Moment::default(),
+            step: 0,
         }
+    }
+
+    /// The wall clock was set.
+    pub fn set(&mut self, step: i64) {
+        self.step = step;
     }
 
     /// The time of a new change.
     pub fn tick(&mut self, now: Time) -> Moment {
         let wall = Moment {
-            ms: now / MILLISECOND,
+            ms: wall(now, self.step) / MILLISECOND,
             count: 0,
         };
         if self.kind == Clock::Wall {
@@ -107,5 +115,11 @@ mod tests {
         let mut wall = Clocked::new(Clock::Wall);
         wall.see(at(9, 3));
         assert_eq!(wall.tick(6 * MILLISECOND), at(6, 0));
+        // Set back, the wall clock goes back and the hybrid one does not.
+        for clock in [&mut wall, &mut clock] {
+            clock.set(-(5 * MILLISECOND as i64));
+        }
+        assert_eq!(wall.tick(7 * MILLISECOND), at(2, 0));
+        assert_eq!(clock.tick(7 * MILLISECOND), at(11, 1));
     }
 }

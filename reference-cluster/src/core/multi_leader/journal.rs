@@ -166,9 +166,22 @@ impl MultiLeader {
             let had = |link: &Link| !link.target || link.known.contains(oldest.change.dot);
             oldest.record <= durable && (count as u64 > keep || links.iter().all(had))
         });
-        if self.records_since < 2 * keep {
-            return;
+        if self.records_since >= 2 * keep {
+            self.rewrite_journal(effects);
         }
+    }
+
+    /// Drops all changes that are durable: who lacks one is sent the whole state instead. Where
+    /// writes are synchronous an unfinished one is known by its change, which stays.
+    pub(super) fn snapshot(&mut self, effects: &mut Vec<Effect>) {
+        let durable = self.durability.durable();
+        if !self.is_synchronous() {
+            self.changes.compact(|oldest, _| oldest.record <= durable);
+        }
+        self.rewrite_journal(effects);
+    }
+
+    fn rewrite_journal(&mut self, effects: &mut Vec<Effect>) {
         self.records_since = 0;
         let kept = self.changes.iter().map(|kept| Arc::clone(&kept.change));
         let snapshot = Record::Snapshot(Box::new(Snapshot {

@@ -218,6 +218,7 @@ impl Replica for MultiLeader {
             Event::Message(..) => {}
             Event::Request(id, request) => self.on_request(now, id, request, effects),
             Event::Synced(token) => self.durability.synced(token),
+            Event::Stepped(step) => self.clock.set(step),
             Event::Wake => {
                 self.durability.tick(now, effects);
                 if now >= self.tick_at {

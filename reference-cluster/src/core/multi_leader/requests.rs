@@ -136,6 +136,10 @@ impl MultiLeader {
                 };
                 self.answer(id, Ok(Answer::Digest(digest)));
             }
+            Op::Admin(Admin::Snapshot) => {
+                self.snapshot(effects);
+                self.answer(id, Ok(Answer::Done));
+            }
             Op::Admin(Admin::TakeHome(from)) => self.take_home(now, id, *from, effects),
             op => {
                 if let Some(home) = self.elsewhere(op) {

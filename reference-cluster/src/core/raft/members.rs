@@ -53,7 +53,10 @@ impl Raft {
     ) {
         let done = match *admin {
             Admin::TakeHome(_) => Err(Refusal::Unsupported("keys have no home in raft".into())),
-            Admin::Snapshot => Err(Refusal::Unsupported("snapshots on demand".into())),
+            Admin::Snapshot => {
+                self.snapshot(effects);
+                Ok(Answer::Done)
+            }
             Admin::AddMember(node) => match self.propose_change(node, true, id) {
                 Ok(true) => return,
                 Ok(false) => Ok(Answer::Done),

@@ -15,7 +15,7 @@ use super::{Message, Record, Wire as Carried};
 use crate::core::config::{Bug, Config, Fsync, Reads as ReadPolicy};
 use crate::core::generate::{Source, evaluate};
 use crate::core::store::Store;
-use crate::core::timing::{MILLISECOND, mix};
+use crate::core::timing::{MILLISECOND, mix, wall};
 use crate::core::{
     Admin, Answer, DiskOp, Effect, Event, Message as AnyMessage, NodeId, Op, Position,
     Record as AnyRecord, Refusal, Replica, Reply, Request, RequestId, Role, StateDigest, Status,
@@ -60,6 +60,8 @@ pub struct Raft {
     pub(super) lease: Lease,
     /// How often something was generated.
     draws: u64,
+    /// How far the wall clock was set forward, nanoseconds.
+    step: i64,
     /// Whether this node has left the cluster, as far as it was told.
     pub(super) expelled: bool,
     /// The index of the newest change of members applied.
@@ -137,6 +139,7 @@ impl Raft {
             returned: !fresh,
             lease: Lease::default(),
             draws: 0,
+            step: 0,
             expelled: false,
             members_at: applied,
             base_wanted: 0,
@@ -265,6 +268,8 @@ impl Raft {
         } else if let Op::Admin(Admin::TakeHome(_)) = request.op {
             let refusal = Refusal::Unsupported("keys have no home in this mode".into());
             self.reply(id, Err(refusal), here, effects);
+        } else if let Op::Admin(admin @ Admin::Snapshot) = &request.op {
+            self.on_admin(id, admin, here, effects);
         } else if !self.leads() {
             let leader = self.leader().filter(|leader| *leader != self.id);
             self.reply(id, Err(Refusal::NotLeader { leader }), here, effects);
@@ -280,7 +285,7 @@ impl Raft {
             let source = Source {
                 node: self.id,
                 seed: self.seed,
-                now,
+                now: wall(now, self.step),
                 draw: self.draws,
             };
             let op = evaluate(request.op, &source, &mut self.store);
@@ -587,10 +592,24 @@ impl Raft {
         effects.push(Effect::Disk(DiskOp::Replace(records, self.tokens)));
     }
 
+    /// How far the log may be dropped: the engine still looks at what it does not know to be
+    /// applied.
+    fn droppable(&self) -> u64 {
+        self.applied.min(self.engine.raft.raft_log.applied)
+    }
+
+    /// Drops the log as far as it may be dropped, and writes the journal anew.
+    pub(super) fn snapshot(&mut self, effects: &mut Vec<Effect>) {
+        let base = self.droppable();
+        if base > self.engine.store().base() {
+            self.engine.mut_store().compact(base);
+        }
+        self.replace(effects);
+    }
+
     fn compact(&mut self, effects: &mut Vec<Effect>) {
         let keep = self.config.log_keep;
-        // The engine still looks at what it does not know to be applied.
-        let applied = self.applied.min(self.engine.raft.raft_log.applied);
+        let applied = self.droppable();
         let mut base = 0;
         if self.engine.store().len() >= 2 * keep {
             base = applied.saturating_sub(keep);
@@ -732,6 +751,7 @@ impl Replica for Raft {
             }
             Event::Message(..) => {}
             Event::Synced(token) => self.on_synced(token, effects),
+            Event::Stepped(step) => self.step = step,
             Event::Wake => self.on_wake(now, effects),
         }
         self.pin();

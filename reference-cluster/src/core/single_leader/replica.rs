@@ -26,6 +26,8 @@ pub struct SingleLeader {
     pub(super) seed: u64,
     /// How many numbers were drawn from the seed.
     pub(super) draws: u64,
+    /// How far the wall clock was set forward, nanoseconds.
+    pub(super) step: i64,
     pub(super) log: Log,
     pub(super) store: Store,
     /// Index of the newest entry applied. The last of the log, but for a leader that waits.
@@ -140,6 +142,12 @@ impl SingleLeader {
             self.log.compact(base);
             self.rewrite_journal(effects);
         }
+    }
+
+    /// Truncates the log behind a snapshot of all that is applied.
+    pub(super) fn snapshot(&mut self, effects: &mut Vec<Effect>) {
+        self.log.compact(self.applied);
+        self.rewrite_journal(effects);
     }
 
     /// Replaces the journal by one that holds the log as it is now.
@@ -330,6 +338,7 @@ impl Replica for SingleLeader {
             }
             Event::Message(..) => {}
             Event::Synced(token) => self.on_synced(now, token, effects),
+            Event::Stepped(step) => self.step = step,
             Event::Wake => self.on_wake(now, effects),
         }
         if !self.halted {

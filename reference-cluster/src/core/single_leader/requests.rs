@@ -39,6 +39,9 @@ impl SingleLeader {
             return self.answer_digest(asked, effects);
         } else if self.halted {
             Some(Refusal::Unavailable(self.why_stopped()))
+        } else if request.op == Op::Admin(Admin::Snapshot) {
+            self.snapshot(effects);
+            return self.reply(asked, Ok(Answer::Done), self.applied_position(), effects);
         } else if request.op.is_read() {
             self.refuses_read(now, &request)
         } else {

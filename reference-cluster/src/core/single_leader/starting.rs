@@ -30,6 +30,7 @@ impl SingleLeader {
             config: config.clone(),
             seed,
             draws: 0,
+            step: 0,
             log: Log::default(),
             store: Store::default(),
             applied: 0,

@@ -21,6 +21,7 @@ use std::sync::Arc;
 use super::{Entry, Message, SingleLeader, Snapshot};
 use crate::core::config::{Bug, Stream};
 use crate::core::generate::{Source, evaluate};
+use crate::core::timing::wall;
 use crate::core::{Effect, NodeId, Op, Time, Trace};
 
 impl SingleLeader {
@@ -30,7 +31,7 @@ impl SingleLeader {
         let source = Source {
             node: self.id,
             seed: self.seed,
-            now,
+            now: wall(now, self.step),
             draw: self.draws,
         };
         evaluate(op, &source, &mut self.store)

@@ -1,0 +1,229 @@
+//! Wrong clocks for programs that know nothing of it, by libfaketime: a library that is loaded
+//! before the C library and answers `clock_gettime` and the like in its stead. It reads from a
+//! file, at every call, how wrong the clock is to be. The clock of the machine is never touched.
+//!
+//! **Which programs.** Those that ask the C library for the time, dynamically linked. A program
+//! that is statically linked, that asks the kernel itself (Go), or that runs with more privileges
+//! than who started it, has the machine's time: [`is_loaded`] tells.
+//!
+//! **Which clocks.** All of them, the monotonic one too: libfaketime can leave that alone
+//! (`FAKETIME_DONT_FAKE_MONOTONIC`), but then a program that sleeps until a point in monotonic time
+//! is woken at the wrong one, or refused. So a jump back is one that no program could see on a
+//! machine whose time was set, and one that trusts its monotonic clock may rightly complain.
+
+use std::ffi::OsString;
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use super::Available;
+
+/// Where distributions put it, in the order of preference: `MT` is for programs with threads.
+const FOLDERS: [&str; 5] = [
+    "/usr/lib/x86_64-linux-gnu/faketime",
+    "/usr/lib/aarch64-linux-gnu/faketime",
+    "/usr/lib64/faketime",
+    "/usr/lib/faketime",
+    "/usr/local/lib/faketime",
+];
+const NAMES: [&str; 2] = ["libfaketimeMT.so.1", "libfaketime.so.1"];
+
+/// The library.
+///
+/// # Errors
+/// If it is not on this machine.
+pub fn library() -> Result<PathBuf, String> {
+    let places = FOLDERS.iter().flat_map(|folder| {
+        let folder = Path::new(folder);
+        NAMES.iter().map(move |name| folder.join(name))
+    });
+    let mut found = places.filter(|place| place.is_file());
+    let missing = || "libfaketime is not installed (apt install libfaketime)".to_owned();
+    found.next().ok_or_else(missing)
+}
+
+/// Whether programs can be given wrong clocks.
+///
+/// # Errors
+/// Why not.
+pub fn available() -> Available {
+    library().map(drop)
+}
+
+/// How wrong a clock is.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wrong {
+    /// So many milliseconds ahead, behind if negative.
+    pub ahead_ms: i64,
+    /// So many microseconds gained each second from now on, lost if negative.
+    pub ppm: i64,
+}
+
+/// The file that says how wrong the clock of one program is.
+#[derive(Clone, Debug)]
+pub struct ClockFile(PathBuf);
+
+impl ClockFile {
+    /// Makes it, with a right clock.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn create(path: PathBuf) -> io::Result<Self> {
+        let file = Self(path);
+        file.set(Wrong::default())?;
+        Ok(file)
+    }
+
+    /// What the program must find in its environment when it starts.
+    pub fn environment(&self, library: &Path) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("LD_PRELOAD", library.into()),
+            ("FAKETIME_TIMESTAMP_FILE", self.0.clone().into()),
+            // Else a change is noticed only seconds later.
+            ("FAKETIME_NO_CACHE", "1".into()),
+            // Else a change of speed counts from the start of the program.
+            ("FAKETIME_XRESET", "1".into()),
+            // Its memory that several processes share would tie one's clock to another's.
+            ("FAKETIME_DISABLE_SHM", "1".into()),
+        ]
+    }
+
+    /// Makes the clock wrong, or right, from now on. A program that reads the file at the same
+    /// time sees the old one or the new one.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn set(&self, wrong: Wrong) -> io::Result<()> {
+        let new = self.0.with_extension("new");
+        fs::write(&new, text(wrong))?;
+        fs::rename(&new, &self.0)
+    }
+}
+
+/// In the words of libfaketime: `+1.500 x1.000200`.
+fn text(Wrong { ahead_ms, ppm }: Wrong) -> String {
+    let sign = if ahead_ms < 0 { '-' } else { '+' };
+    let ms = ahead_ms.unsigned_abs();
+    let mut text = format!("{sign}{}.{:03}", ms / 1_000, ms % 1_000);
+    if ppm != 0 {
+        let speed = (1_000_000 + i128::from(ppm)).max(1);
+        // Writing to memory does not fail.
+        let _ = write!(text, " x{}.{:06}", speed / 1_000_000, speed % 1_000_000);
+    }
+    text
+}
+
+/// Whether a process has the library loaded: only then does its clock go wrong. A process that has
+/// ended has not.
+pub fn is_loaded(pid: u32) -> bool {
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("libfaketime"))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io::{BufRead, BufReader};
+    use std::process::{Command, Stdio};
+    use std::time::{Duration, SystemTime};
+
+    use super::*;
+
+    #[test]
+    fn it_is_said_in_the_words_of_libfaketime() {
+        let said = |ahead_ms, ppm| text(Wrong { ahead_ms, ppm });
+        assert_eq!(said(0, 0), "+0.000");
+        assert_eq!(said(1_500, 0), "+1.500");
+        assert_eq!(said(-1_042, 200), "-1.042 x1.000200");
+        assert_eq!(said(0, -900_000), "+0.000 x0.100000");
+        assert_eq!(said(0, -2_000_000), "+0.000 x0.000001");
+    }
+
+    #[test]
+    fn a_program_that_knows_nothing_of_it_has_a_wrong_clock() {
+        let library = match library() {
+            Ok(library) => library,
+            Err(why) => {
+                eprintln!("not tested: {why}");
+                return;
+            }
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = ClockFile::create(folder.path().join("n1.clock")).unwrap();
+        // One that tells the time whenever it is asked.
+        let mut shell = Command::new("sh")
+            .args(["-c", "while read line; do date +%s%3N; done"])
+            .envs(file.environment(&library))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut asks = shell.stdin.take().unwrap();
+        let mut answers = BufReader::new(shell.stdout.take().unwrap()).lines();
+        let now = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            since.unwrap().as_millis() as i64
+        };
+        // How far ahead it is, at most and at least.
+        let mut ahead = || {
+            let before = now();
+            std::io::Write::write_all(&mut asks, b"\n").unwrap();
+            let said: i64 = answers.next().unwrap().unwrap().parse().unwrap();
+            said - now()..=said - before
+        };
+        assert!(ahead().contains(&0));
+        assert!(is_loaded(shell.id()));
+        assert!(!is_loaded(std::process::id()));
+        for ahead_ms in [3_600_000, -250_500] {
+            file.set(Wrong { ahead_ms, ppm: 0 }).unwrap();
+            let seen = ahead();
+            assert!(seen.contains(&ahead_ms), "{seen:?}");
+        }
+        file.set(Wrong::default()).unwrap();
+        assert!(ahead().contains(&0));
+        drop(asks);
+        shell.wait().unwrap();
+        assert!(!is_loaded(shell.id()));
+    }
+
+    #[test]
+    fn a_clock_runs_fast_in_a_process_that_lives_on() {
+        let (Ok(library), true) = (library(), Path::new("/usr/bin/python3").exists()) else {
+            eprintln!("not tested: libfaketime or python3 is not installed");
+            return;
+        };
+        let folder = tempfile::tempdir().unwrap();
+        let file = ClockFile::create(folder.path().join("n1.clock")).unwrap();
+        let program = "import sys, time\nfor _ in sys.stdin: print(time.time_ns(), flush=True)";
+        let mut python = Command::new("/usr/bin/python3")
+            .args(["-u", "-c", program])
+            .envs(file.environment(&library))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut asks = python.stdin.take().unwrap();
+        let mut answers = BufReader::new(python.stdout.take().unwrap()).lines();
+        let mut time = || {
+            std::io::Write::write_all(&mut asks, b"\n").unwrap();
+            let said = answers.next().unwrap().unwrap();
+            said.parse::<i64>().unwrap()
+        };
+        time();
+        file.set(Wrong {
+            ahead_ms: 0,
+            ppm: 9_000_000,
+        })
+        .unwrap();
+        // The first reading notices the change.
+        time();
+        let began = std::time::Instant::now();
+        let first = time();
+        std::thread::sleep(Duration::from_millis(200));
+        let passed = time() - first;
+        let really = began.elapsed().as_nanos() as i64;
+        // Ten times as fast as time passed at least, and no faster than it passed at most.
+        assert!(passed >= 1_900_000_000, "{passed}");
+        assert!(passed <= really * 10 + 10_000_000, "{passed} {really}");
+        drop(asks);
+        python.wait().unwrap();
+    }
+}
