@@ -67,13 +67,13 @@ pub(super) async fn inject(
             told.push(Err(format!("n{node} is not running, so it cannot end")));
             continue;
         };
-        process.expect_end(true);
+        process.tolerate_end(true);
         let body = json!({ "at": at(point) });
         let answer = ask(http, address, "crash", &body).await;
         // It may have ended before it could answer.
         told.push(match answer {
             Err(why) if process.state().is_some() => {
-                process.expect_end(false);
+                process.tolerate_end(false);
                 Err(format!("n{node} cannot be told where to end: {why}"))
             }
             _ => Ok((Arc::clone(process), address)),
@@ -100,7 +100,7 @@ pub(super) async fn inject(
             },
         };
         let Some(status) = ended else {
-            process.expect_end(false);
+            process.tolerate_end(false);
             each.push(Err(format!(
                 "n{node} has not passed {} in {PASSED_WITHIN:?}",
                 point.name()
