@@ -18,6 +18,7 @@ mod options;
 mod queue;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod translate;
 mod truth;
 
@@ -138,6 +139,7 @@ pub struct SimSubstrate {
     answered: Option<core::Reply>,
     effects: Vec<Effect>,
     truth: Truth,
+    watcher: trace::Watcher,
 }
 
 impl SimSubstrate {
@@ -188,6 +190,7 @@ impl SimSubstrate {
                 one_log: options.config.one_log(),
                 ..Truth::default()
             },
+            watcher: trace::Watcher::default(),
             options,
         };
         for node in 1..=sim.options.all_nodes() {
@@ -239,15 +242,29 @@ impl SimSubstrate {
                 transit,
             } => {
                 let now = self.now;
-                if !self.node(from).took_along(transit, now) {
+                let lost = self.node(from).took_along(transit, now);
+                self.watcher.arrived(&trace::Arrived {
+                    now,
+                    sent: transit.sent,
+                    from,
+                    to,
+                    message: &message,
+                    taken: !lost && self.node_runs(to),
+                });
+                if !lost {
                     self.deliver(to, Event::Message(NodeId(from), message));
+                    self.seen(to);
                 }
             }
             Happens::Arrive {
                 thread,
                 call,
                 request,
-            } => self.arrive(thread, call, request),
+            } => {
+                let asked = self.truth.calls[call as usize].node;
+                self.arrive(thread, call, request);
+                self.seen(asked);
+            }
             Happens::Answer {
                 thread,
                 call,
@@ -262,9 +279,13 @@ impl SimSubstrate {
                 if this.incarnation == incarnation && this.replica.is_some() {
                     this.disk.synced(token);
                     self.deliver(node, Event::Synced(token));
+                    self.seen(node);
                 }
             }
-            Happens::Wake { node } => self.wake(node),
+            Happens::Wake { node } => {
+                self.wake(node);
+                self.seen(node);
+            }
             Happens::Probe { fault, link, sent } => self.probe_arrived(fault, link, sent),
             Happens::Judge { fault } => self.judge(fault),
             Happens::Errand { fault } => self.run_errand(fault),
@@ -330,10 +351,12 @@ impl Substrate for SimSubstrate {
 
     fn inject(&mut self, id: u32, action: &Action, _via: Option<&str>) {
         self.start_fault(id, action);
+        self.fault_seen(id, Some(action));
     }
 
     fn heal(&mut self, id: u32) {
         self.end_fault(id);
+        self.fault_seen(id, None);
     }
 
     fn poll_view(&mut self) {
