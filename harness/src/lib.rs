@@ -10,6 +10,7 @@
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
+//! * [`explore`]: schedules steered by the protocol states that they reach.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
@@ -20,6 +21,7 @@ pub mod compare;
 pub mod defaults;
 pub mod exit;
 pub mod experiment;
+pub mod explore;
 pub mod judge;
 pub mod live;
 pub mod local;

@@ -3,6 +3,7 @@
 pub mod check;
 pub mod clean;
 pub mod compare;
+pub mod explore;
 pub mod list;
 pub mod museum;
 pub mod shrink;

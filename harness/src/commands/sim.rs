@@ -16,9 +16,9 @@ use crate::cli::{SimArgs, SimOutput};
 use crate::experiment::{Experiment, On};
 use crate::plan::{plan, simulation};
 use crate::runner::{self, Ended};
+use crate::sim::agreement::{Agreement, compare};
 use crate::sim::trace::Watch;
 use crate::sim::{SimSubstrate, Truth};
-use crate::sim::agreement::{Agreement, compare};
 use crate::{exit, judge};
 
 /// One simulated run: what clients saw, and what really happened.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use checkers::Value;
 use nemesis::{Action, Node};
-use reference_cluster::core::observe::{Glimpse, glimpse};
+use reference_cluster::core::observe::{self, Glimpse, Purpose};
 use reference_cluster::core::{Message, Position, Status};
 
 use super::network::Arrivals;
@@ -65,14 +65,24 @@ pub struct Arrived<'a> {
 impl Sent<'_> {
     /// What can be seen of the message.
     pub fn glimpse(&self) -> Glimpse {
-        glimpse(self.message)
+        observe::glimpse(self.message)
+    }
+
+    /// What it is called, and what for: cheaper than the glimpse.
+    pub fn kind(&self) -> (&'static str, Purpose) {
+        observe::kind(self.message)
     }
 }
 
 impl Arrived<'_> {
     /// What can be seen of the message.
     pub fn glimpse(&self) -> Glimpse {
-        glimpse(self.message)
+        observe::glimpse(self.message)
+    }
+
+    /// What it is called, and what for: cheaper than the glimpse.
+    pub fn kind(&self) -> (&'static str, Purpose) {
+        observe::kind(self.message)
     }
 }
 

@@ -59,16 +59,31 @@ impl Glimpse {
 
 /// What can be seen of a message.
 pub fn glimpse(message: &Message) -> Glimpse {
+    look(message, true)
+}
+
+/// What a message is called and what it is there for: the glimpse without looking into it.
+pub fn kind(message: &Message) -> (&'static str, Purpose) {
+    let glimpse = look(message, false);
+    (glimpse.kind, glimpse.purpose)
+}
+
+fn look(message: &Message, inside: bool) -> Glimpse {
     match message {
-        Message::SingleLeader(message) => single_leader(message),
-        Message::Raft(message) => raft(message),
-        Message::MultiLeader(message) => multi_leader(message),
-        Message::Leaderless(message) => leaderless(message),
+        Message::SingleLeader(message) => single_leader(message, inside),
+        Message::Raft(message) => raft(message, inside),
+        Message::MultiLeader(message) => multi_leader(message, inside),
+        Message::Leaderless(message) => leaderless(message, inside),
         Message::Gateway(message) => gateway(message),
     }
 }
 
-fn single_leader(message: &SingleLeader) -> Glimpse {
+/// The keys, if somebody wants to know.
+fn keys(inside: bool, keys: impl Iterator<Item = Arc<str>>) -> Vec<Arc<str>> {
+    if inside { keys.collect() } else { Vec::new() }
+}
+
+fn single_leader(message: &SingleLeader, inside: bool) -> Glimpse {
     use Purpose::{Data, Election, Routine};
     match message {
         SingleLeader::Append { entries, .. } => match (entries.first(), entries.last()) {
@@ -76,17 +91,17 @@ fn single_leader(message: &SingleLeader) -> Glimpse {
                 kind: "append",
                 purpose: Data,
                 entries: Some((first.position.index, last.position.index)),
-                keys: entries
-                    .iter()
-                    .filter_map(|entry| entry.op.as_ref().and_then(Op::key).cloned())
-                    .collect(),
+                keys: keys(
+                    inside,
+                    entries
+                        .iter()
+                        .filter_map(|entry| entry.op.as_ref().and_then(Op::key).cloned()),
+                ),
             },
             _ => Glimpse::new("heartbeat", Routine),
         },
         SingleLeader::Matched { matched, .. } => Glimpse::new("matched", Routine).up_to(*matched),
-        SingleLeader::Mismatched { hint, .. } => {
-            Glimpse::new("mismatched", Data).up_to(hint.index)
-        }
+        SingleLeader::Mismatched { hint, .. } => Glimpse::new("mismatched", Data).up_to(hint.index),
         SingleLeader::Install { snapshot, .. } => {
             Glimpse::new("snapshot", Data).up_to(snapshot.position.index)
         }
@@ -99,7 +114,7 @@ fn single_leader(message: &SingleLeader) -> Glimpse {
     }
 }
 
-fn raft(message: &RaftMessage) -> Glimpse {
+fn raft(message: &RaftMessage, inside: bool) -> Glimpse {
     use Purpose::{Data, Election, Routine};
     let RaftMessage::Engine(wire) = message else {
         return Glimpse::new("not-a-member", Election);
@@ -113,13 +128,13 @@ fn raft(message: &RaftMessage) -> Glimpse {
                     kind: "append",
                     purpose: Data,
                     entries: Some((first.index, last.index)),
-                    keys: entries
-                        .iter()
-                        .filter_map(|entry| {
+                    keys: keys(
+                        inside,
+                        entries.iter().filter_map(|entry| {
                             let op: Option<Op> = postcard::from_bytes(&entry.data).ok();
                             op.as_ref().and_then(Op::key).cloned()
-                        })
-                        .collect(),
+                        }),
+                    ),
                 },
                 _ => Glimpse::new("commit", Routine).up_to(message.commit),
             }
@@ -148,29 +163,29 @@ fn raft(message: &RaftMessage) -> Glimpse {
     }
 }
 
-fn multi_leader(message: &MultiLeader) -> Glimpse {
+fn multi_leader(message: &MultiLeader, inside: bool) -> Glimpse {
     use Purpose::{Data, Routine};
     match message {
         MultiLeader::Have { .. } => Glimpse::new("have", Routine),
         MultiLeader::Changes(changes) => Glimpse {
-            keys: changes
-                .iter()
-                .filter_map(|change| match &change.payload {
+            keys: keys(
+                inside,
+                changes.iter().filter_map(|change| match &change.payload {
                     Payload::Cell(key, _) => Some(key.clone()),
                     Payload::Home(..) => None,
-                })
-                .collect(),
+                }),
+            ),
             ..Glimpse::new("changes", Data)
         },
         MultiLeader::State(state) => Glimpse {
-            keys: state.cells.iter().map(|(key, _)| key.clone()).collect(),
+            keys: keys(inside, state.cells.iter().map(|(key, _)| key.clone())),
             ..Glimpse::new("state", Data)
         },
         MultiLeader::Synchronous(message) => Glimpse::new("agree", Data).of(&message.key),
     }
 }
 
-fn leaderless(message: &Leaderless) -> Glimpse {
+fn leaderless(message: &Leaderless, inside: bool) -> Glimpse {
     use Purpose::{Data, Routine};
     match message {
         Leaderless::Put { key, repair, .. } => {
@@ -190,7 +205,7 @@ fn leaderless(message: &Leaderless) -> Glimpse {
         Leaderless::Hashes { .. } => Glimpse::new("hashes", Routine),
         Leaderless::Listing { .. } => Glimpse::new("listing", Routine),
         Leaderless::Exchange { entries, .. } => Glimpse {
-            keys: entries.iter().map(|(key, _)| key.clone()).collect(),
+            keys: keys(inside, entries.iter().map(|(key, _)| key.clone())),
             ..Glimpse::new("exchange", Data)
         },
         Leaderless::Cover { key, .. } => Glimpse::new("cover", Data).of(key),
