@@ -12,6 +12,7 @@ use crate::cli::{ShrinkArgs, SimOutput};
 use crate::exit;
 use crate::experiment::{Experiment, ExperimentError, On};
 use crate::report::Summary;
+use crate::shrink::story::{self, Story};
 use crate::shrink::{Failing, Goal, Search, Size, Trials, Watch, words};
 use crate::store::RunDir;
 
@@ -19,6 +20,8 @@ use crate::store::RunDir;
 const MINIMAL: &str = "minimal.yaml";
 /// What is known of it, and whether the search came to its end.
 const STATE: &str = "shrink.json";
+/// The run of the result, drawn and told.
+const PICTURE: &str = "minimal.html";
 
 /// How many seeds are tried to find a run of real processes again in simulation.
 const SEEDS_TO_REPRODUCE: u32 = 64;
@@ -85,6 +88,8 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
         pool.install(|| Search::new(trials, args.time, found, &mut progress).run())?;
     progress.runs += runs;
     progress.finished = finished;
+    progress.bar.set_message("drawing what happens");
+    progress.story = Story::of(&goal, &best)?;
     progress.keep(&best)?;
     progress.bar.finish_and_clear();
     let _ = std::fs::remove_dir_all(&store);
@@ -102,6 +107,9 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
                 "run it    quorate test {}",
                 dir.file(MINIMAL).display()
             )?;
+            if progress.story.is_some() {
+                writeln!(out, "picture   {}", dir.file(PICTURE).display())?;
+            }
         }
     }
     if !finished {
@@ -175,6 +183,8 @@ struct Progress<'d> {
     from: Option<Size>,
     runs: u64,
     finished: bool,
+    /// What happens in the smallest, once that is known.
+    story: Option<Story>,
     bar: ProgressBar,
 }
 
@@ -194,6 +204,7 @@ impl<'d> Progress<'d> {
             from: earlier.as_ref().map(|state| state.from),
             runs: earlier.map_or(0, |state| state.runs),
             finished: false,
+            story: None,
             bar,
         }
     }
@@ -205,7 +216,10 @@ impl<'d> Progress<'d> {
             to: best.size(),
             rate: best.rate,
             finding: best.anomaly.summary.clone(),
-            paragraph: words::paragraph(&self.goal, best),
+            paragraph: match &self.story {
+                Some(story) => story::paragraph(story),
+                None => words::paragraph(&self.goal, best),
+            },
             runs: self.runs,
             finished: self.finished,
         }
@@ -221,6 +235,10 @@ impl<'d> Progress<'d> {
             });
         }
         experiment.name = format!("{}-minimal", experiment.name.trim_end_matches("-minimal"));
+        if let Some(story) = &self.story {
+            self.dir
+                .write(PICTURE, &story::page(story, &experiment.to_yaml()))?;
+        }
         self.dir.write(MINIMAL, &experiment.to_yaml())?;
         let state = serde_json::to_string_pretty(&self.state(best))?;
         self.dir.write(STATE, &(state + "\n"))
