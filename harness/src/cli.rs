@@ -283,7 +283,7 @@ impl ExploreArgs {
     /// How long to explore if nobody says.
     pub const TIME: Duration = Duration::from_secs(60);
     /// How long a run with a planted mistake is if nobody says.
-    pub const RUN: Duration = Duration::from_secs(10);
+    pub const RUN: Duration = Duration::from_secs(6);
 }
 
 fn parse_kind(text: &str) -> Result<FaultKind, String> {

@@ -34,6 +34,10 @@ struct State {
     from: Size,
     /// What it was shrunk to.
     to: Size,
+    /// Where the run was found.
+    found_on: On,
+    /// Where it was made smaller.
+    shrunk_on: On,
     /// Trials of the last candidate that failed, of how many.
     rate: (u32, u32),
     /// The anomaly of the smallest.
@@ -61,7 +65,8 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
         .num_threads(usize::from(args.jobs))
         .build()
         .context("cannot start threads")?;
-    let mut progress = Progress::new(&dir, goal.clone(), args);
+    let (original, _) = Experiment::read(&dir.file("experiment.yaml"))?;
+    let mut progress = Progress::new(&dir, goal.clone(), original.substrate, args);
     let found = pool.install(|| first(&start, &goal, &store, args))?;
     let Some(found) = found else {
         progress.bar.finish_and_clear();
@@ -101,6 +106,17 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
             writeln!(out, "from      {}", words::size(&state.from))?;
             writeln!(out, "to        {}", words::size(&state.to))?;
             writeln!(out, "runs      {}", state.runs)?;
+            let (failed, of) = state.rate;
+            match (state.found_on, state.shrunk_on) {
+                (On::Sim, On::Sim) => {}
+                (found, On::Sim) => {
+                    writeln!(
+                        out,
+                        "found on  {found}; fails in simulation too, where it was shrunk"
+                    )?;
+                }
+                (_, on) => writeln!(out, "on {on:<7}failed {failed} of {of}")?,
+            }
             writeln!(out, "\n{}\n", state.paragraph)?;
             writeln!(
                 out,
@@ -183,13 +199,14 @@ struct Progress<'d> {
     from: Option<Size>,
     runs: u64,
     finished: bool,
+    found_on: On,
     /// What happens in the smallest, once that is known.
     story: Option<Story>,
     bar: ProgressBar,
 }
 
 impl<'d> Progress<'d> {
-    fn new(dir: &'d RunDir, goal: Goal, args: &ShrinkArgs) -> Self {
+    fn new(dir: &'d RunDir, goal: Goal, found_on: On, args: &ShrinkArgs) -> Self {
         let earlier = (!args.restart).then(|| earlier(&dir.file(STATE))).flatten();
         let earlier = earlier.filter(|state| state.goal == goal);
         let bar = ProgressBar::new_spinner();
@@ -204,6 +221,7 @@ impl<'d> Progress<'d> {
             from: earlier.as_ref().map(|state| state.from),
             runs: earlier.map_or(0, |state| state.runs),
             finished: false,
+            found_on,
             story: None,
             bar,
         }
@@ -214,6 +232,8 @@ impl<'d> Progress<'d> {
             goal: self.goal.clone(),
             from: self.from.unwrap_or(best.size()),
             to: best.size(),
+            found_on: self.found_on,
+            shrunk_on: best.experiment.substrate,
             rate: best.rate,
             finding: best.anomaly.summary.clone(),
             paragraph: match &self.story {

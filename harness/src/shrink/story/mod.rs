@@ -112,6 +112,8 @@ impl Story {
             .map(|op| written(&op.invoke))
             .collect();
         let window = window(&ops, &faults);
+        let mut ops = ops;
+        ops.retain(|op| op.proves || (op.end() >= window.0 && op.invoke.time <= window.1));
         let messages = thinned(&recording, &ops, window);
         Ok(Some(Self {
             goal: goal.clone(),
@@ -256,8 +258,9 @@ fn ops(run: &Simulated, history: &History, anomaly: &Anomaly, keys: &[Arc<str>])
 
 /// When it happens: operations that prove it and faults, and a little around.
 fn window(ops: &[Op], faults: &[FaultLog]) -> (u64, u64) {
-    let begins = ops.iter().map(|op| op.invoke.time);
-    let ends = ops.iter().map(Op::end);
+    let proof = || ops.iter().filter(|op| op.proves);
+    let begins = proof().map(|op| op.invoke.time);
+    let ends = proof().map(Op::end);
     let from = begins.chain(faults.iter().map(|f| f.begun)).min();
     let to = ends.chain(faults.iter().filter_map(|f| f.healed)).max();
     let from = from.unwrap_or(0).saturating_sub(1_000_000);

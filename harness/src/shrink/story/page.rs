@@ -22,7 +22,7 @@ svg .confirm .line { stroke: var(--soft); stroke-width: 1; } svg .confirm .head 
 svg .call .line { stroke: var(--ok); stroke-width: 1; stroke-dasharray: 1 2; } svg .call .head { fill: var(--ok); }
 svg .missed text { font-weight: 400; }
 .story-panel > .scroll > svg { width: auto; }
-main.wide { max-width: 1720px; }
+.top > div, main.wide { max-width: 1720px; }
 ";
 
 /// The page.

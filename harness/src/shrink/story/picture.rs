@@ -79,9 +79,12 @@ impl Warp {
     }
 }
 
-/// Where labels are, so that none is drawn over another.
+/// Where labels are, so that none is drawn over another: from where to where, at which height.
 #[derive(Default)]
 struct Labels(Vec<(f64, f64, f64)>);
+
+/// Where along an arrow its label is tried.
+const PLACES: [f64; 7] = [0.5, 0.35, 0.65, 0.25, 0.75, 0.15, 0.85];
 
 impl Labels {
     /// Whether there is room, which is then taken.
@@ -142,6 +145,10 @@ pub(super) fn draw(story: &Story) -> Markup {
     let (width, bottom) = (layout.width(), layout.bottom());
     let height = bottom + AXIS;
     let mut labels = Labels::default();
+    // First, for they are what it is about: other labels give way.
+    let holdings = html! {
+        @for node in 1..=story.nodes { (held(&layout, node, &mut labels)) }
+    };
     html! {
         svg.evidence.story width=(r(width)) height=(r(height)) viewBox=(format!("0 0 {} {}", r(width), r(height)))
             role="img" aria-label=(super::paragraph(story)) xmlns="http://www.w3.org/2000/svg" {
@@ -167,7 +174,7 @@ pub(super) fn draw(story: &Story) -> Markup {
             @for node in 1..=story.nodes { (strip(&layout, node)) }
             @for told in &story.messages { (message(&layout, told, &mut labels)) }
             @for op in &story.ops { (call(&layout, op)) }
-            @for node in 1..=story.nodes { (held(&layout, node)) }
+            (holdings)
             (bars(&layout))
         }
     }
@@ -334,13 +341,21 @@ fn message(layout: &Layout<'_>, told: &Told, labels: &mut Labels) -> Markup {
         (Fate::Arrived, _) => "edge from",
         _ => "edge missed",
     };
-    let (mx, my) = (x1.midpoint(x2), y1.midpoint(y2));
-    let (lx, ly) = if arrives {
-        (mx + 4.0, my + 3.0)
+    let chars = told.kind.chars().count();
+    let place = if arrives {
+        let along = |share: f64| (x1 + share * (x2 - x1) + 5.0, y1 + share * (y2 - y1) + 3.0);
+        let strips = 1..=layout.story.nodes;
+        let clear = |y: f64| {
+            strips
+                .clone()
+                .all(|n| (layout.middle(n) + 4.0 - y).abs() > STRIP / 2.0 + 6.0)
+        };
+        let mut places = PLACES.map(along).into_iter().filter(|(_, y)| clear(*y));
+        places.find(|(x, y)| labels.take(*x, *y, chars))
     } else {
-        (x2 + 7.0, y2 + 4.0)
+        let place = (x2 + 7.0, y2 + 4.0);
+        labels.take(place.0, place.1, chars).then_some(place)
     };
-    let labelled = labels.take(lx, ly, told.kind.chars().count());
     let angle = (y2 - y1).atan2(x2 - x1);
     let (cos, sin) = (angle.cos(), angle.sin());
     let tip = |back: f64, side: f64| (x2 - cos * back - sin * side, y2 - sin * back + cos * side);
@@ -354,7 +369,7 @@ fn message(layout: &Layout<'_>, told: &Told, labels: &mut Labels) -> Markup {
             } @else {
                 path.line d=(format!("M{} {} l8 8 m-8 0 l8 -8", r(x2 - 4.0), r(y2 - 4.0))) stroke-dasharray="none" {}
             }
-            @if labelled { text class="halo-lane" x=(r(lx)) y=(r(ly)) { (told.kind) } }
+            @if let Some((x, y)) = place { text class="halo-lane" x=(r(x)) y=(r(y)) { (told.kind) } }
         }
     }
 }
@@ -409,7 +424,7 @@ fn call(layout: &Layout<'_>, op: &Op) -> Markup {
 }
 
 /// What a node held, at each change.
-fn held(layout: &Layout<'_>, node: Node) -> Markup {
+fn held(layout: &Layout<'_>, node: Node, labels: &mut Labels) -> Markup {
     let story = layout.story;
     let mut drawn: Vec<(f64, f64, &'static str, String, String)> = Vec::new();
     for (row, key) in story.keys.iter().take(HELD_ROWS).enumerate() {
@@ -417,7 +432,18 @@ fn held(layout: &Layout<'_>, node: Node) -> Markup {
         let y = layout.lane(node) + 44.0 + row as f64 * 15.0;
         let mut free = [GUTTER; HELD_ROWS];
         let mut had: Option<&Held> = None;
-        for held in story.held(node, key) {
+        let changes = story.held(node, key);
+        if changes
+            .first()
+            .is_none_or(|first| first.at > story.window.0)
+        {
+            let hover = format!("n{node} holds nothing of {key}");
+            let nothing = "nothing".to_owned();
+            labels.take(GUTTER, y, nothing.len());
+            free[0] = GUTTER + 7.0 * CHAR + 10.0;
+            drawn.push((GUTTER, y, "soft", nothing, hover));
+        }
+        for held in changes {
             let at_x = layout.warp.x(held.at.max(story.window.0));
             let has = |h: &Held, w: &Value| h.value.as_ref().is_some_and(|v| contains(v, w));
             let gained = story
@@ -453,10 +479,12 @@ fn held(layout: &Layout<'_>, node: Node) -> Markup {
             );
             let text = if line.is_some() { text } else { String::new() };
             let line = line.unwrap_or(0);
+            let y = y + line as f64 * 15.0;
             if !text.is_empty() {
                 free[line] = at_x + chars;
+                labels.take(at_x, y, text.chars().count());
             }
-            drawn.push((at_x, y + line as f64 * 15.0, class, text, hover));
+            drawn.push((at_x, y, class, text, hover));
         }
     }
     let strip = layout.lane(node) + 6.0 + STRIP;

@@ -1,12 +1,13 @@
 //! What happened, in one paragraph of plain words.
 
-use checkers::{F, Kind};
+use checkers::{F, Kind, Value};
 use nemesis::{Node, duration};
 use reference_cluster::core::Role;
 
 use super::{Op, Story, contains};
-use crate::report::text::{clip, plain, seconds};
-use crate::shrink::recording::Fate;
+use crate::report::text::{clip, plain, plural, seconds};
+use crate::runner::FaultLog;
+use crate::shrink::recording::{Fate, Held};
 use crate::sim::trace::Process;
 
 /// At most so many sentences of each kind.
@@ -19,26 +20,26 @@ pub fn paragraph(story: &Story) -> String {
     let mut moments: Vec<(u64, u8, String)> = Vec::new();
     let mut told = String::new();
     let began = story.window.0;
+    let run = duration::format(experiment.limits.time);
     told += &format!(
-        "{} replicas in mode {}, workload {}, {}.",
-        experiment.nodes,
+        "A cluster of {} in mode {} runs {} for {run}.",
+        plural(u64::from(experiment.nodes), "replica"),
         experiment.mode(),
         experiment.workload.name(),
-        duration::format(experiment.limits.time),
     );
     if let Some((leader, epoch)) = story.leader(began).filter(|(_, epoch)| *epoch > 0) {
         told += &format!(" n{leader} leads in epoch {epoch}.");
     }
+    if story.faults.is_empty() {
+        told += " Nothing is done to it.";
+    }
     for fault in story.faults.iter().take(EACH + 2) {
-        let healed = match fault.healed {
-            Some(healed) => format!(", until {}", at(healed)),
+        let until = match fault.healed {
+            Some(healed) => format!(" until {}", at(healed)),
             None => String::new(),
         };
-        moments.push((
-            fault.begun,
-            0,
-            format!("At {} {}{healed}.", at(fault.begun), fault.what),
-        ));
+        let sentence = format!("At {} {}{until}.", at(fault.begun), done(fault));
+        moments.push((fault.begun, 0, sentence));
     }
     for op in story
         .ops
@@ -114,6 +115,41 @@ fn write(story: &Story, op: &Op) -> String {
     )
 }
 
+/// What a fault does, as one would say it.
+fn done(fault: &FaultLog) -> String {
+    let whom = match fault.targets.split_last() {
+        None => "the cluster".to_owned(),
+        Some((one, [])) => one.clone(),
+        Some((last, rest)) => format!("{} and {last}", rest.join(", ")),
+    };
+    let (is, its) = match fault.targets.len() {
+        0 | 1 => ("is", "its"),
+        _ => ("are", "their"),
+    };
+    let shape = |shape: &str| fault.what.split(' ').any(|word| word == shape);
+    match fault.name.as_str() {
+        "kill" => format!("{whom} {is} killed, and down"),
+        "power-loss" => format!("{whom} loses power and what was not synced, and is down"),
+        "pause" => format!("{whom} {is} paused"),
+        "wipe" => format!("{whom} {is} ended and {its} data deleted; down"),
+        "partition" if shape("isolate") => {
+            format!("{whom} {is} cut off from the other replicas, though not from clients,")
+        }
+        "partition" if shape("halves") => {
+            format!("the network splits, {whom} on one side and the others on the other,")
+        }
+        "partition" if shape("clients") => format!("clients are cut off from {whom}"),
+        "partition" if shape("out") => {
+            format!("what {whom} sends to the other replicas is lost")
+        }
+        "partition" if shape("in") => {
+            format!("what the other replicas send to {whom} is lost")
+        }
+        "slow" => format!("the links of {whom} are slow"),
+        _ => format!("{} begins, and lasts", fault.what),
+    }
+}
+
 /// Who began to lead in the window, and whether it had what was written.
 fn takeovers(story: &Story) -> Vec<(u64, u8, String)> {
     let (from, to) = story.window;
@@ -148,15 +184,17 @@ fn takeovers(story: &Story) -> Vec<(u64, u8, String)> {
             })
             .map(|op| super::written(&op.invoke).to_string())
             .collect();
+        let first = led.len() == 1;
         let without = if lacks.is_empty() {
             String::new()
         } else {
             format!(" without {}", clip(&lacks.join(", "), 60))
         };
         let sentence = format!(
-            "At {} n{} takes over in epoch {epoch}{without}.",
+            "At {} n{} {} in epoch {epoch}{without}.",
             at(was.at),
-            was.node
+            was.node,
+            if first { "leads" } else { "takes over" },
         );
         all.push((was.at, 2, sentence));
     }
@@ -166,35 +204,49 @@ fn takeovers(story: &Story) -> Vec<(u64, u8, String)> {
 
 /// Who had what was written and has it no more.
 fn discards(story: &Story) -> Vec<(u64, u8, String)> {
-    let mut all = Vec::new();
-    for key in &story.keys {
-        for node in 1..=story.nodes {
-            let held = story.held(node, key);
-            for pair in held.windows(2) {
-                let (before, after) = (pair[0], pair[1]);
-                for value in &story.written {
-                    let has = |held: &super::Held| {
-                        held.value.as_ref().is_some_and(|v| contains(v, value))
-                    };
-                    let of_list = before.value.as_ref().is_some_and(|v| v.items().is_some());
-                    if !of_list || !has(before) || has(after) || after.at < story.window.0 {
-                        continue;
-                    }
-                    let runs = story
-                        .recording
-                        .was(node, after.at)
-                        .is_some_and(|was| was.process != Process::Down);
-                    if runs {
-                        let sentence = format!("At {} n{node} gives up {value}.", at(after.at));
-                        all.push((after.at, 3, sentence));
-                    }
-                }
+    let mut all: Vec<(u64, u8, String)> = Vec::new();
+    let keys = story.keys.iter();
+    for (key, value) in keys.flat_map(|key| story.written.iter().map(move |v| (key, v))) {
+        let loses = |node| Some((loses(story, node, key, value)?, node));
+        let mut lost: Vec<(u64, Node)> = (1..=story.nodes).filter_map(loses).collect();
+        lost.sort_unstable();
+        let Some((first, _)) = lost.first() else {
+            continue;
+        };
+        let nodes: Vec<Node> = lost.iter().map(|(_, node)| *node).collect();
+        let s = if nodes.len() == 1 { "s" } else { "" };
+        let why = match story.leader(*first) {
+            Some((leader, epoch)) if epoch > 0 && !nodes.contains(&leader) => {
+                format!(" to follow n{leader}")
             }
-        }
+            _ => String::new(),
+        };
+        let sentence = format!(
+            "At {} {} give{s} up {value}{why}.",
+            at(*first),
+            list(&nodes)
+        );
+        all.push((*first, 3, sentence));
     }
     all.sort();
     all.truncate(EACH);
     all
+}
+
+/// When a node that runs no longer has an element that it had.
+fn loses(story: &Story, node: Node, key: &str, value: &Value) -> Option<u64> {
+    let has = |held: &Held| held.value.as_ref().is_some_and(|v| contains(v, value));
+    let list = |held: &Held| held.value.as_ref().is_some_and(|v| v.items().is_some());
+    let held = story.held(node, key);
+    let gone = held.windows(2).find(|pair| {
+        let runs = || {
+            let was = story.recording.was(node, pair[1].at);
+            was.is_some_and(|was| was.process != Process::Down)
+        };
+        // A register is overwritten: no loss.
+        list(pair[0]) && has(pair[0]) && !has(pair[1]) && pair[1].at >= story.window.0 && runs()
+    })?;
+    Some(gone[1].at)
 }
 
 fn read(op: &Op) -> String {
