@@ -11,6 +11,7 @@ use workloads::Policy;
 use crate::commands::keeper::KeeperArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
+use crate::explore::Guidance;
 use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::report::Format;
@@ -38,6 +39,10 @@ pub enum Command {
     Truth(TruthArgs),
     /// Plant known mistakes in the reference store and see whether they are found.
     Museum(MuseumArgs),
+    /// Search schedules for failures in simulation, steered by the protocol states they reach.
+    ///
+    /// Exit codes: 0 if nothing invalid was found, 1 if something was.
+    Explore(ExploreArgs),
     /// Make a failing run smaller: fewest faults, shortest time, fewest nodes, clients and keys.
     ///
     /// Exit codes: 0 if something smaller or equal fails, 2 if the failure could not be reproduced.
@@ -231,6 +236,70 @@ pub struct MuseumArgs {
     /// How it is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: SimOutput,
+}
+
+/// `quorate explore`.
+#[derive(Debug, Args)]
+pub struct ExploreArgs {
+    /// The experiment; its faults are left out, those tried come from the exploration.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// How long to explore. [default: 1m, without a budget]
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub time: Option<Duration>,
+    /// How many runs to make: the same on every machine, whatever its speed.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub budget: Option<u64>,
+    /// The seed of the exploration.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// Keep what was reached in this directory, and go on from what is there.
+    #[arg(long, value_name = "DIR")]
+    pub corpus: Option<PathBuf>,
+    /// Stop at the first failure.
+    #[arg(long)]
+    pub until_found: bool,
+    /// Kinds of faults to try, e.g. kill,partition; by default all that a store should survive.
+    #[arg(long, value_name = "A,B", value_delimiter = ',', value_parser = parse_kind)]
+    pub faults: Vec<FaultKind>,
+    /// How schedules are chosen: by the states reached, blindly changed, or by packages of random
+    /// faults.
+    #[arg(long, value_enum, default_value_t)]
+    pub guidance: Guidance,
+    /// Plant this mistake of the museum, and explore its cluster.
+    #[arg(long, value_name = "MISTAKE")]
+    pub bug: Option<String>,
+    /// Measure how soon each mistake of the museum is found in each way (`-o md` is the table of
+    /// the docs).
+    #[arg(long)]
+    pub museum: bool,
+    /// Repetitions for each mistake and way, each with a seed of its own.
+    #[arg(long, value_name = "N", default_value_t = 5, requires = "museum", value_parser = clap::value_parser!(u64).range(1..))]
+    pub repeat: u64,
+    /// Where failing runs are kept.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// Threads, 1 to 1024; one for each processor by default.
+    #[arg(long, value_name = "N", default_value_t = processors(), value_parser = clap::value_parser!(u16).range(1..=1024))]
+    pub jobs: u16,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: TruthOutput,
+}
+
+impl ExploreArgs {
+    /// How long to explore if nobody says.
+    pub const TIME: Duration = Duration::from_secs(60);
+    /// How long a run with a planted mistake is if nobody says.
+    pub const RUN: Duration = Duration::from_secs(6);
+}
+
+fn parse_kind(text: &str) -> Result<FaultKind, String> {
+    let known = FaultKind::ALL.into_iter().find(|kind| kind.name() == text);
+    known.ok_or_else(|| {
+        let names: Vec<&str> = FaultKind::ALL.iter().map(|kind| kind.name()).collect();
+        format!("expected some of {}", names.join(", "))
+    })
 }
 
 /// `quorate shrink`.

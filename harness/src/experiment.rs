@@ -140,6 +140,9 @@ pub struct Limits {
     /// How long a checker may search for a linearization of one key.
     #[serde(with = "duration")]
     pub check_per_key: Duration,
+    /// So many operations of clients at most, the final reads not counted; none for no limit.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub operations: Option<u64>,
 }
 
 impl Default for Experiment {
@@ -193,6 +196,7 @@ impl Default for Limits {
             time: Duration::from_secs(25),
             recovery: Duration::from_secs(20),
             check_per_key: Duration::from_secs(30),
+            operations: None,
         }
     }
 }

@@ -11,6 +11,7 @@
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
+//! * [`explore`]: schedules steered by the protocol states that they reach.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
@@ -22,6 +23,7 @@ pub mod defaults;
 pub mod doctor;
 pub mod exit;
 pub mod experiment;
+pub mod explore;
 pub mod judge;
 pub mod live;
 pub mod local;

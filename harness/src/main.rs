@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         Command::Sim(args) => commands::sim::run(&args),
         Command::Truth(args) => commands::truth::run(&args),
         Command::Museum(args) => commands::museum::run(&args),
+        Command::Explore(args) => commands::explore::run(&args),
         Command::Shrink(args) => commands::shrink::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
         Command::Check(args) => commands::check::run(&args),

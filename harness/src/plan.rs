@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nemesis::{Nemesis, package};
 use reference_cluster::core::config::Mode;
-use workloads::generator::{Phases, Spread, Stagger};
+use workloads::generator::{Limit, Phases, Spread, Stagger};
 use workloads::{Generator, Quorum, Router, Workload, substream};
 
 use crate::experiment::Experiment;
@@ -34,6 +34,10 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
         ))
     } else {
         traffic
+    };
+    let generator: Box<dyn Generator> = match experiment.limits.operations {
+        Some(operations) => Box::new(Limit::new(generator, operations)),
+        None => generator,
     };
     let nemesis_seed = substream(seed, "nemesis");
     let capabilities = experiment.capabilities();

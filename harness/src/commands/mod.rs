@@ -5,6 +5,7 @@ pub mod clean;
 pub mod compare;
 pub mod doctor;
 pub mod keeper;
+pub mod explore;
 pub mod list;
 pub mod museum;
 pub mod shrink;

@@ -13,6 +13,7 @@ use crate::exit;
 use crate::experiment::{Experiment, ExperimentError, On};
 use crate::local;
 use crate::report::Summary;
+use crate::shrink::story::{self, Story};
 use crate::shrink::{Failing, Goal, Search, Size, Trials, Watch, words};
 use crate::store::RunDir;
 
@@ -20,6 +21,8 @@ use crate::store::RunDir;
 const MINIMAL: &str = "minimal.yaml";
 /// What is known of it, and whether the search came to its end.
 const STATE: &str = "shrink.json";
+/// The run of the result, drawn and told.
+const PICTURE: &str = "minimal.html";
 
 /// How many seeds are tried to find a run of real processes again in simulation.
 const SEEDS_TO_REPRODUCE: u32 = 64;
@@ -32,6 +35,10 @@ struct State {
     from: Size,
     /// What it was shrunk to.
     to: Size,
+    /// Where the run was found.
+    found_on: On,
+    /// Where it was made smaller.
+    shrunk_on: On,
     /// Trials of the last candidate that failed, of how many.
     rate: (u32, u32),
     /// The anomaly of the smallest.
@@ -60,7 +67,8 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
         .num_threads(usize::from(args.jobs))
         .build()
         .context("cannot start threads")?;
-    let mut progress = Progress::new(&dir, goal.clone(), args);
+    let (original, _) = Experiment::read(&dir.file("experiment.yaml"))?;
+    let mut progress = Progress::new(&dir, goal.clone(), original.substrate, args);
     let found = pool.install(|| first(&start, &goal, &store, args))?;
     let Some(found) = found else {
         progress.bar.finish_and_clear();
@@ -87,6 +95,8 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
         pool.install(|| Search::new(trials, args.time, found, &mut progress).run())?;
     progress.runs += runs;
     progress.finished = finished;
+    progress.bar.set_message("drawing what happens");
+    progress.story = Story::of(&goal, &best)?;
     progress.keep(&best)?;
     progress.bar.finish_and_clear();
     let _ = std::fs::remove_dir_all(&store);
@@ -98,12 +108,26 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
             writeln!(out, "from      {}", words::size(&state.from))?;
             writeln!(out, "to        {}", words::size(&state.to))?;
             writeln!(out, "runs      {}", state.runs)?;
+            let (failed, of) = state.rate;
+            match (state.found_on, state.shrunk_on) {
+                (On::Sim, On::Sim) => {}
+                (found, On::Sim) => {
+                    writeln!(
+                        out,
+                        "found on  {found}; fails in simulation too, where it was shrunk"
+                    )?;
+                }
+                (_, on) => writeln!(out, "on {on:<7}failed {failed} of {of}")?,
+            }
             writeln!(out, "\n{}\n", state.paragraph)?;
             writeln!(
                 out,
                 "run it    quorate test {}",
                 dir.file(MINIMAL).display()
             )?;
+            if progress.story.is_some() {
+                writeln!(out, "picture   {}", dir.file(PICTURE).display())?;
+            }
         }
     }
     if !finished {
@@ -177,11 +201,14 @@ struct Progress<'d> {
     from: Option<Size>,
     runs: u64,
     finished: bool,
+    found_on: On,
+    /// What happens in the smallest, once that is known.
+    story: Option<Story>,
     bar: ProgressBar,
 }
 
 impl<'d> Progress<'d> {
-    fn new(dir: &'d RunDir, goal: Goal, args: &ShrinkArgs) -> Self {
+    fn new(dir: &'d RunDir, goal: Goal, found_on: On, args: &ShrinkArgs) -> Self {
         let earlier = (!args.restart).then(|| earlier(&dir.file(STATE))).flatten();
         let earlier = earlier.filter(|state| state.goal == goal);
         let bar = ProgressBar::new_spinner();
@@ -196,6 +223,8 @@ impl<'d> Progress<'d> {
             from: earlier.as_ref().map(|state| state.from),
             runs: earlier.map_or(0, |state| state.runs),
             finished: false,
+            found_on,
+            story: None,
             bar,
         }
     }
@@ -205,9 +234,14 @@ impl<'d> Progress<'d> {
             goal: self.goal.clone(),
             from: self.from.unwrap_or(best.size()),
             to: best.size(),
+            found_on: self.found_on,
+            shrunk_on: best.experiment.substrate,
             rate: best.rate,
             finding: best.anomaly.summary.clone(),
-            paragraph: words::paragraph(&self.goal, best),
+            paragraph: match &self.story {
+                Some(story) => story::paragraph(story),
+                None => words::paragraph(&self.goal, best),
+            },
             runs: self.runs,
             finished: self.finished,
         }
@@ -223,6 +257,10 @@ impl<'d> Progress<'d> {
             });
         }
         experiment.name = format!("{}-minimal", experiment.name.trim_end_matches("-minimal"));
+        if let Some(story) = &self.story {
+            self.dir
+                .write(PICTURE, &story::page(story, &experiment.to_yaml()))?;
+        }
         self.dir.write(MINIMAL, &experiment.to_yaml())?;
         let state = serde_json::to_string_pretty(&self.state(best))?;
         self.dir.write(STATE, &(state + "\n"))

@@ -1,8 +1,10 @@
 //! `quorate sim`: many seeds in simulation, each verdict held against the ground truth.
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::ops::Range;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
@@ -14,8 +16,9 @@ use crate::cli::{SimArgs, SimOutput};
 use crate::experiment::{Experiment, On};
 use crate::plan::{plan, simulation};
 use crate::runner::{self, Ended};
-use crate::sim::Truth;
 use crate::sim::agreement::{Agreement, compare};
+use crate::sim::trace::Watch;
+use crate::sim::{SimSubstrate, Truth};
 use crate::{exit, judge};
 
 /// One simulated run: what clients saw, and what really happened.
@@ -35,7 +38,21 @@ pub struct Simulated {
 /// # Errors
 /// If a package of faults cannot work on this cluster.
 pub fn simulate(experiment: &Experiment) -> Result<Simulated> {
-    let mut substrate = simulation(experiment);
+    simulate_on(experiment, simulation(experiment))
+}
+
+/// The same while somebody watches; what they see changes nothing.
+///
+/// # Errors
+/// As [`simulate`].
+pub fn simulate_watched(
+    experiment: &Experiment,
+    watch: Rc<RefCell<dyn Watch>>,
+) -> Result<Simulated> {
+    simulate_on(experiment, simulation(experiment).watched_by(watch))
+}
+
+fn simulate_on(experiment: &Experiment, mut substrate: SimSubstrate) -> Result<Simulated> {
     let mut recorded: Vec<Event> = Vec::new();
     let ended = runner::run(
         plan(experiment)?,

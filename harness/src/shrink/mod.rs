@@ -5,9 +5,12 @@
 //! * [`passes`]: what is made smaller, one thing after the other, until nothing gives way any more:
 //!   the schedule by delta debugging ([`nemesis::shrink`]), then times, then the cluster and its
 //!   clients.
-//! * [`words`]: what was found, in a paragraph.
+//! * [`story`]: the smallest run watched ([`recording`]), drawn and told.
+//! * [`words`]: what was found, in figures and from the schedule alone.
 
 pub mod passes;
+pub mod recording;
+pub mod story;
 mod trial;
 pub mod words;
 

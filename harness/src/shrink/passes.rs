@@ -23,6 +23,7 @@ pub const ALL: &[Pass] = &[
     ("fewer nodes", fewer_nodes),
     ("fewer clients", fewer_clients),
     ("fewer keys", fewer_keys),
+    ("slower clients", slower_clients),
     ("fewer operations", fewer_operations),
 ];
 
@@ -253,7 +254,21 @@ fn fewer_keys(search: &mut Search<'_>, name: &str) {
     });
 }
 
+/// Only so many of the operations, the first ones: those after them are of no use.
 fn fewer_operations(search: &mut Search<'_>, name: &str) {
+    let now = current(search);
+    let most = u32::try_from(now.limits.operations.unwrap_or(search.best().ops));
+    first_failing(
+        numbers_below(most.unwrap_or(u32::MAX)),
+        &mut |&operations| {
+            let mut candidate = now.clone();
+            candidate.limits.operations = Some(u64::from(operations));
+            search.fails(&candidate, name)
+        },
+    );
+}
+
+fn slower_clients(search: &mut Search<'_>, name: &str) {
     let now = current(search);
     // Without a limit there is nothing to take away from.
     let rate = now.clients.rate;

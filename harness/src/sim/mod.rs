@@ -18,6 +18,7 @@ mod options;
 mod queue;
 #[cfg(test)]
 mod tests;
+pub mod trace;
 mod translate;
 mod truth;
 
@@ -143,6 +144,7 @@ pub struct SimSubstrate {
     answered: Option<core::Reply>,
     effects: Vec<Effect>,
     truth: Truth,
+    watcher: trace::Watcher,
 }
 
 impl SimSubstrate {
@@ -180,6 +182,7 @@ impl SimSubstrate {
                 one_log: options.config.one_log(),
                 ..Truth::default()
             },
+            watcher: trace::Watcher::default(),
             options,
         };
         for node in 1..=sim.options.all_nodes() {
@@ -231,15 +234,29 @@ impl SimSubstrate {
                 transit,
             } => {
                 let now = self.now;
-                if !self.node(from).took_along(transit, now) {
+                let lost = self.node(from).took_along(transit, now);
+                self.watcher.arrived(&trace::Arrived {
+                    now,
+                    sent: transit.sent,
+                    from,
+                    to,
+                    message: &message,
+                    taken: !lost && self.node_runs(to),
+                });
+                if !lost {
                     self.deliver(to, Event::Message(NodeId(from), message));
+                    self.seen(to);
                 }
             }
             Happens::Arrive {
                 thread,
                 call,
                 request,
-            } => self.arrive(thread, call, request),
+            } => {
+                let asked = self.truth.calls[call as usize].node;
+                self.arrive(thread, call, request);
+                self.seen(asked);
+            }
             Happens::Answer {
                 thread,
                 call,
@@ -250,8 +267,14 @@ impl SimSubstrate {
                 incarnation,
                 token,
                 fails,
-            } => self.synced(node, incarnation, token, fails),
-            Happens::Wake { node } => self.wake(node),
+            } => {
+                self.synced(node, incarnation, token, fails);
+                self.seen(node);
+            }
+            Happens::Wake { node } => {
+                self.wake(node);
+                self.seen(node);
+            }
             Happens::Probe { fault, probe } => self.probe_arrived(fault, probe),
             Happens::Judge { fault } => self.judge(fault),
             Happens::Beat { fault } => self.beat(fault),
@@ -326,10 +349,12 @@ impl Substrate for SimSubstrate {
 
     fn inject(&mut self, id: u32, order: &Order) {
         self.start_fault(id, order.action());
+        self.fault_seen(id, Some(order.action()));
     }
 
     fn heal(&mut self, id: u32) {
         self.end_fault(id);
+        self.fault_seen(id, None);
     }
 
     fn poll_view(&mut self) {

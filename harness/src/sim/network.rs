@@ -76,6 +76,11 @@ impl Network {
         self.links[slot].cuts += 1;
     }
 
+    /// Whether a fault lets nothing through.
+    pub fn is_cut(&self, link: Link) -> bool {
+        self.links[self.slot(link)].cuts > 0
+    }
+
     /// Takes one cut back.
     pub fn restore(&mut self, link: Link) {
         let slot = self.slot(link);

@@ -11,6 +11,7 @@ use reference_cluster::core::{
 
 use super::clock::Clock;
 use super::disk::{self, Disk};
+use super::trace::Sent;
 use super::{Happens, SimSubstrate, Transit, errand, translate, truth};
 
 /// One node.
@@ -109,6 +110,10 @@ impl SimNode {
 impl SimSubstrate {
     pub(super) fn node(&mut self, node: u16) -> &mut SimNode {
         &mut self.nodes[usize::from(node) - 1]
+    }
+
+    pub(super) fn node_runs(&self, node: u16) -> bool {
+        self.nodes[usize::from(node) - 1].replica.is_some()
     }
 
     /// Starts a node on what its disk holds. One that refuses it does not start, and says why.
@@ -244,7 +249,16 @@ impl SimSubstrate {
                         from: Endpoint::Node(node),
                         to: Endpoint::Node(to),
                     };
-                    match self.network.datagram(self.now, link, 200, &mut self.rng) {
+                    let arrivals = self.network.datagram(self.now, link, 200, &mut self.rng);
+                    self.watcher.sent(&Sent {
+                        now: self.now,
+                        from: node,
+                        to,
+                        message: &message,
+                        arrivals,
+                        cut: self.network.is_cut(link),
+                    });
+                    match arrivals {
                         [None, None] => {}
                         [first, second] => {
                             let transit = Transit {

@@ -102,7 +102,7 @@ fn value(scalar: &Scalar) -> Value {
     }
 }
 
-fn datum(datum: &Datum) -> Value {
+pub(super) fn datum(datum: &Datum) -> Value {
     match datum {
         Datum::Register(v) => value(v),
         Datum::List(items) => items.iter().map(value).collect(),

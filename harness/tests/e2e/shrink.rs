@@ -6,6 +6,7 @@ use std::time::Duration;
 use quorate::experiment::Experiment;
 use quorate::museum::exhibits::EXHIBITS;
 use quorate::museum::{Exhibit, shown_at};
+use quorate::shrink::story::{Story, page, paragraph};
 use quorate::shrink::{Failing, Goal, Search, Trials, Watch};
 use quorate::truth_table::run::judge_seed;
 use serde_json::Value;
@@ -41,6 +42,21 @@ fn a_long_run_shrinks_to_a_short_one_that_fails_again() {
     assert!(found["from"]["faults"].as_u64().unwrap() >= 8, "{found}");
     assert!(found["to"]["faults"].as_u64().unwrap() <= 1, "{found}");
     assert_eq!(found["finished"], true);
+    let picture = std::fs::read_to_string(run.join("minimal.html")).unwrap();
+    for part in [
+        "<svg",
+        "class=\"lane\"",
+        "leader e1",
+        "takes over",
+        "acknowledges",
+    ] {
+        assert!(picture.contains(part), "{part} is missing in the picture");
+    }
+    for tag in ["<link", "<img", " src=", "@import", "<script"] {
+        assert!(!picture.contains(tag), "{tag} loads something");
+    }
+    let told = found["paragraph"].as_str().unwrap();
+    assert!(told.contains("in epoch 2 without"), "{told}");
     let minimal = run.join("minimal.yaml");
     let again = quorate()
         .args(["test", "-o", "json", "--store"])
@@ -172,6 +188,39 @@ fn random_failure(exhibit: &Exhibit, seed: u64) -> Option<(Goal, Failing)> {
         rate: (1, 1),
     };
     Some((goal, failing))
+}
+
+#[test]
+fn a_store_without_faults_has_a_story_too() {
+    let exhibit = EXHIBITS
+        .iter()
+        .find(|e| e.name() == "tie-keeps-own")
+        .unwrap();
+    let experiment = Experiment {
+        seed: Some(1),
+        ..exhibit.experiment(true).unwrap()
+    };
+    let judged = judge_seed(&experiment, 1).unwrap();
+    let anomaly = judged.result(exhibit.checker).unwrap().anomalies[0].clone();
+    let goal = Goal {
+        checker: exhibit.checker.to_owned(),
+        class: anomaly.class.clone(),
+    };
+    let failing = Failing {
+        experiment,
+        shown_at: shown_at(&judged.run.history, &anomaly),
+        anomaly,
+        ops: 0,
+        rate: (1, 1),
+    };
+    let story = Story::of(&goal, &failing).unwrap().unwrap();
+    let told = paragraph(&story);
+    assert!(told.contains("Nothing is done to it"), "{told}");
+    assert!(page(&story, "").contains("<svg"));
+    // What does not fail has no story.
+    let mut sound = failing;
+    sound.experiment.target.bugs.clear();
+    assert!(Story::of(&goal, &sound).unwrap().is_none());
 }
 
 /// How many random failures of each exhibit are shrunk, if somebody says so.

@@ -5,6 +5,7 @@ pub mod gateway;
 mod generate;
 pub mod leaderless;
 pub mod multi_leader;
+pub mod observe;
 pub mod raft;
 pub mod single_leader;
 pub mod store;
@@ -477,6 +478,13 @@ pub trait Replica: Send {
 
     /// The positions of the log from `first` on, oldest first (fewer if truncated), for observers.
     fn log(&self, first: u64) -> Vec<Position>;
+
+    /// What this replica itself holds of a key at the moment, for observers; none if nothing, or if
+    /// it holds no part of the state.
+    fn holds(&self, key: &Arc<str>) -> Option<Datum> {
+        let _ = key;
+        None
+    }
 }
 
 /// Starts a replica, for the first time or again.

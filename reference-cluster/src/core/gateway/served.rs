@@ -154,4 +154,8 @@ impl Replica for Served {
     fn log(&self, first: u64) -> Vec<Position> {
         self.replica.log(first)
     }
+
+    fn holds(&self, key: &std::sync::Arc<str>) -> Option<crate::core::Datum> {
+        self.replica.holds(key)
+    }
 }

@@ -363,4 +363,8 @@ impl Replica for Peer {
     fn log(&self, _first: u64) -> Vec<Position> {
         Vec::new()
     }
+
+    fn holds(&self, key: &std::sync::Arc<str>) -> Option<crate::core::Datum> {
+        self.keys.get(None, key)?.entry.datum()
+    }
 }

@@ -262,6 +262,10 @@ impl Replica for MultiLeader {
     fn log(&self, _first: u64) -> Vec<Position> {
         Vec::new()
     }
+
+    fn holds(&self, key: &Arc<str>) -> Option<crate::core::Datum> {
+        self.content.read(key).0
+    }
 }
 
 impl MultiLeader {

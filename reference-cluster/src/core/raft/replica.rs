@@ -793,4 +793,11 @@ impl Replica for Raft {
             .map(|index| log.position(index))
             .collect()
     }
+
+    fn holds(&self, key: &Arc<str>) -> Option<crate::core::Datum> {
+        match self.store.read(&Op::Read(key.clone())) {
+            Answer::Value(datum) => datum,
+            _ => None,
+        }
+    }
 }

@@ -392,6 +392,13 @@ impl Replica for SingleLeader {
             .filter_map(|i| self.log.position(i))
             .collect()
     }
+
+    fn holds(&self, key: &Arc<str>) -> Option<crate::core::Datum> {
+        match self.store.read(&Op::Read(key.clone())) {
+            crate::core::Answer::Value(datum) => datum,
+            _ => None,
+        }
+    }
 }
 
 /// An operation of the log as an entry; see [`SingleLeader::push`].
