@@ -4,8 +4,10 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
+//! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+pub mod namespace;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

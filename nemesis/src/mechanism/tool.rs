@@ -27,6 +27,7 @@ fn package(program: &str) -> &'static str {
         "fusermount3" => "fuse3",
         "mkfs.ext4" => "e2fsprogs",
         "losetup" => "mount",
+        "unshare" => "util-linux",
         _ => "iproute2",
     }
 }
