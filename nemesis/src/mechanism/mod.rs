@@ -4,9 +4,11 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
+//! * [`disk`]: a layer over a directory that loses, tears and refuses what a disk can.
 //! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+pub mod disk;
 pub mod namespace;
 pub mod tool;
 
