@@ -187,7 +187,8 @@ impl DiskLayer {
 
     /// Lets the disk misbehave, under a number to heal it by.
     pub fn inject(&self, id: u32, fault: DiskFault) {
-        self.shared.change(|control| control.faults.insert(id, fault));
+        self.shared
+            .change(|control| control.faults.insert(id, fault));
     }
 
     /// Lets it be; whether it did misbehave.

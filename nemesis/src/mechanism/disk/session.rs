@@ -13,8 +13,8 @@ use std::time::{Duration, Instant, SystemTime};
 use fuser::{
     BsdFileFlags, Errno, FileAttr, FileHandle, FileType, Filesystem, FopenFlags, Generation,
     INodeNo, LockOwner, OpenAccMode, OpenFlags, RenameFlags, ReplyAttr, ReplyCreate, ReplyData,
-    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request,
-    TimeOrNow, WriteFlags,
+    ReplyDirectory, ReplyEmpty, ReplyEntry, ReplyOpen, ReplyStatfs, ReplyWrite, Request, TimeOrNow,
+    WriteFlags,
 };
 
 use super::volume::Volume;
@@ -258,12 +258,7 @@ impl Passing {
         }
     }
 
-    fn empty(
-        &self,
-        ask: Ask,
-        reply: ReplyEmpty,
-        what: impl FnOnce(&mut Volume) -> io::Result<()>,
-    ) {
+    fn empty(&self, ask: Ask, reply: ReplyEmpty, what: impl FnOnce(&mut Volume) -> io::Result<()>) {
         finish(self.shared.with(ask, what), reply);
     }
 
@@ -673,7 +668,9 @@ impl Filesystem for Passing {
     fn statfs(&self, _: &Request, _: INodeNo, reply: ReplyStatfs) {
         let full = self.shared.control().has(DiskFault::Full);
         let asked = self.shared.with(Ask::Look, |volume| {
-            Ok(nix::sys::statvfs::statvfs(&volume.path(super::volume::ROOT)?)?)
+            Ok(nix::sys::statvfs::statvfs(
+                &volume.path(super::volume::ROOT)?,
+            )?)
         });
         match asked {
             Ok(on) => reply.statfs(

@@ -132,8 +132,7 @@ impl UndoLog {
             return Ok(());
         }
         let range = before.min(length)..before.max(length);
-        let cut = length.min(before)..before;
-        let old = self.take_old(file, &cut, before)?;
+        let old = self.take_old(file, &range, before)?;
         file.set_len(length)?;
         self.add(Change {
             sequence,

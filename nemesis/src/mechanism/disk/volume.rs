@@ -221,9 +221,7 @@ impl Volume {
     }
 
     fn inode(&self, number: Number) -> io::Result<&Inode> {
-        self.inodes
-            .get(&number)
-            .ok_or_else(|| error(Errno::ESTALE))
+        self.inodes.get(&number).ok_or_else(|| error(Errno::ESTALE))
     }
 
     fn inode_mut(&mut self, number: Number) -> io::Result<&mut Inode> {
@@ -388,12 +386,7 @@ impl Volume {
     }
 
     /// A new file, opened; its number.
-    pub fn create(
-        &mut self,
-        directory: Number,
-        name: &OsStr,
-        mode: u32,
-    ) -> io::Result<Number> {
+    pub fn create(&mut self, directory: Number, name: &OsStr, mode: u32) -> io::Result<Number> {
         let path = self.free(directory, name)?;
         let file = OpenOptions::new()
             .read(true)
@@ -470,7 +463,12 @@ impl Volume {
     }
 
     /// Removes a name of a file, or an empty directory.
-    pub fn remove(&mut self, directory: Number, name: &OsStr, is_directory: bool) -> io::Result<()> {
+    pub fn remove(
+        &mut self,
+        directory: Number,
+        name: &OsStr,
+        is_directory: bool,
+    ) -> io::Result<()> {
         let number = self.lookup(directory, name)?;
         match (&self.inode(number)?.kind, is_directory) {
             (Kind::Directory(_), false) => return Err(error(Errno::EISDIR)),
@@ -625,7 +623,10 @@ impl Volume {
                 *log = UndoLog::default();
             }
         }
-        Ok(())
+        match fs::remove_dir(self.attic()) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// How much the disk does not have: changes of files, bytes, changes of names.
@@ -696,7 +697,9 @@ impl Volume {
                 },
                 None if any => {
                     let changes = random.random_range(0..=count);
-                    let next = log.write_at(changes).filter(|range| range.end - range.start > 1);
+                    let next = log
+                        .write_at(changes)
+                        .filter(|range| range.end - range.start > 1);
                     let torn = match next {
                         Some(range) if random.random_bool(0.5) => part_of(&mut random, &range),
                         _ => 0,

@@ -52,7 +52,8 @@ impl PageCache {
     fn touch(&mut self, start: usize, end: usize) {
         self.changed = true;
         if start < end {
-            self.dirty.extend(start / PAGE_BYTES..=(end - 1) / PAGE_BYTES);
+            self.dirty
+                .extend(start / PAGE_BYTES..=(end - 1) / PAGE_BYTES);
         }
     }
 
@@ -115,7 +116,11 @@ fn data(index: usize, length: usize) -> Vec<u8> {
 fn same(left: &[u8], right: &[u8]) -> bool {
     let differ = left.iter().zip(right).position(|(l, r)| l != r);
     if differ.is_some() || left.len() != right.len() {
-        eprintln!("{} and {} bytes; first at {differ:?}", left.len(), right.len());
+        eprintln!(
+            "{} and {} bytes; first at {differ:?}",
+            left.len(),
+            right.len()
+        );
     }
     left == right
 }

@@ -80,9 +80,10 @@ impl Model {
                 let later = &self.log[index + 1..];
                 let needed = done.places().any(|place| {
                     place.0 == directory
-                        || later.iter().filter(|l| l.durable).any(|l| {
-                            l.places().any(|p| p == place) || l.gone == Some(place.0)
-                        })
+                        || later
+                            .iter()
+                            .filter(|l| l.durable)
+                            .any(|l| l.places().any(|p| p == place) || l.gone == Some(place.0))
                 });
                 if needed && !done.durable {
                     more.push(index);
@@ -263,7 +264,9 @@ fn a_file_replaced_by_rename_comes_back_with_its_durable_content() {
     let mut volume = volume(folder.path());
     let old = volume.lookup(ROOT, OsStr::new("journal")).unwrap();
     volume.write(old, 3, b" and more").unwrap();
-    let new = volume.create(ROOT, OsStr::new("journal.new"), 0o644).unwrap();
+    let new = volume
+        .create(ROOT, OsStr::new("journal.new"), 0o644)
+        .unwrap();
     volume.write(new, 0, b"new").unwrap();
     volume.synced(new, volume.now());
     let (from, to) = (OsStr::new("journal.new"), OsStr::new("journal"));
