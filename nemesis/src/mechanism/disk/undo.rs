@@ -195,9 +195,14 @@ impl UndoLog {
     /// The disk has all changes up to this place: a sync that began there succeeded.
     pub fn synced(&mut self, sequence: u64) {
         let reached = self.changes.partition_point(|c| c.sequence <= sequence);
-        if reached > 0 {
-            self.changes.drain(..reached);
-            self.lost_length = None;
+        let Some(length) = self.changes.drain(..reached).last().map(|c| c.length.1) else {
+            return;
+        };
+        self.lost_length = None;
+        // The disk knows the length now, and has nothing after it.
+        self.lost.split_off(&length.div_ceil(PAGE));
+        if let Some(last) = self.lost.get_mut(&(length / PAGE)) {
+            last[(length % PAGE) as usize..].fill(0);
         }
     }
 

@@ -84,6 +84,11 @@ impl PageCache {
         }
         if std::mem::take(&mut self.changed) {
             self.disk_length = self.cache.len();
+            // What is cut off is free, and reads as zeros should the file grow again.
+            self.disk.split_off(&self.disk_length.div_ceil(PAGE_BYTES));
+            if let Some(last) = self.disk.get_mut(&(self.disk_length / PAGE_BYTES)) {
+                last[self.disk_length % PAGE_BYTES..].fill(0);
+            }
         }
     }
 
