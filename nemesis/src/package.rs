@@ -218,6 +218,11 @@ fn between(random: &mut impl Rng, low: Duration, high: Duration) -> Duration {
 }
 
 impl Package {
+    /// The faults that it draws from.
+    pub fn draws(&self) -> impl Iterator<Item = &Fault> {
+        self.faults.iter().map(|draft| &draft.fault)
+    }
+
     fn possible(&self, nodes: Node, capabilities: &Capabilities) -> Result<(), PackageError> {
         let mut reason = None;
         for draft in self.faults {

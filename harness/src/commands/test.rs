@@ -12,7 +12,7 @@ use workloads::substream;
 use crate::cli::TestArgs;
 use crate::experiment::{Experiment, On};
 use crate::live::Live;
-use crate::local::{LocalOptions, LocalSubstrate};
+use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
 use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
@@ -30,6 +30,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
     }
+    local::disk::Needs::of(&experiment).enter()?;
     let first = experiment.seed.unwrap_or_else(random_seed);
     let mut code = exit::VALID;
     for i in 0..args.test_count {
@@ -221,6 +222,7 @@ fn run_local(
         config,
         seed: substream(experiment.seed.unwrap_or_default(), "nodes"),
         call_timeout: experiment.clients.timeout,
+        disk: local::disk::Needs::of(experiment),
     })?;
     let ended = runner::run(
         plan(experiment)?,

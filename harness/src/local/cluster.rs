@@ -16,6 +16,7 @@ use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
 use super::data::DataDir;
+use super::disk;
 use super::probe::{Probe, probe};
 use super::process::{Launch, Process, Processes, log_tail};
 use super::program::{NodeSetup, Program};
@@ -52,6 +53,8 @@ pub(super) struct Lifecycle {
     pub down_for: BTreeSet<u32>,
     /// Faults that want its process stopped.
     pub paused_for: BTreeSet<u32>,
+    /// Faults of its disk, which it need not survive.
+    pub disk_for: BTreeSet<u32>,
     /// The version of the storage format that it is started with, once it was upgraded.
     pub storage_version: Option<u16>,
 }
@@ -68,8 +71,20 @@ impl Slot {
         }
     }
 
+    /// Waits for those who start, stop or kill its process.
     pub async fn lock(&self) -> OwnedMutexGuard<Lifecycle> {
-        Arc::clone(&self.lifecycle).lock_owned().await
+        let mut lifecycle = Arc::clone(&self.lifecycle).lock_owned().await;
+        let ended = lifecycle
+            .process
+            .as_ref()
+            .and_then(|process| process.status());
+        if ended.is_some() && !lifecycle.disk_for.is_empty() {
+            // It ended over its disk: down until that is healed.
+            lifecycle.process = None;
+            let faults: Vec<_> = lifecycle.disk_for.iter().copied().collect();
+            lifecycle.down_for.extend(faults);
+        }
+        lifecycle
     }
 
     pub fn is_paused(&self) -> bool {
@@ -120,11 +135,14 @@ impl Cluster {
             log: slot.launch.log.clone(),
             tail: log_tail(&slot.launch.log),
         };
-        let unexpected = {
+        let ended = {
             let (events, target) = (self.events.clone(), Arc::clone(&slot.target));
             let (node, log) = (slot.node, slot.launch.log.clone());
-            move |status: String| {
+            move |status: String, tolerated: bool| {
                 target.set(None);
+                if tolerated {
+                    return;
+                }
                 // The runner may be gone already.
                 let _ = events.send(Happening::Broken(format!(
                     "n{node} ended although nobody killed it ({status}); the end of {}:\n{}",
@@ -142,7 +160,7 @@ impl Cluster {
         }
         let process = self
             .processes
-            .start(&launch, unexpected)
+            .start(&launch, ended)
             .await
             .map_err(|error| {
                 failed(format!(
@@ -151,6 +169,7 @@ impl Cluster {
                 ))
             })?;
         lifecycle.process = Some(Arc::clone(&process));
+        process.tolerate_end(!lifecycle.disk_for.is_empty());
         let ready = async {
             // Its output may be closed a moment before it ends; which is the more telling news.
             let Some(address) = process.address().await else {
@@ -204,6 +223,7 @@ pub(super) async fn prepare(
     nodes: u16,
     run_dir: &Path,
     program: &Program,
+    disk: &disk::Needs,
     events: Sender<Happening>,
 ) -> Result<Arc<Cluster>, StartError> {
     allow_many_connections();
@@ -216,8 +236,12 @@ pub(super) async fn prepare(
     let mut slots = Vec::new();
     for (&node, target) in &targets {
         let data_dir = run_dir.join("data").join(format!("n{node}"));
-        let data = DataDir::create(data_dir.clone(), node)
+        let mut data = DataDir::create(data_dir.clone(), node)
             .map_err(io_error(format!("creating {}", data_dir.display())))?;
+        data.prepare(disk, node).map_err(io_error(format!(
+            "putting a layer over {}",
+            data_dir.display()
+        )))?;
         let peers = targets.keys().filter(|&&to| to != node).filter_map(|&to| {
             let link = Link {
                 from: Endpoint::Node(node),

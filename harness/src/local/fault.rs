@@ -102,6 +102,14 @@ pub(super) async fn inject(
     }
 }
 
+/// Why a fault does not have its effect any more, if that is so.
+pub(super) async fn faded(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Option<String> {
+    match action {
+        Action::Disk(nodes, fault) => disk::faded(cluster, id, nodes, *fault).await,
+        _ => None,
+    }
+}
+
 /// Undoes an injection, and proves that it is gone.
 pub(super) async fn heal(
     cluster: &Arc<Cluster>,
@@ -147,12 +155,16 @@ pub(super) async fn heal(
     }
 }
 
-struct Locked<'a> {
-    slot: &'a Slot,
-    lifecycle: OwnedMutexGuard<Lifecycle>,
+/// A node, and the right to change what its process does.
+pub(super) struct Locked<'a> {
+    pub slot: &'a Slot,
+    pub lifecycle: OwnedMutexGuard<Lifecycle>,
 }
 
-async fn locks<'a>(cluster: &'a Cluster, nodes: &[Node]) -> Result<Vec<Locked<'a>>, String> {
+pub(super) async fn locks<'a>(
+    cluster: &'a Cluster,
+    nodes: &[Node],
+) -> Result<Vec<Locked<'a>>, String> {
     let mut nodes = nodes.to_vec();
     nodes.sort_unstable();
     nodes.dedup();
@@ -170,7 +182,7 @@ async fn locks<'a>(cluster: &'a Cluster, nodes: &[Node]) -> Result<Vec<Locked<'a
 }
 
 /// All seen, or the first that was not.
-fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Proof {
+pub(super) fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Proof {
     match each.into_iter().collect::<Result<Vec<_>, _>>() {
         Ok(seen) if seen.is_empty() => Proof::NotSeen("no node is meant".to_owned()),
         Ok(seen) => Proof::Seen(seen.join("; ")),
@@ -178,7 +190,7 @@ fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Proof {
     }
 }
 
-async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
+pub(super) async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
     // All signals first, so that the nodes go down together.
     for Locked { slot, lifecycle } in locked.iter_mut() {
         lifecycle.down_for.insert(id);
@@ -294,7 +306,7 @@ async fn upgraded(http: &reqwest::Client, locked: &[Locked<'_>]) -> Proof {
     all(each)
 }
 
-async fn restart(cluster: &Arc<Cluster>, locked: Vec<Locked<'_>>, id: u32) -> Proof {
+pub(super) async fn restart(cluster: &Arc<Cluster>, locked: Vec<Locked<'_>>, id: u32) -> Proof {
     let mut starting = JoinSet::new();
     for Locked {
         slot,

@@ -14,6 +14,7 @@
 //! | `proxy` | forwards a link's bytes; cuts, delays, throttles |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
+//! | [`disk`] | what disks do, and what is done to what is stored on them |
 //! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
 //! | `operator` | commands to nodes |
 //! | `view` | what the nodes say of themselves |
@@ -30,7 +31,7 @@ mod cluster;
 mod cpu;
 mod crash;
 mod data;
-mod disk;
+pub mod disk;
 mod fault;
 pub mod leftovers;
 mod link_proof;
@@ -78,20 +79,12 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub fn capabilities(_substrate: On) -> Capabilities {
     use FaultKind as K;
     [
-        K::PowerLoss,
         K::Crash,
         K::Cpu,
         K::Memory,
         K::Loss,
         K::Reorder,
         K::Duplicate,
-        K::TornWrite,
-        K::BitFlip,
-        K::DiskFull,
-        K::ReadOnly,
-        K::SlowDisk,
-        K::FsyncError,
-        K::Rollback,
         K::ClockJump,
         K::ClockDrift,
         K::ClockStrobe,
@@ -99,7 +92,7 @@ pub fn capabilities(_substrate: On) -> Capabilities {
         K::Downgrade,
     ]
     .into_iter()
-    .fold(Capabilities::all(), |all, kind| {
+    .fold(disk::capabilities(), |all, kind| {
         all.without(kind, "it is not known on this substrate")
     })
 }
@@ -117,6 +110,8 @@ pub struct LocalOptions {
     pub seed: u64,
     /// How long an operation may take until its outcome is unknown.
     pub call_timeout: Duration,
+    /// What has to be under the nodes' data for the faults that are planned.
+    pub disk: disk::Needs,
 }
 
 /// A fault that was injected, and the task that last worked on it.
@@ -131,6 +126,8 @@ pub struct LocalSubstrate {
     runtime: Option<Runtime>,
     cluster: Arc<Cluster>,
     calls: Calls<HttpClient>,
+    /// Ends when this is dropped.
+    copies: Option<disk::Copies>,
     http: reqwest::Client,
     happenings: Receiver<Happening>,
     faults: BTreeMap<u32, Fault>,
@@ -153,9 +150,13 @@ impl LocalSubstrate {
             config,
             seed,
             call_timeout,
+            disk,
         } = options;
+        // A second call does nothing; the first has to be made before there are threads.
+        disk.enter()
+            .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
-        Self::start_program(nodes, &run_dir, call_timeout, &program)
+        Self::start_program(nodes, &run_dir, call_timeout, &program, &disk)
     }
 
     fn start_program(
@@ -163,6 +164,7 @@ impl LocalSubstrate {
         run_dir: &Path,
         call_timeout: Duration,
         program: &Program,
+        disk: &disk::Needs,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -172,8 +174,13 @@ impl LocalSubstrate {
             .map_err(io_error("starting the runtime"))?;
         let (events, happenings) = channel();
         let completions = events.clone();
-        let cluster =
-            runtime.block_on(cluster::prepare(nodes, run_dir, program, events.clone()))?;
+        let cluster = runtime.block_on(cluster::prepare(
+            nodes,
+            run_dir,
+            program,
+            disk,
+            events.clone(),
+        ))?;
         let handler = Handler {
             interrupt: Box::new(move || {
                 // The runner may be gone already.
@@ -204,12 +211,15 @@ impl LocalSubstrate {
             runtime: Some(runtime),
             cluster,
             calls,
+            copies: None,
             http,
             happenings,
             faults: BTreeMap::new(),
             start: Instant::now(),
             _signals: signals,
         };
+        substrate.copies = disk::Copies::start(disk, &substrate.cluster)
+            .map_err(io_error("starting to copy the nodes' data"))?;
         substrate.block_on(cluster::start_all(Arc::clone(&substrate.cluster)))?;
         substrate.start = Instant::now();
         Ok(substrate)
@@ -291,6 +301,9 @@ impl Substrate for LocalSubstrate {
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let _ = task.await;
+            if let Some(why) = fault::faded(&cluster, id, &owned).await {
+                let _ = cluster.events.send(Happening::Faded { id, why });
+            }
             let proof = fault::heal(&cluster, &http, id, &owned).await;
             let _ = cluster.events.send(Happening::Healed { id, proof });
         });

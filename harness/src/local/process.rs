@@ -120,12 +120,12 @@ impl Processes {
 
     /// Starts a process in a process group of its own (so that a terminal's Ctrl-C reaches the
     /// harness only, which then stops the nodes in order), with a pipe as standard input that
-    /// closes when the harness ends. `unexpected` is told the exit status if it ends although
-    /// nobody killed it.
+    /// closes when the harness ends. `ended` is told the exit status if it ends although nobody
+    /// killed it, and whether that is tolerated.
     pub async fn start(
         self: &Arc<Self>,
         launch: &Launch,
-        unexpected: impl FnOnce(String) + Send + 'static,
+        ended: impl FnOnce(String, bool) + Send + 'static,
     ) -> io::Result<Arc<Process>> {
         let log = OpenOptions::new()
             .create(true)
@@ -146,7 +146,7 @@ impl Processes {
         let (listening, address) = watch::channel(None);
         let process = self.adopt(launch, &child, address)?;
         tokio::spawn(read_address(stdout, listening));
-        tokio::spawn(Arc::clone(self).watch(child, stdin, Arc::clone(&process), unexpected));
+        tokio::spawn(Arc::clone(self).watch(child, stdin, Arc::clone(&process), ended));
         Ok(process)
     }
 
@@ -166,6 +166,7 @@ impl Processes {
             // Not reaped before `watch` waits for it, so the pid is still its own.
             handle: pidfd_open(raw, PidfdFlags::empty())?,
             expected: AtomicBool::new(false),
+            tolerated: AtomicBool::new(false),
             address,
             ended: watch::Sender::default(),
         });
@@ -193,7 +194,7 @@ impl Processes {
         mut child: Child,
         stdin: ChildStdin,
         process: Arc<Process>,
-        unexpected: impl FnOnce(String),
+        ended: impl FnOnce(String, bool),
     ) {
         let status = match child.wait().await {
             Ok(status) => status.to_string(),
@@ -209,7 +210,7 @@ impl Processes {
         }
         process.ended.send_replace(Some(status.clone()));
         if !process.expected.load(Ordering::SeqCst) {
-            unexpected(status);
+            ended(status, process.tolerated.load(Ordering::SeqCst));
         }
     }
 
@@ -251,6 +252,8 @@ pub(super) struct Process {
     handle: OwnedFd,
     /// Whether its end is somebody's wish.
     expected: AtomicBool,
+    /// Whether it may end over what is done to it.
+    tolerated: AtomicBool,
     address: watch::Receiver<Option<SocketAddr>>,
     ended: watch::Sender<Option<String>>,
 }
@@ -264,6 +267,16 @@ impl Process {
     pub fn kill(&self) -> io::Result<()> {
         self.expected.store(true, Ordering::SeqCst);
         self.signal(Signal::KILL)
+    }
+
+    /// Lets it end over what is done to it, or not.
+    pub fn tolerate_end(&self, tolerate: bool) {
+        self.tolerated.store(tolerate, Ordering::SeqCst);
+    }
+
+    /// How it ended, if it has.
+    pub fn status(&self) -> Option<String> {
+        self.ended.borrow().clone()
     }
 
     /// Stops it.

@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::core::Record;
@@ -237,6 +238,19 @@ fn read_record(bytes: &[u8], offset: usize) -> Option<(Record, usize)> {
         return None;
     }
     Some((postcard::from_bytes(payload).ok()?, start + length))
+}
+
+/// Where in the bytes of a journal the newest snapshot is, if it has one.
+pub fn newest_snapshot(bytes: &[u8]) -> Option<Range<usize>> {
+    let mut newest = None;
+    let mut offset = HEADER_BYTES;
+    while let Some((record, next)) = read_record(bytes, offset) {
+        if record.is_snapshot() {
+            newest = Some(offset..next);
+        }
+        offset = next;
+    }
+    newest
 }
 
 /// All good records and where they end.

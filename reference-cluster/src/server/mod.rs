@@ -79,7 +79,7 @@ use tokio::task::JoinHandle;
 use crate::core::config::ConfigError;
 use crate::core::{Config, NodeId};
 
-pub use journal::{JOURNAL_VERSION, JournalError};
+pub use journal::{JOURNAL_VERSION, JournalError, newest_snapshot};
 
 /// How to run one node.
 #[derive(Clone, Debug)]

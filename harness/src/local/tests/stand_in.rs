@@ -16,6 +16,7 @@ use reference_cluster::core::{NodeId, Position, Role, Status};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use workloads::Invocation;
 
+use crate::local::disk::Needs;
 use crate::local::program::{NodeSetup, Program};
 use crate::local::{LocalSubstrate, StartError};
 use crate::substrate::{Happening, Substrate};
@@ -90,7 +91,8 @@ pub(super) fn start_program(
     run_dir: &Path,
     program: &Program,
 ) -> Result<LocalSubstrate, StartError> {
-    LocalSubstrate::start_program(nodes, run_dir, Duration::from_millis(500), program)
+    let timeout = Duration::from_millis(500);
+    LocalSubstrate::start_program(nodes, run_dir, timeout, program, &Needs::default())
 }
 
 pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {

@@ -62,7 +62,7 @@ use super::{Available, tool};
 use crate::DiskFault;
 
 pub use self::session::Counters;
-pub use self::volume::{Loss, Tail};
+pub use self::volume::{ATTIC, Loss, PROBE, Tail};
 
 /// Requests that are worked on at once: with fewer, one that waits holds up the others.
 const THREADS: usize = 4;
@@ -225,6 +225,14 @@ impl DiskLayer {
         self.shared.change(|control| control.cut = true);
     }
 
+    /// Gives power back without having lost anything.
+    pub fn restore_power(&self) {
+        self.shared.change(|control| {
+            control.held = false;
+            control.cut = false;
+        });
+    }
+
     /// Loses what is not durable, and gives power back. Nothing may be open any more.
     ///
     /// # Errors
@@ -232,10 +240,7 @@ impl DiskLayer {
     pub fn lose(&self, tail: Tail) -> io::Result<Loss> {
         self.cut_power();
         let loss = self.shared.volume().power_loss(tail);
-        self.shared.change(|control| {
-            control.held = false;
-            control.cut = false;
-        });
+        self.restore_power();
         loss
     }
 
@@ -245,6 +250,12 @@ impl DiskLayer {
     /// When something that was removed cannot be deleted.
     pub fn settle(&self) -> io::Result<()> {
         self.shared.volume().settle()
+    }
+
+    /// Does something while nothing is written, with the way to the real directory.
+    pub fn while_still<T>(&self, what: impl FnOnce(&Path) -> T) -> T {
+        let volume = self.shared.volume();
+        what(volume.root())
     }
 
     /// What is not durable now.
@@ -273,11 +284,8 @@ impl DiskLayer {
 impl Drop for DiskLayer {
     fn drop(&mut self) {
         // Nobody is to wait any more.
-        self.shared.change(|control| {
-            control.held = false;
-            control.cut = false;
-            control.faults.clear();
-        });
+        self.restore_power();
+        self.shared.change(|control| control.faults.clear());
         if self.is_mounted()
             && let Err(error) = umount2(&self.path, MntFlags::MNT_DETACH)
         {

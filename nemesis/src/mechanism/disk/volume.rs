@@ -20,9 +20,9 @@ use rand_pcg::Pcg64;
 use super::undo::{Kept, SECTOR, UndoLog};
 
 /// Where removed files wait, in the top directory; no program sees it.
-pub(super) const ATTIC: &str = ".quorate-attic";
+pub const ATTIC: &str = ".quorate-attic";
 /// A file of the harness, to prove that a disk works or not; nothing of it is remembered.
-pub(super) const PROBE: &str = ".quorate-probe";
+pub const PROBE: &str = ".quorate-probe";
 /// The number of the top directory.
 pub(super) const ROOT: u64 = 1;
 
@@ -150,6 +150,10 @@ impl Volume {
         };
         volume.scan()?;
         Ok(volume)
+    }
+
+    pub fn root(&self) -> &Path {
+        &self.root
     }
 
     fn attic(&self) -> PathBuf {
