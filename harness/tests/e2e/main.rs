@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod compare;
 mod determinism;
+mod disk;
 mod gateway;
 mod local;
 mod minimal;
