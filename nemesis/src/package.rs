@@ -13,8 +13,10 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 use serde::Deserialize;
 
-use crate::fault::Capabilities;
-use crate::program::{Block, Here, Planned, Program, Span, Statement, What, names_given};
+use crate::fault::{Capabilities, Fault};
+use crate::program::{
+    Block, Here, Planned, Program, Span, Statement, What, faults_in, names_given,
+};
 use crate::schedule::Entry;
 use crate::{Node, Selector};
 
@@ -334,6 +336,11 @@ fn between(random: &mut impl Rng, low: Duration, high: Duration) -> Duration {
 }
 
 impl Package {
+    /// Every fault that it may do, also those that are impossible here.
+    pub fn faults(&self) -> Vec<Fault> {
+        faults_in(&self.body)
+    }
+
     /// What it does here, without the alternatives that are impossible; what is impossible, if
     /// nothing is left.
     fn possible(&self, nodes: Node, capabilities: &Capabilities) -> Result<Block, PackageError> {

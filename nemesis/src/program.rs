@@ -35,7 +35,7 @@ use std::time::Duration;
 
 use rand::Rng;
 
-use crate::fault::Capabilities;
+use crate::fault::{Capabilities, Fault};
 use crate::package;
 use crate::schedule::{Entry, Schedule, ScheduleError};
 use crate::{Node, Selector, duration};
@@ -292,6 +292,11 @@ impl Program {
         self.statements.iter().map(entry).collect()
     }
 
+    /// Every fault that it may do here, those of packages and composites included.
+    pub fn faults(&self, nodes: Node, capabilities: &Capabilities) -> Vec<Fault> {
+        faults_in(&self.expanded(nodes, capabilities).statements)
+    }
+
     /// Whether something in it waits for a stale read.
     pub fn observes_staleness(&self) -> bool {
         let mut observes = false;
@@ -460,6 +465,21 @@ impl Statement {
         };
         alone.saturating_add(self.at().map_or(Duration::ZERO, |at| at.most))
     }
+}
+
+/// Every fault in these statements, and in what they use.
+pub(crate) fn faults_in(statements: &[Statement]) -> Vec<Fault> {
+    let mut faults = Vec::new();
+    for statement in statements {
+        statement.visit(&mut |statement| match &statement.what {
+            What::Fault(planned) => faults.push(planned.entry.fault.clone()),
+            What::Use {
+                body: Some(body), ..
+            } => faults.extend(faults_in(body)),
+            _ => {}
+        });
+    }
+    faults
 }
 
 /// What a program is held against.

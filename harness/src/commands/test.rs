@@ -31,6 +31,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         return Ok(exit::VALID);
     }
     local::enter(experiment.substrate)?;
+    local::disk::Needs::of(&experiment).enter()?;
     let first = experiment.seed.unwrap_or_else(random_seed);
     let mut code = exit::VALID;
     for i in 0..args.test_count {
@@ -223,6 +224,7 @@ fn run_local(
         config,
         seed: substream(experiment.seed.unwrap_or_default(), "nodes"),
         call_timeout: experiment.clients.timeout,
+        disk: local::disk::Needs::of(experiment),
     })?;
     let ended = runner::run(
         plan(experiment)?,

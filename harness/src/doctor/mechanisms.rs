@@ -47,6 +47,27 @@ pub const MECHANISMS: &[Mechanism] = &[
         available: || Ok(()),
     },
     Mechanism {
+        name: "fuse",
+        what: "a layer under a node's data that loses, tears, refuses and delays",
+        on: PROCESSES,
+        faults: &[
+            K::PowerLoss,
+            K::TornWrite,
+            K::DiskFull,
+            K::ReadOnly,
+            K::SlowDisk,
+            K::FsyncError,
+        ],
+        available: nemesis::mechanism::disk::available,
+    },
+    Mechanism {
+        name: "files",
+        what: "a node's files, changed while it is down",
+        on: PROCESSES,
+        faults: &[K::BitFlip, K::Rollback],
+        available: || Ok(()),
+    },
+    Mechanism {
         name: "operator",
         what: "requests of an operator to the store",
         on: PROCESSES,

@@ -18,6 +18,7 @@ use tokio::time::{sleep, timeout};
 
 use super::custody::Custody;
 use super::data::DataDir;
+use super::disk;
 use super::network::Network;
 use super::probe::{Probe, probe};
 use super::process::{Launch, Process, Processes, log_tail};
@@ -63,6 +64,8 @@ pub(super) struct Lifecycle {
     pub throttle: Option<cpu::Throttle>,
     /// Faults that give it little memory.
     pub memory_for: BTreeMap<u32, memory::Limit>,
+    /// Faults of its disk, which it need not survive.
+    pub disk_for: BTreeSet<u32>,
     /// The version of the storage format that it is started with, once it was upgraded.
     pub storage_version: Option<u16>,
 }
@@ -103,11 +106,12 @@ impl Slot {
             .process
             .as_ref()
             .and_then(|process| process.status());
-        if ended.is_some() && !lifecycle.memory_for.is_empty() {
-            // It did not survive with that little memory: down until that fault is healed.
+        if ended.is_some() && (!lifecycle.memory_for.is_empty() || !lifecycle.disk_for.is_empty()) {
+            // It did not survive that: down until the fault is healed.
             lifecycle.process = None;
             lifecycle.throttle = None;
-            let faults: Vec<_> = lifecycle.memory_for.keys().copied().collect();
+            let memory = lifecycle.memory_for.keys().copied();
+            let faults: Vec<_> = memory.chain(lifecycle.disk_for.iter().copied()).collect();
             lifecycle.down_for.extend(faults);
         }
         lifecycle
@@ -200,7 +204,8 @@ impl Cluster {
         lifecycle.process = Some(Arc::clone(&process));
         // Control groups hold for it as they did for the one before; what was done to that process
         // is done to this one.
-        process.tolerate_end(!lifecycle.memory_for.is_empty());
+        let fragile = !lifecycle.memory_for.is_empty() || !lifecycle.disk_for.is_empty();
+        process.tolerate_end(fragile);
         lifecycle.throttle = cpu::throttle(lifecycle);
         memory::limit_process(lifecycle);
         let ready = async {
@@ -238,6 +243,7 @@ pub(super) async fn prepare(
     run_dir: &Path,
     program: &Program,
     custody: Custody,
+    disk: &disk::Needs,
     events: Sender<Happening>,
 ) -> Result<Arc<Cluster>, StartError> {
     allow_many_connections();
@@ -250,8 +256,12 @@ pub(super) async fn prepare(
     let mut slots = Vec::new();
     for (&node, target) in &targets {
         let data_dir = run_dir.join("data").join(format!("n{node}"));
-        let data = DataDir::create(data_dir.clone(), node)
+        let mut data = DataDir::create(data_dir.clone(), node)
             .map_err(io_error(format!("creating {}", data_dir.display())))?;
+        data.prepare(disk, node).map_err(io_error(format!(
+            "putting a layer over {}",
+            data_dir.display()
+        )))?;
         let peers = targets.keys().filter(|&&to| to != node).filter_map(|&to| {
             let address = network.peer_address(node, to)?;
             Some((to, address))

@@ -1,8 +1,16 @@
 //! The data directory of a node, and the proof that it is this run's own before it is emptied.
 
+use std::collections::BTreeMap;
 use std::ffi::OsStr;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 use std::{fs, io};
+
+use nemesis::mechanism::disk::{ATTIC, DiskLayer, PROBE};
+
+use super::disk::{Needs, Shelf, copy_tree};
 
 /// The file that marks a directory as made by a run; its text says by which, for which node.
 pub(super) const MARK: &str = "quorate-data";
@@ -13,6 +21,19 @@ pub(super) struct DataDir {
     path: PathBuf,
     /// What its mark says, if the run made it.
     mark: Option<String>,
+    /// What is under it, if a fault of its disk is planned.
+    layer: Option<DiskLayer>,
+    /// Older copies of it, if it is planned to be rolled back.
+    shelf: Option<Mutex<Shelf>>,
+    seed: u64,
+}
+
+/// Tries to copy a directory between two writes.
+const COPY_ATTEMPTS: usize = 20;
+
+/// Whether a name at the top of a data directory is ours, and not the node's.
+fn is_ours(name: &OsStr) -> bool {
+    [MARK, ATTIC, PROBE].iter().any(|ours| name == *ours)
 }
 
 impl DataDir {
@@ -28,7 +49,121 @@ impl DataDir {
         if let Some(mark) = &mark {
             fs::write(path.join(MARK), mark)?;
         }
-        Ok(Self { path, mark })
+        Ok(Self {
+            path,
+            mark,
+            layer: None,
+            shelf: None,
+            seed: 0,
+        })
+    }
+
+    /// Puts under it what the planned faults need.
+    pub fn prepare(&mut self, needs: &Needs, node: u16) -> io::Result<()> {
+        self.seed = workloads::substream(needs.seed, &format!("n{node}"));
+        if let Some((_, oldest)) = needs.copies {
+            let folder = self.path.with_extension("copies");
+            self.shelf = Some(Mutex::new(Shelf::create(folder, oldest)?));
+        }
+        if needs.layer {
+            self.layer = Some(DiskLayer::mount(&self.path)?);
+        }
+        Ok(())
+    }
+
+    pub fn layer(&self) -> Option<&DiskLayer> {
+        self.layer.as_ref()
+    }
+
+    /// The seed of what one fault leaves to chance here.
+    pub fn seed(&self, fault: u32) -> u64 {
+        workloads::substream(self.seed, &format!("fault-{fault}"))
+    }
+
+    /// Makes everything durable that was done here, which was not the node's doing.
+    pub fn settle(&self) -> io::Result<()> {
+        self.layer.as_ref().map_or(Ok(()), DiskLayer::settle)
+    }
+
+    /// All regular files of the node.
+    pub fn files(&self) -> io::Result<Vec<PathBuf>> {
+        let mut found = Vec::new();
+        let mut waiting = vec![self.path.clone()];
+        while let Some(folder) = waiting.pop() {
+            for entry in fs::read_dir(&folder)? {
+                let entry = entry?;
+                if folder == self.path && is_ours(&entry.file_name()) {
+                    continue;
+                }
+                let kind = entry.file_type()?;
+                if kind.is_dir() {
+                    waiting.push(entry.path());
+                } else if kind.is_file() {
+                    found.push(entry.path());
+                }
+            }
+        }
+        found.sort();
+        Ok(found)
+    }
+
+    /// Copies it as it is at one instant.
+    pub fn take_copy(&self) -> io::Result<()> {
+        let Some(shelf) = &self.shelf else {
+            return Ok(());
+        };
+        let mut shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        shelf.add(|to| match &self.layer {
+            Some(layer) => layer.while_still(|real| copy_tree(real, to, &is_ours).map(drop)),
+            None => self.copy_between_writes(to),
+        })
+    }
+
+    /// Without a layer nothing holds the node up: a copy counts if nothing was written meanwhile.
+    fn copy_between_writes(&self, to: &Path) -> io::Result<()> {
+        for _ in 0..COPY_ATTEMPTS {
+            let before = self.state()?;
+            // A file may be gone before it is copied.
+            let copied = copy_tree(&self.path, to, &is_ours);
+            if copied.is_ok() && before == self.state()? {
+                return Ok(());
+            }
+            fs::remove_dir_all(to)?;
+            fs::create_dir(to)?;
+        }
+        Err(io::Error::other("it was written to all the time"))
+    }
+
+    /// What tells whether it was written to.
+    fn state(&self) -> io::Result<BTreeMap<PathBuf, (u64, u64, i64, i64)>> {
+        let data = |path: PathBuf| {
+            let data = fs::symlink_metadata(&path)?;
+            let (seconds, nanos) = (data.mtime(), data.mtime_nsec());
+            Ok((path, (data.ino(), data.len(), seconds, nanos)))
+        };
+        self.files()?.into_iter().map(data).collect()
+    }
+
+    /// Puts back the youngest copy that is at least this old: its age, and how many files; nothing at
+    /// all if there is none.
+    pub fn put_back(&self, age: Duration) -> io::Result<Option<(Duration, usize)>> {
+        let Some(shelf) = &self.shelf else {
+            return Err(io::Error::other("no copies were taken of it"));
+        };
+        let shelf = shelf.lock().unwrap_or_else(PoisonError::into_inner);
+        let found = shelf.find(age);
+        self.empty()?;
+        let Some((of, place)) = found else {
+            return Ok(None);
+        };
+        let files = copy_tree(place, &self.path, &|_| false)?;
+        let now = self.files()?.len();
+        self.settle()?;
+        if now != files {
+            let what = format!("{now} files are there instead of {files}");
+            return Err(io::Error::other(what));
+        }
+        Ok(Some((of, files)))
     }
 
     pub fn path(&self) -> &Path {
@@ -52,7 +187,7 @@ impl DataDir {
                 fs::remove_file(entry.path())?;
             }
         }
-        Ok(())
+        self.settle()
     }
 
     /// How many things besides the mark it holds.
@@ -65,7 +200,8 @@ impl DataDir {
             .sum()
     }
 
-    fn prove_ours(&self) -> io::Result<()> {
+    /// That the run made it.
+    pub fn prove_ours(&self) -> io::Result<()> {
         let not_ours = |why: &str| {
             Err(io::Error::other(format!(
                 "{} is left as it is: {why}",

@@ -1,20 +1,409 @@
 //! Faults of disks, and of what is stored on them.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | `needs` | what has to be under the nodes' data, seen from what is planned |
+//! | `copies` | older copies of the nodes' data |
+//! | `damage` | flips a bit of a log or a snapshot |
+//! | `probe` | writes to a node's disk and looks what comes of it |
+//!
+//! A loss of power, a disk that is full, read-only or slow, and a sync that fails are done by a layer
+//! under the node's data ([`nemesis::mechanism::disk`]). It is put there only where such a fault is
+//! planned, and ends with the harness.
+
+mod copies;
+mod damage;
+mod needs;
+mod probe;
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use nemesis::{Action, Proof};
+use nemesis::mechanism::disk::{DiskLayer, Loss, Tail};
+use nemesis::{Action, Capabilities, DiskFault, FaultKind, Node, Proof, Stored};
+use tokio::task::block_in_place;
+use tokio::time::{Instant, sleep};
 
+pub(super) use self::copies::{Copies, Shelf, copy_tree};
+pub use self::needs::Needs;
+use self::probe::Seen;
 use super::cluster::Cluster;
+use super::fault::{ANSWER, HEAL_WITHIN, Locked, all, kill, locks, prove, restart};
+use super::probe::{Probe, probe as ask};
 
-pub(super) async fn inject(
-    _cluster: &Arc<Cluster>,
-    _id: u32,
-    _action: &Action,
-    _via: Option<&str>,
-) -> Proof {
-    Proof::NotSeen("it is not known here".to_owned())
+/// How long syncs are held before power is lost, so that it is lost in the middle of something if
+/// anything is going on.
+const HELD_FOR: Duration = Duration::from_millis(100);
+/// How long they are held to have a write that can be torn.
+const HELD_TO_TEAR: Duration = Duration::from_secs(2);
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(2);
+
+/// The kinds of faults that need a layer.
+const OF_LAYER: [FaultKind; 6] = [
+    FaultKind::PowerLoss,
+    FaultKind::TornWrite,
+    FaultKind::DiskFull,
+    FaultKind::ReadOnly,
+    FaultKind::SlowDisk,
+    FaultKind::FsyncError,
+];
+
+/// What can be done to disks here.
+pub(super) fn capabilities() -> Capabilities {
+    match nemesis::mechanism::disk::available() {
+        Ok(()) => Capabilities::all(),
+        Err(why) => OF_LAYER
+            .into_iter()
+            .fold(Capabilities::all(), |all, kind| all.without(kind, &why)),
+    }
 }
 
-pub(super) async fn heal(_cluster: &Arc<Cluster>, _id: u32, _action: &Action) -> Proof {
-    Proof::NotSeen("it is not known here".to_owned())
+pub(super) async fn inject(
+    cluster: &Arc<Cluster>,
+    id: u32,
+    action: &Action,
+    via: Option<&str>,
+) -> Proof {
+    let nodes = match action {
+        Action::TornWrite(nodes)
+        | Action::BitFlip(nodes, _)
+        | Action::Rollback(nodes, _)
+        | Action::Disk(nodes, _)
+        | Action::PowerLoss(nodes) => nodes,
+        _ => return Proof::NotSeen("it is no fault of a disk".to_owned()),
+    };
+    let mut locked = match locks(cluster, nodes).await {
+        Ok(locked) => locked,
+        Err(unknown) => return Proof::NotSeen(unknown),
+    };
+    let by_layer = !matches!(action, Action::BitFlip(..) | Action::Rollback(..));
+    if let Some(other) = via.filter(|via| !by_layer || *via != "fuse") {
+        let known = if by_layer { "fuse alone" } else { "none" };
+        return Proof::NotSeen(format!(
+            "it is not done by {other:?} here; known is {known}"
+        ));
+    }
+    match action {
+        Action::PowerLoss(_) => power_loss(&mut locked, id, false).await,
+        Action::TornWrite(_) => power_loss(&mut locked, id, true).await,
+        Action::BitFlip(_, stored) => flip(&mut locked, id, *stored).await,
+        Action::Rollback(_, age_ms) => roll_back(&mut locked, id, *age_ms).await,
+        Action::Disk(_, fault) => misbehave(&mut locked, id, *fault),
+        _ => Proof::NotSeen("it is no fault of a disk".to_owned()),
+    }
+}
+
+fn layer<'a>(locked: &'a Locked<'_>) -> Result<&'a DiskLayer, String> {
+    let node = locked.slot.node;
+    let layer = locked.slot.data.layer();
+    layer.ok_or_else(|| format!("there is no layer under the data of n{node}"))
+}
+
+/// Ends the processes and loses what they had not synced.
+///
+/// Syncs are held for a moment before, so that power is lost while something waits to be durable;
+/// what is told to clients in that moment was told without waiting.
+async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
+    if let Some(Err(why)) = locked.iter().map(layer).find(Result::is_err) {
+        return Proof::NotSeen(why);
+    }
+    let layers = |locked: &[Locked<'_>], what: &dyn Fn(&DiskLayer)| {
+        for layer in locked.iter().filter_map(|locked| layer(locked).ok()) {
+            what(layer);
+        }
+    };
+    layers(locked, &DiskLayer::hold_syncs);
+    let until = Instant::now() + if tear { HELD_TO_TEAR } else { HELD_FOR };
+    while Instant::now() < until && !locked.iter().all(|locked| is_caught(locked, tear)) {
+        sleep(LOOK).await;
+    }
+    // All signals first, so that all power is lost at once.
+    for Locked { lifecycle, .. } in locked.iter() {
+        if let Some(process) = &lifecycle.process {
+            // It fails only when the process has ended by itself, which the proof will show.
+            let _ = process.kill();
+        }
+    }
+    // Not before: nobody is to see how the disk fails.
+    layers(locked, &DiskLayer::cut_power);
+    let ended = kill(locked, id).await;
+    let Proof::Seen(ended) = ended else {
+        layers(locked, &DiskLayer::restore_power);
+        return ended;
+    };
+    let lost = all(locked.iter().map(|locked| {
+        let node = locked.slot.node;
+        let layer = layer(locked)?;
+        let seed = locked.slot.data.seed(id);
+        let tail = if tear {
+            Tail::Torn(seed)
+        } else {
+            Tail::Random(seed)
+        };
+        let loss = block_in_place(|| layer.lose(tail))
+            .map_err(|error| format!("n{node} keeps its data: {error}"))?;
+        if tear && loss.torn.is_none() {
+            return Err(format!("n{node} had nothing to tear: {}", told(&loss)));
+        }
+        Ok(format!("n{node} {}", told(&loss)))
+    }));
+    match lost {
+        Proof::Seen(lost) => Proof::Seen(format!("{ended}; by fuse: {lost}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Whether a node has something to lose, or nobody to write it.
+fn is_caught(locked: &Locked<'_>, tear: bool) -> bool {
+    let unsynced = layer(locked).map(DiskLayer::unsynced).unwrap_or_default();
+    let caught = if tear {
+        unsynced.can_tear
+    } else {
+        unsynced.changes > 0
+    };
+    caught || locked.lifecycle.process.is_none()
+}
+
+fn told(loss: &Loss) -> String {
+    let Loss {
+        files,
+        changes,
+        bytes,
+        names,
+        torn,
+    } = loss;
+    let torn = torn.as_ref().map(|(file, kept, of)| {
+        format!(", and kept {kept} of the {of} bytes of a write to {file}")
+    });
+    let torn = torn.unwrap_or_default();
+    if *changes == 0 && *names == 0 {
+        return format!("had nothing unsynced to lose{torn}");
+    }
+    format!(
+        "lost {bytes} unsynced bytes ({changes} changes of {files} files, {names} changes of names)\
+         {torn}"
+    )
+}
+
+/// Ends the processes and flips one bit of each one's log or snapshot.
+async fn flip(locked: &mut [Locked<'_>], id: u32, stored: Stored) -> Proof {
+    let ended = kill(locked, id).await;
+    let Proof::Seen(ended) = ended else {
+        return ended;
+    };
+    let flipped = all(locked.iter_mut().map(|Locked { slot, lifecycle }| {
+        let node = slot.node;
+        let flipped = block_in_place(|| damage::flip(&slot.data, stored, slot.data.seed(id)))
+            .map_err(|why| format!("n{node}: {why}"))?;
+        // It may end over it when it is started again.
+        lifecycle.disk_for.insert(id);
+        Ok(format!("n{node}: {flipped}"))
+    }));
+    match flipped {
+        Proof::Seen(flipped) => Proof::Seen(format!("{ended}; {flipped}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Ends the processes and puts back older copies of their data.
+async fn roll_back(locked: &mut [Locked<'_>], id: u32, age_ms: u64) -> Proof {
+    let ended = kill(locked, id).await;
+    let Proof::Seen(ended) = ended else {
+        return ended;
+    };
+    let back = all(locked.iter().map(|Locked { slot, .. }| {
+        let node = slot.node;
+        let age = Duration::from_millis(age_ms);
+        match block_in_place(|| slot.data.put_back(age)) {
+            Ok(Some((of, files))) => Ok(format!(
+                "n{node} has the {files} files that it had {} ms ago",
+                of.as_millis()
+            )),
+            Ok(None) => Ok(format!(
+                "n{node} has no data: there is no copy that is {age_ms} ms old"
+            )),
+            Err(error) => Err(format!("n{node} keeps its data: {error}")),
+        }
+    }));
+    match back {
+        Proof::Seen(back) => Proof::Seen(format!("{ended}; {back}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Lets disks misbehave, and looks at them do it.
+fn misbehave(locked: &mut [Locked<'_>], id: u32, fault: DiskFault) -> Proof {
+    let proof = all(locked.iter_mut().map(|locked| {
+        let node = locked.slot.node;
+        layer(locked)?;
+        locked.lifecycle.disk_for.insert(id);
+        if let Some(process) = &locked.lifecycle.process {
+            process.tolerate_end(true);
+        }
+        let layer = layer(locked)?;
+        layer.inject(id, fault);
+        let seen = block_in_place(|| probe::probe(layer.path(), fault));
+        match seen {
+            Seen::Misbehaves(how) => Ok(format!("n{node}: {how}")),
+            Seen::Works(how) => Err(format!("n{node}: {how}")),
+        }
+    }));
+    match proof {
+        Proof::Seen(text) => Proof::Seen(format!("by fuse: {text}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Why the disks of some nodes do not misbehave any more.
+pub(super) async fn faded(
+    cluster: &Arc<Cluster>,
+    id: u32,
+    nodes: &[Node],
+    fault: DiskFault,
+) -> Option<String> {
+    let locked = locks(cluster, nodes).await.ok()?;
+    let why: Vec<_> = locked
+        .iter()
+        .filter_map(|locked| {
+            let node = locked.slot.node;
+            let layer = layer(locked).ok()?;
+            if !layer.is_mounted() {
+                return Some(format!("the layer under n{node} is gone"));
+            }
+            if !layer.has(id) {
+                return Some(format!("the disk of n{node} was healed"));
+            }
+            match block_in_place(|| probe::probe(layer.path(), fault)) {
+                Seen::Misbehaves(_) => None,
+                Seen::Works(how) => Some(format!("n{node}: {how}")),
+            }
+        })
+        .collect();
+    (!why.is_empty()).then(|| why.join("; "))
+}
+
+pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Proof {
+    match action {
+        Action::TornWrite(nodes) | Action::PowerLoss(nodes) | Action::Rollback(nodes, _) => {
+            match locks(cluster, nodes).await {
+                Ok(locked) => restart(cluster, locked, id).await,
+                Err(unknown) => Proof::NotSeen(unknown),
+            }
+        }
+        Action::BitFlip(nodes, _) => match locks(cluster, nodes).await {
+            Ok(locked) => start_on_damage(cluster, locked, id).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
+        Action::Disk(nodes, _) => match locks(cluster, nodes).await {
+            Ok(locked) => behave(cluster, locked, id).await,
+            Err(unknown) => Proof::NotSeen(unknown),
+        },
+        _ => Proof::NotSeen("it is no fault of a disk".to_owned()),
+    }
+}
+
+/// Starts nodes on damaged data, and those that refuse on nothing.
+async fn start_on_damage(cluster: &Arc<Cluster>, mut locked: Vec<Locked<'_>>, id: u32) -> Proof {
+    let mut each = Vec::new();
+    for Locked { slot, lifecycle } in &mut locked {
+        let node = slot.node;
+        lifecycle.down_for.remove(&id);
+        if let Some(&other) = lifecycle.down_for.first() {
+            lifecycle.disk_for.remove(&id);
+            each.push(Ok(format!("n{node} stays down for fault {other}")));
+            continue;
+        }
+        if lifecycle.process.is_some() {
+            lifecycle.disk_for.remove(&id);
+            each.push(Ok(format!("n{node} runs already")));
+            continue;
+        }
+        // Its end is tolerated while this fault is among those of its disk.
+        let started = cluster.start(slot, lifecycle).await;
+        lifecycle.disk_for.remove(&id);
+        let process = lifecycle.process.clone();
+        if let Some(process) = &process {
+            process.tolerate_end(!lifecycle.disk_for.is_empty());
+        }
+        let refused = match started {
+            Ok(()) => {
+                each.push(Ok(format!("n{node} was started on it and answers")));
+                continue;
+            }
+            Err(refused) => refused,
+        };
+        if process.is_some_and(|process| process.status().is_none()) {
+            each.push(Err(refused.to_string()));
+            continue;
+        }
+        lifecycle.process = None;
+        slot.target.set(None);
+        let said = refused.tail.lines().last().unwrap_or_default().trim();
+        let said = format!("n{node} refused its data ({}; {said})", refused.why);
+        if let Err(error) = block_in_place(|| slot.data.empty()) {
+            each.push(Err(format!("{said}, which could not be deleted: {error}")));
+            continue;
+        }
+        each.push(match cluster.start(slot, lifecycle).await {
+            Ok(()) => Ok(format!("{said}, was started on nothing and answers")),
+            Err(error) => Err(format!("{said}; {error}")),
+        });
+    }
+    all(each)
+}
+
+/// Lets disks be, and looks at them work; starts the processes that ended over it.
+async fn behave(cluster: &Arc<Cluster>, mut locked: Vec<Locked<'_>>, id: u32) -> Proof {
+    let works = all(locked.iter_mut().map(|locked| {
+        let node = locked.slot.node;
+        locked.lifecycle.disk_for.remove(&id);
+        if let (true, Some(process)) = (
+            locked.lifecycle.disk_for.is_empty(),
+            &locked.lifecycle.process,
+        ) {
+            process.tolerate_end(false);
+        }
+        let layer = layer(locked)?;
+        layer.heal(id);
+        if let Some((other, _)) = layer.faults().first() {
+            return Ok(format!("the disk of n{node} is left to fault {other}"));
+        }
+        match block_in_place(|| probe::works(layer.path())) {
+            Ok(()) => Ok(format!("n{node} can write and sync")),
+            Err(error) => Err(format!("n{node} can still not write and sync: {error}")),
+        }
+    }));
+    let Proof::Seen(works) = works else {
+        return works;
+    };
+    let nodes: Vec<Node> = locked.iter().map(|locked| locked.slot.node).collect();
+    let restarted = match restart(cluster, locked, id).await {
+        Proof::Seen(restarted) => restarted,
+        not_seen @ Proof::NotSeen(_) => return not_seen,
+    };
+    // One that went on through it has not answered yet.
+    let mut each = vec![Ok(works), Ok(restarted)];
+    for node in nodes {
+        let Some(slot) = cluster.slot(node) else {
+            continue;
+        };
+        if slot.is_paused() || slot.target.get().is_none() {
+            continue;
+        }
+        let answers = prove(HEAL_WITHIN, async || match slot.target.get() {
+            None => Err(format!("n{node} has ended")),
+            Some(address) => match ask(address, 0, ANSWER).await {
+                Probe::Answered(..) => Ok(format!("n{node} answers")),
+                other => Err(format!("n{node} does not answer: {other:?}")),
+            },
+        });
+        each.push(match answers.await {
+            Proof::Seen(text) => Ok(text),
+            Proof::NotSeen(text) => Err(text),
+        });
+    }
+    all(each)
 }

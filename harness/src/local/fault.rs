@@ -105,6 +105,7 @@ pub(super) async fn faded(cluster: &Arc<Cluster>, id: u32, action: &Action) -> O
         Action::Pause(nodes) => (nodes, pause::faded),
         Action::Cpu(nodes, _) => (nodes, cpu::faded),
         Action::Memory(nodes, _) => (nodes, memory::faded),
+        Action::Disk(nodes, fault) => return disk::faded(cluster, id, nodes, *fault).await,
         Action::Cut(_) | Action::Impair { .. } => {
             return cluster.network.stands(id, action).await.err();
         }
@@ -208,7 +209,7 @@ pub(super) fn all(each: impl IntoIterator<Item = Result<String, String>>) -> Pro
     }
 }
 
-async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
+pub(super) async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
     // All signals first, so that the nodes go down together.
     for Locked { slot, lifecycle } in locked.iter_mut() {
         lifecycle.down_for.insert(id);

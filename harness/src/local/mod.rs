@@ -17,6 +17,7 @@
 //! | `custody` | the keeper of a run's leases, and its control groups |
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
+//! | [`disk`] | what disks do, and what is done to what is stored on them |
 //! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
 //! | `operator` | commands to nodes |
 //! | `view` | what the nodes say of themselves |
@@ -37,7 +38,7 @@ mod cpu;
 mod crash;
 mod custody;
 mod data;
-mod disk;
+pub mod disk;
 mod fault;
 pub mod leftovers;
 mod link_proof;
@@ -87,26 +88,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What can be done to processes on this machine.
 pub fn capabilities(substrate: On) -> Capabilities {
-    use FaultKind as K;
-    let links = network::obstacles(substrate)
+    network::obstacles(substrate)
         .into_iter()
-        .fold(Capabilities::all(), |all, (kind, why)| {
+        .fold(disk::capabilities(), |all, (kind, why)| {
             all.without(kind, &why)
-        });
-    [
-        K::PowerLoss,
-        K::TornWrite,
-        K::BitFlip,
-        K::DiskFull,
-        K::ReadOnly,
-        K::SlowDisk,
-        K::FsyncError,
-        K::Rollback,
-    ]
-    .into_iter()
-    .fold(links, |all, kind| {
-        all.without(kind, "it is not known on this substrate")
-    })
+        })
 }
 
 /// What this program has to have for itself before nodes run there. To be called before any other
@@ -139,6 +125,8 @@ pub struct LocalOptions {
     pub seed: u64,
     /// How long an operation may take until its outcome is unknown.
     pub call_timeout: Duration,
+    /// What has to be under the nodes' data for the faults that are planned.
+    pub disk: disk::Needs,
 }
 
 /// A fault that was injected, and the task that last worked on it: whether the fault is now in
@@ -154,6 +142,8 @@ pub struct LocalSubstrate {
     runtime: Option<Runtime>,
     cluster: Arc<Cluster>,
     calls: Calls<HttpClient>,
+    /// Ends when this is dropped.
+    copies: Option<disk::Copies>,
     http: reqwest::Client,
     happenings: Receiver<Happening>,
     faults: BTreeMap<u32, Fault>,
@@ -177,9 +167,13 @@ impl LocalSubstrate {
             config,
             seed,
             call_timeout,
+            disk,
         } = options;
+        // A second call does nothing; the first has to be made before there are threads.
+        disk.enter()
+            .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
-        Self::start_program(on, nodes, &run_dir, call_timeout, &program)
+        Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)
     }
 
     fn start_program(
@@ -188,6 +182,7 @@ impl LocalSubstrate {
         run_dir: &Path,
         call_timeout: Duration,
         program: &Program,
+        disk: &disk::Needs,
     ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
@@ -204,6 +199,7 @@ impl LocalSubstrate {
             run_dir,
             program,
             custody,
+            disk,
             events.clone(),
         ))?;
         let handler = Handler {
@@ -237,12 +233,15 @@ impl LocalSubstrate {
             runtime: Some(runtime),
             cluster,
             calls,
+            copies: None,
             http,
             happenings,
             faults: BTreeMap::new(),
             start: Instant::now(),
             _signals: signals,
         };
+        substrate.copies = disk::Copies::start(disk, &substrate.cluster)
+            .map_err(io_error("starting to copy the nodes' data"))?;
         substrate.block_on(cluster::start_all(Arc::clone(&substrate.cluster)))?;
         substrate.start = Instant::now();
         Ok(substrate)

@@ -18,7 +18,13 @@ use crate::quorate;
 #[test]
 fn watching_changes_nothing() {
     let keys = || (0..20).map(|i| format!("k{i}").into()).collect();
-    for mode in ["async", "semi-sync(1)", "raft", "multi-leader-lww", "leaderless"] {
+    for mode in [
+        "async",
+        "semi-sync(1)",
+        "raft",
+        "multi-leader-lww",
+        "leaderless",
+    ] {
         let mut experiment = Experiment {
             substrate: On::Sim,
             seed: Some(11),

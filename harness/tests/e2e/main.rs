@@ -5,6 +5,7 @@ mod bad_input;
 mod check;
 mod compare;
 mod determinism;
+mod disk;
 mod explore;
 mod gateway;
 mod leases;

@@ -4,32 +4,29 @@
 //! whether it works on this machine, and why not; it changes only what it made itself, names or
 //! marks everything it makes so that it can be found again ([`MARK`]), and undoing is idempotent.
 //!
-//! * [`firewall`]: cuts, by nftables.
 //! * [`namespace`]: mounts and a network of this program's own, and a network for each node.
-//! * [`queue`]: packets lost, held back, overtaken or doubled, by NFQUEUE.
-//! * [`shaper`]: the same by netem, or bandwidth alone by tbf.
-//! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
-
-pub mod firewall;
-pub mod namespace;
-pub mod queue;
-pub mod shaper;
-#[cfg(test)]
-mod testing;
-//! * [`process`]: processes by identity, never by a bare pid;
-//! * [`cgroup`]: control groups, which freeze, slow down and squeeze processes;
+//! * [`firewall`]: cuts, by nftables. [`shaper`]: delays, losses and limits, by what the kernel has;
+//!   [`queue`]: where it has no netem.
+//! * [`cgroup`]: control groups, which freeze, slow down and squeeze processes.
+//! * [`process`]: processes by identity, never by a bare pid.
+//! * [`disk`]: a layer between a store and its disk. [`clock`]: wrong clocks for programs that know
+//!   nothing of it.
 //! * [`lease`]: faults as what undoes them; [`keeper`]: the process that undoes them when their owner
 //!   is gone.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
 pub mod cgroup;
+pub mod clock;
+pub mod disk;
+pub mod firewall;
 pub mod keeper;
 pub mod lease;
+pub mod namespace;
 pub mod process;
-//! * [`clock`]: wrong clocks for programs that know nothing of it.
-//! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
-
-pub mod clock;
+pub mod queue;
+pub mod shaper;
+#[cfg(test)]
+mod testing;
 pub mod tool;
 
 /// Begins the name of everything that is made on a machine: tables, control groups, interfaces.

@@ -349,6 +349,18 @@ pub enum Record {
     Leaderless(Box<leaderless::Record>),
 }
 
+impl Record {
+    /// Whether it holds the whole state instead of what changed it.
+    pub fn is_snapshot(&self) -> bool {
+        match self {
+            Self::SingleLeader(record) => matches!(record, single_leader::Record::Snapshot(..)),
+            Self::Raft(record) => matches!(**record, raft::Record::Snapshot { .. }),
+            Self::MultiLeader(record) => matches!(**record, multi_leader::Record::Snapshot(_)),
+            Self::Leaderless(_) => false,
+        }
+    }
+}
+
 /// What happens to a replica.
 #[derive(Clone, Debug)]
 pub enum Event {

@@ -10,6 +10,7 @@
 
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 
 use crate::core::Record;
@@ -130,6 +131,12 @@ impl Journal {
             journal.append(&header())?;
             journal.sync()?;
             journal.sync_folder()?;
+        } else if !records.is_empty() {
+            // What was read may be in the page cache alone: the process before this one may have
+            // been killed before its sync, or ended because its sync failed, and then no later sync
+            // writes these pages. Who goes on from here promises what was read, so it is written
+            // again (Rebello et al., "Can Applications Recover from fsync Failures?", 2020).
+            journal.replace(&records)?;
         }
         tracing::info!(
             records = records.len(),
@@ -239,6 +246,19 @@ fn read_record(bytes: &[u8], offset: usize) -> Option<(Record, usize)> {
     Some((postcard::from_bytes(payload).ok()?, start + length))
 }
 
+/// Where in the bytes of a journal the newest snapshot is, if it has one.
+pub fn newest_snapshot(bytes: &[u8]) -> Option<Range<usize>> {
+    let mut newest = None;
+    let mut offset = HEADER_BYTES;
+    while let Some((record, next)) = read_record(bytes, offset) {
+        if record.is_snapshot() {
+            newest = Some(offset..next);
+        }
+        offset = next;
+    }
+    newest
+}
+
 /// All good records and where they end.
 fn read_records(path: &Path, bytes: &[u8]) -> Result<(Vec<Record>, usize), JournalError> {
     let mut records = Vec::new();
@@ -315,6 +335,38 @@ mod tests {
         drop(journal);
         let (_, found) = Journal::open(folder.path()).unwrap();
         assert!(same(&found, &[record(2), record(3), record(4)]));
+    }
+
+    #[test]
+    fn what_is_read_at_the_start_is_written_again() {
+        use std::os::unix::fs::MetadataExt;
+
+        let folder = holding(&encoded(&[record(1), record(2)]));
+        let path = folder.path().join("journal");
+        // Held, so that its number is not used again.
+        let before = File::open(&path).unwrap();
+        drop(Journal::open(folder.path()).unwrap());
+        let after = fs::metadata(&path).unwrap();
+        assert_ne!(before.metadata().unwrap().ino(), after.ino());
+        assert_eq!(before.metadata().unwrap().len(), after.len());
+    }
+
+    #[test]
+    fn the_newest_snapshot_is_found() {
+        let snapshot = || {
+            let snapshot = crate::core::single_leader::Snapshot {
+                position: Position::default(),
+                beginnings: Vec::new(),
+                store: crate::core::store::Store::default(),
+            };
+            Record::SingleLeader(LeaderRecord::Snapshot(snapshot.into()))
+        };
+        let bytes = |records: &[Record]| [&header()[..], &encoded(records)].concat();
+        assert_eq!(newest_snapshot(&bytes(&[record(1)])), None);
+        let start = HEADER_BYTES + encoded(&[snapshot(), record(1)]).len();
+        let all = bytes(&[snapshot(), record(1), snapshot(), record(2)]);
+        let end = start + encoded(&[snapshot()]).len();
+        assert_eq!(newest_snapshot(&all), Some(start..end));
     }
 
     #[test]

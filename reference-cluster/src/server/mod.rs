@@ -87,7 +87,7 @@ use crate::core::config::ConfigError;
 use crate::core::{Config, NodeId};
 
 pub use faults::{ClockFault, Clocks, CrashPoint, ENDING_AT};
-pub use journal::{JOURNAL_VERSION, JournalError};
+pub use journal::{JOURNAL_VERSION, JournalError, newest_snapshot};
 
 /// How to run one node.
 #[derive(Clone, Debug)]

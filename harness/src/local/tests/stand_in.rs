@@ -17,6 +17,7 @@ use rustix::process::{Signal, set_parent_process_death_signal};
 use workloads::Invocation;
 
 use crate::experiment::On;
+use crate::local::disk::Needs;
 use crate::local::program::{NodeSetup, Program};
 use crate::local::{LocalSubstrate, StartError};
 use crate::substrate::{Happening, Substrate};
@@ -103,7 +104,8 @@ pub(super) fn start_on(
     run_dir: &Path,
     program: &Program,
 ) -> Result<LocalSubstrate, StartError> {
-    LocalSubstrate::start_program(on, nodes, run_dir, Duration::from_millis(500), program)
+    let timeout = Duration::from_millis(500);
+    LocalSubstrate::start_program(on, nodes, run_dir, timeout, program, &Needs::default())
 }
 
 pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {
