@@ -8,6 +8,7 @@ mod determinism;
 mod gateway;
 mod local;
 mod minimal;
+mod schedules;
 mod shrink;
 mod truth;
 mod truth_table;
