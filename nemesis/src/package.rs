@@ -39,7 +39,7 @@ enum Draws {
     /// One of these faults, each with the same chance.
     One(Vec<Planned>),
     /// This fault, once for each node in the order of their numbers.
-    Each(Planned),
+    Each(Box<Planned>),
     /// All that it is, as one turn.
     Whole,
 }
@@ -107,7 +107,7 @@ impl Draws {
                     ..
                 },
             ] => {
-                return simple(body).map_or(Self::Whole, Self::Each);
+                return simple(body).map_or(Self::Whole, |fault| Self::Each(Box::new(fault)));
             }
             _ => simple(body).map(|fault| vec![fault]),
         };

@@ -238,13 +238,7 @@ impl<'p> IntoIterator for &'p mut Program {
     type IntoIter = Box<dyn Iterator<Item = &'p mut Entry> + 'p>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let statements = self.statements.iter_mut();
-        Box::new(
-            statements.filter_map(|statement| match &mut statement.what {
-                What::Fault(planned) => Some(&mut planned.entry),
-                _ => None,
-            }),
-        )
+        Box::new(self.iter_mut())
     }
 }
 
@@ -263,6 +257,15 @@ impl Program {
     /// The program as a YAML list, such that [`Program::parse`] reads the same.
     pub fn to_yaml(&self) -> String {
         serde_yaml::to_string(self).unwrap_or_default()
+    }
+
+    /// The faults outside all blocks.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let statements = self.statements.iter_mut();
+        statements.filter_map(|statement| match &mut statement.what {
+            What::Fault(planned) => Some(&mut planned.entry),
+            _ => None,
+        })
     }
 
     /// How many faults and blocks it lists.
