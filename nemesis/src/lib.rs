@@ -1,8 +1,8 @@
 //! Faults: what can be done to a cluster, when, and to whom.
 //!
-//! Everything here is pure: a [`Schedule`] (written by hand or drawn from a seed by a
-//! [`package`]) is turned by the [`Nemesis`] into primitive [`Action`]s at given times, with roles
-//! resolved from a [`View`] of the cluster at that moment. A substrate carries actions out, proves
+//! Everything here is pure: a [`Program`] (written by hand or drawn from a seed by a [`package`])
+//! is turned by the [`Nemesis`] into primitive [`Action`]s at given times, with roles resolved from a
+//! [`View`] of the cluster at that moment. A substrate carries out [`Order`]s for them, proves
 //! that they took effect and heals them; it implements the contract described at [`Action`]. What
 //! was really done is collected as a realised schedule, which replays.
 //!
@@ -33,8 +33,10 @@
 //! * [`fault`]: the kinds of faults and their parameters.
 //! * [`shape`]: which links a partition cuts.
 //! * [`schedule`]: faults in time, as YAML, and what makes a schedule impossible.
-//! * [`package`]: seeded random schedules by name.
-//! * [`engine`]: the [`Nemesis`], a state machine that walks a schedule.
+//! * [`program`]: the language around it: blocks, triggers, choices, names.
+//! * [`budget`]: how much of a cluster a run may hurt.
+//! * [`package`]: random faults and composites by name, written in that language.
+//! * [`engine`]: the [`Nemesis`], a state machine that walks a program.
 //! * `mechanism` (feature `mechanisms`): how faults are done on Linux, the one part that is not pure.
 //! * [`shrink`]: the smallest part of a schedule that still does what the whole does.
 

@@ -41,7 +41,7 @@ enum Draws {
     /// One of these faults, each with the same chance.
     One(Vec<Planned>),
     /// This fault, once for each node in the order of their numbers.
-    Each(Planned),
+    Each(Box<Planned>),
     /// All that it is, as one turn.
     Whole,
 }
@@ -109,7 +109,7 @@ impl Draws {
                     ..
                 },
             ] => {
-                return simple(body).map_or(Self::Whole, Self::Each);
+                return simple(body).map_or(Self::Whole, |fault| Self::Each(Box::new(fault)));
             }
             _ => simple(body).map(|fault| vec![fault]),
         };
@@ -568,6 +568,84 @@ mod tests {
                 .iter()
                 .all(|(name, line)| !name.is_empty() && !line.contains('\n'))
         );
+    }
+
+    #[test]
+    fn what_cannot_be_done_is_refused_with_its_reason_and_left_out_of_choices() {
+        for kind in FaultKind::ALL {
+            let without = Capabilities::all().without(kind, "there is no such thing");
+            for package in packages() {
+                let Err(error) = select([&package.name], 5, &without) else {
+                    continue;
+                };
+                let expected = format!(
+                    "the nemesis `{}` cannot work here: {} cannot be injected here: there is no such thing",
+                    package.name,
+                    kind.name()
+                );
+                assert_eq!(error.to_string(), expected);
+            }
+        }
+        let without = Capabilities::all().without(FaultKind::Snapshot, "no log");
+        assert!(select(["blackhole-until-snapshot"], 5, &without).is_err());
+        let leaderless = Capabilities::all().without_role("leader", "nobody leads");
+        let error = select(["kill-leader"], 5, &leaderless).expect_err("no leader");
+        assert!(
+            error
+                .to_string()
+                .ends_with("leader is nobody here: nobody leads"),
+            "{error}"
+        );
+        let pace = Pace::until(Duration::from_secs(600));
+        let chosen = select(["partition"], 5, &leaderless).expect("other shapes are left");
+        for entry in flat(&draw(&chosen, 5, &leaderless, &pace, 1)).faults {
+            assert_ne!(entry.target, Some(Selector::Leader));
+        }
+    }
+
+    #[test]
+    fn a_composite_takes_its_turn_with_others_and_ends_in_time() {
+        let all = Capabilities::all();
+        for seed in 0..50 {
+            let chosen = select(["part-kill", "kill"], 5, &all).expect("known");
+            let pace = Pace::until(Duration::from_secs(60));
+            let program = draw(&chosen, 5, &all, &pace, seed);
+            let mut over = Duration::ZERO;
+            let mut composites = 0;
+            for statement in &program.statements {
+                let at = statement.at().expect("all have a time").least;
+                assert!(at >= over, "{}", program.to_yaml());
+                over = statement.longest().saturating_sub(Duration::from_secs(1));
+                composites += usize::from(matches!(statement.what, What::Use { .. }));
+            }
+            assert!(over <= pace.until);
+            assert!(
+                composites > 0 && composites < program.len(),
+                "{}",
+                program.to_yaml()
+            );
+            program.validate_among(5, 0, &all).expect("possible");
+        }
+    }
+
+    #[test]
+    fn composites_and_packages_are_told_apart() {
+        let composites: Vec<&str> = catalogue_of(Kind::Composite).iter().map(|c| c.0).collect();
+        assert_eq!(
+            composites,
+            [
+                "pause-kill",
+                "part-kill",
+                "swizzle",
+                "blackhole-until-snapshot",
+                "isolate-clients-then-kill-leader",
+                "semi-sync-downgrade",
+                "restart-under-pause",
+                "amnesia-then-vote"
+            ]
+        );
+        let packages = catalogue_of(Kind::Package).len();
+        assert_eq!(packages + composites.len(), catalogue().len());
     }
 
     #[test]

@@ -238,13 +238,7 @@ impl<'p> IntoIterator for &'p mut Program {
     type IntoIter = Box<dyn Iterator<Item = &'p mut Entry> + 'p>;
 
     fn into_iter(self) -> Self::IntoIter {
-        let statements = self.statements.iter_mut();
-        Box::new(
-            statements.filter_map(|statement| match &mut statement.what {
-                What::Fault(planned) => Some(&mut planned.entry),
-                _ => None,
-            }),
-        )
+        Box::new(self.iter_mut())
     }
 }
 
@@ -263,6 +257,15 @@ impl Program {
     /// The program as a YAML list, such that [`Program::parse`] reads the same.
     pub fn to_yaml(&self) -> String {
         serde_yaml::to_string(self).unwrap_or_default()
+    }
+
+    /// The faults outside all blocks.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = &mut Entry> {
+        let statements = self.statements.iter_mut();
+        statements.filter_map(|statement| match &mut statement.what {
+            What::Fault(planned) => Some(&mut planned.entry),
+            _ => None,
+        })
     }
 
     /// How many faults and blocks it lists.
@@ -636,4 +639,194 @@ fn expand(statements: &[Statement], here: &Here<'_>) -> Block {
         statement
     });
     statements.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Budget, FaultKind};
+
+    const EXAMPLE: &str = "
+- {at: 3s, for: 5s, fault: partition, shape: isolate, target: leader, as: cut}
+- {at: 4s, for: 1s, fault: kill, target: one-of(others($cut)), under: cut, via: signal}
+- at: 8s..10s
+  sequence:
+  - fault: partition
+    shape: isolate
+    target: minority
+    within: 3s
+    while:
+    - wait: 1s..2s
+    - {fault: kill, target: random, for: 1s..2s}
+  - when: {acknowledged: 100, leader_changes: 2, staleness: 1s, in_flight: any}
+    within: 10s
+    do:
+    - {at: 1s, use: part-kill}
+- repeat: forever
+  every: 10s
+  do:
+  - choose:
+    - {weight: 3, do: [{fault: kill, target: synchronous-standby, for: 1s}]}
+    - {do: []}
+- repeat: 3
+  do:
+  - each: followers
+    do:
+    - {fault: clock-strobe, by: 1s, every: 100ms, target: $node, for: 1s}
+- parallel:
+  - each: random(2)
+    as: one
+    do: [{fault: pause, target: $one, for: 1s}]
+";
+
+    #[test]
+    fn every_block_is_read_and_written() {
+        let program = Program::parse(EXAMPLE).expect("readable");
+        assert_eq!(program.len(), 6);
+        let all = Capabilities::all();
+        program.validate_among(5, 0, &all).expect("possible");
+        let written = program.to_yaml();
+        assert_eq!(Program::parse(&written).expect(&written), program);
+        let mapping = format!("version: 1\nfaults:{}", EXAMPLE.replace('\n', "\n  "));
+        assert_eq!(Program::parse(&mapping).expect(&mapping), program);
+        assert!(Program::parse("version: 2\nfaults: []").is_err());
+        assert!(program.observes_staleness());
+        assert_eq!(program.flat(), None);
+        let late = program.first_not_before(Duration::from_secs(5));
+        assert_eq!(late, Some((2, Duration::from_secs(8))));
+    }
+
+    #[test]
+    fn a_flat_schedule_is_a_program_and_the_other_way_round() {
+        let text = "- {at: 3s, for: 5s, fault: kill, target: leader, as: cut}\n";
+        let schedule = Schedule::parse(text).expect("readable");
+        let mut program = Program::parse(text).expect("readable");
+        assert_eq!(Program::from(schedule.clone()), program);
+        assert_eq!(program.flat(), Some(schedule.faults));
+        for entry in &mut program {
+            entry.lasting = Duration::from_secs(1);
+        }
+        assert!(program.to_yaml().contains("for: 1s"));
+        for open in ["at: 3s..4s, for: 5s", "at: 3s, for: 5s..6s"] {
+            let text = format!("- {{{open}, fault: kill, target: leader}}\n");
+            assert_eq!(Program::parse(&text).expect("readable").flat(), None);
+            assert!(Schedule::parse(&text).is_err());
+        }
+    }
+
+    #[test]
+    fn an_error_names_line_field_and_what_was_expected() {
+        let cases = [
+            ("{fault: kill, for: 1s}", &["target", "missing"][..]),
+            ("{fault: kill, target: n1}", &["`for` is missing"]),
+            (
+                "{fault: kill, target: n1, for: 1s, while: [{wait: 1s}]}",
+                &["`for` and `while` exclude"],
+            ),
+            (
+                "{fault: kill, target: n1, while: []}",
+                &["`while` is empty"],
+            ),
+            ("{sequence: []}", &["`sequence` is empty"]),
+            ("{repeat: 0, do: [{wait: 1s}]}", &["repeat", "forever"]),
+            ("{repeat: often, do: [{wait: 1s}]}", &["often", "forever"]),
+            ("{repeat: 2}", &["`do` is missing"]),
+            ("{repeat: 2, wait: 1s}", &["`repeat` and `wait` exclude"]),
+            (
+                "{wait: 1s, do: [{wait: 1s}]}",
+                &["`do` does not apply to wait"],
+            ),
+            ("{choose: []}", &["`choose` is empty"]),
+            ("{choose: [{weight: 0, do: []}]}", &["weight", "from 1"]),
+            (
+                "{when: {}, do: [{wait: 1s}]}",
+                &["`when` is empty", "staleness"],
+            ),
+            (
+                "{when: {in_flight: nothing}, do: [{wait: 1s}]}",
+                &["in_flight", "nothing", "write"],
+            ),
+            (
+                "{fault: kill, target: n1, for: 1s, as: Victim}",
+                &["as", "Victim", "small letters"],
+            ),
+            ("{wait: 3}", &["wait", "unit", "2s..4s"]),
+            ("{at: 1s}", &["expected one of fault", "use"]),
+            ("{do: [{wait: 1s}]}", &["expected one of fault"]),
+            (
+                "{fault: kill, target: others(leader), for: 1s}",
+                &["others(leader)", "others($name)"],
+            ),
+        ];
+        for (statement, expected) in cases {
+            let text = format!("- at: 1s\n  parallel:\n  - wait: 1s\n  - {statement}\n");
+            let error = Program::parse(&text).expect_err(statement);
+            let message = error.to_string();
+            for word in expected.iter().chain(&["[0].parallel[1]"]) {
+                assert!(
+                    message.contains(word),
+                    "{statement}: no `{word}` in: {message}"
+                );
+            }
+            let (line, _) = error.location().expect(&message);
+            assert_eq!(line, 4, "{message}");
+        }
+        let error = Program::parse("- {fault: kill, target: n1, for: 1s}").expect_err("no time");
+        assert!(error.to_string().contains("`at` is missing"), "{error}");
+    }
+
+    #[test]
+    fn the_impossible_is_refused_with_its_place() {
+        let capabilities = Capabilities::all()
+            .without(FaultKind::Wipe, "it would be missed")
+            .without_role("follower", "nobody follows")
+            .within(Budget {
+                hurt_at_most: Some(2),
+                targets: None,
+            });
+        for (statement, expected) in [
+            (
+                "{sequence: [{wait: 1s}, {fault: kill, target: n9, for: 1s}]}",
+                "faults[0].sequence[1].target: n9 does not exist",
+            ),
+            (
+                "{fault: pause, target: n1, while: [{fault: kill, target: $x, for: 1s}]}",
+                "faults[0].while[0].target: $x: no fault is called x",
+            ),
+            (
+                "{choose: [{do: [{wait: 1s}]}, {do: [{fault: wipe, target: n1, for: 1s}]}]}",
+                "faults[0].choose[1].do[0].fault: wipe cannot be injected here: it would be missed",
+            ),
+            (
+                "{repeat: 2, do: [{each: followers, do: [{wait: 1s}]}]}",
+                "faults[0].do[0].each: followers is nobody here: nobody follows",
+            ),
+            (
+                "{fault: kill, target: follower, for: 1s}",
+                "faults[0].target: follower is nobody here: nobody follows",
+            ),
+            (
+                "{use: amnesia-then-vote}",
+                "faults[0].use: the nemesis `amnesia-then-vote` cannot work here: follower is nobody",
+            ),
+            (
+                "{use: earthquake}",
+                "faults[0].use: `earthquake` is no nemesis",
+            ),
+            (
+                "{fault: kill, target: majority, for: 1s}",
+                "faults[0].target: 3 nodes would be hurt at once, and at most 2 may be",
+            ),
+            (
+                "{fault: kill, target: n1, for: 1s, under: x}",
+                "faults[0].under: no fault is called x",
+            ),
+        ] {
+            let text = format!("- {}", statement.replacen('{', "{at: 1s, ", 1));
+            let program = Program::parse(&text).expect(&text);
+            let error = program.validate_among(5, 0, &capabilities);
+            let message = error.expect_err(statement).to_string();
+            assert!(message.starts_with(expected), "{message}");
+        }
+    }
 }

@@ -291,6 +291,10 @@ fn one() -> u32 {
     1
 }
 
+#[expect(
+    clippy::trivially_copy_pass_by_ref,
+    reason = "serde hands out references"
+)]
 fn is_one(weight: &u32) -> bool {
     *weight == 1
 }

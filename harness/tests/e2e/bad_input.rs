@@ -31,7 +31,7 @@ fn experiment(text: &str) -> (tempfile::TempDir, Output) {
 
 #[test]
 fn experiment_files_are_refused_by_line_and_field() {
-    let cases: [(&str, &[&str]); 22] = [
+    let cases: [(&str, &[&str]); 32] = [
         ("name: x\nnodse: 3\n", &["e.yaml:2:", "nodse", "nodes"]),
         ("nodes: many\n", &["e.yaml:1:", "nodes", "many"]),
         (
@@ -57,6 +57,53 @@ fn experiment_files_are_refused_by_line_and_field() {
             &["e.yaml:2: faults.packages[0]:", "earthquake"],
         ),
         ("clients:\n  timeout: soon\n", &["e.yaml:2:", "soon"]),
+        (
+            "faults:\n  schedule:\n    - sequence:\n        - wait: 1s\n        - {fault: kil, target: n1, for: 1s}\n",
+            &["e.yaml:5:", "schedule[0].sequence[1].fault", "kil"],
+        ),
+        (
+            "faults:\n  schedule:\n    - at: 1s\n      do: [{wait: 1s}]\n",
+            &[
+                "e.yaml:3:",
+                "schedule[0]",
+                "expected one of fault, sequence",
+            ],
+        ),
+        (
+            "faults:\n  schedule:\n    - repeat: 2\n      target: n1\n      do: [{wait: 1s}]\n",
+            &["e.yaml:3:", "`target` does not apply to repeat"],
+        ),
+        (
+            "faults:\n  schedule:\n    - repeat: 2\n      do:\n        - fault: kill\n          target: $nobody\n          for: 1s\n",
+            &["e.yaml:6: faults.schedule[0].do[0].target:", "as: nobody"],
+        ),
+        (
+            "faults:\n  schedule:\n    - choose:\n        - {do: [{use: earthquake}]}\n",
+            &[
+                "e.yaml:4: faults.schedule[0].choose[0].do[0].use:",
+                "earthquake",
+            ],
+        ),
+        (
+            "faults:\n  schedule:\n    - {at: 1s, when: {moon: full}, do: [{wait: 1s}]}\n",
+            &["e.yaml:3:", "moon", "leader_changes"],
+        ),
+        (
+            "faults:\n  schedule:\n    - {at: 1s, for: 4s..2s, fault: kill, target: n1}\n",
+            &["e.yaml:3:", "for", "ends before it begins"],
+        ),
+        (
+            "faults:\n  hurt_at_most: 1\n  schedule:\n    - {at: 1s, for: 1s, fault: kill, target: all}\n",
+            &["e.yaml:4: faults.schedule[0].target:", "at most 1 may be"],
+        ),
+        (
+            "faults:\n  targets: [n1, n9]\n",
+            &["e.yaml:2: faults.targets[1]:", "n1 to n5"],
+        ),
+        (
+            "target: {mode: leaderless}\nfaults:\n  packages: [kill-leader]\n",
+            &["e.yaml:3: faults.packages[0]:", "nobody leads"],
+        ),
         (
             "checks: [telepathy]\n",
             &["e.yaml:1: checks[0]:", "telepathy", "lost-writes"],

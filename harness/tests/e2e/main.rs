@@ -12,6 +12,7 @@ mod leases;
 mod local;
 mod minimal;
 mod netns;
+mod schedules;
 mod shrink;
 mod truth;
 mod truth_table;

@@ -110,7 +110,7 @@ enum Branch {
         at: u64,
         block: Block,
     },
-    Running(Running),
+    Running(Box<Running>),
 }
 
 /// What the walk sees, and when it is to be resumed.
@@ -407,7 +407,7 @@ impl Nemesis {
                                 });
                                 continue;
                             }
-                            self.begin(&block, statement, place, now)
+                            Box::new(self.begin(&block, statement, place, now))
                         }
                     };
                     if !self.step(&mut running, now) {
@@ -649,7 +649,7 @@ impl Nemesis {
             State::Parallel(branches) => {
                 for branch in branches {
                     match branch {
-                        Branch::Running(running) => self.abandon_one(running, now),
+                        Branch::Running(running) => self.abandon_one(*running, now),
                         Branch::Waiting {
                             statement, block, ..
                         } => {
