@@ -187,16 +187,16 @@ impl Drop for Running {
     }
 }
 
-/// Starts a run that cuts and slows for so many seconds, and waits until that is proven.
+/// Starts a run that slows, then cuts for so many seconds, and waits until that is proven.
 fn under_way(dir: &Path, seconds: u64) -> (Running, Manifest, PathBuf) {
     let schedule = schedule(
         dir,
         &format!(
-            "- {{at: 1s, for: {seconds}s, fault: partition, shape: isolate, target: n2}}\n\
-             - {{at: 1s, for: {seconds}s, fault: slow, links: peers, target: n3, latency: 20ms}}\n"
+            "- {{at: 500ms, for: 1s, fault: slow, links: peers, target: n3, latency: 20ms}}\n\
+             - {{at: 5s, for: {seconds}s, fault: partition, shape: isolate, target: n2}}\n"
         ),
     );
-    let limit = format!("{}s", seconds + 2);
+    let limit = format!("{}s", seconds + 6);
     let mut command = command(quorate(), dir, "raft", &schedule, &limit);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let running = Running(command.spawn().unwrap());
@@ -301,7 +301,7 @@ fn a_cut_that_somebody_takes_away_makes_a_clean_run_unknown() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (mut harness, manifest, run) = under_way(dir.path(), 12);
+    let (mut harness, manifest, run) = under_way(dir.path(), 8);
     let n2 = manifest.processes.iter().find(|p| p.node == 2).unwrap();
     let network = format!("--net=/proc/{}/ns/net", n2.identity.pid);
     let arguments = [&*network, "nft", "delete", "table", "inet", "quorate"];
