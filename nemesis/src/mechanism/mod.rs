@@ -10,9 +10,24 @@
 //! * [`shaper`]: the same by netem, or bandwidth alone by tbf.
 //! * [`tool`]: runs `ip`, `nft`, `tc` and `iptables`.
 
+#[allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "scripts for programs are short"
+)]
 pub mod firewall;
 pub mod namespace;
+#[allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "scripts for programs are short"
+)]
 pub mod queue;
+#[allow(
+    clippy::format_push_string,
+    clippy::format_collect,
+    reason = "scripts for programs are short"
+)]
 pub mod shaper;
 #[cfg(test)]
 mod testing;

@@ -37,6 +37,9 @@ impl Kind {
     }
 
     /// Whether the kernel has it, also for an ordinary user.
+    ///
+    /// # Errors
+    /// Why not.
     pub fn available(self) -> Available {
         static NETEM: OnceLock<Available> = OnceLock::new();
         static TBF: OnceLock<Available> = OnceLock::new();

@@ -103,7 +103,7 @@ impl Lane {
             None => now,
             Some(rate) => {
                 let start = self.busy_until.max(now);
-                if start - now > BUFFER {
+                if start.saturating_sub(now) > BUFFER {
                     self.counts.overflowed += 1;
                     return Fate::Lost;
                 }
