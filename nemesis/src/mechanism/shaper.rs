@@ -177,7 +177,8 @@ impl Shaper {
             script.clear();
         }
         for &(which, asked) in lanes {
-            let free = (1..).find(|&number| known.values().all(|lane| lane.number != number));
+            let free =
+                (1..=u16::MAX).find(|&number| known.values().all(|lane| lane.number != number));
             let lane = known.entry(which).or_insert_with(|| Lane {
                 number: free.unwrap_or(1),
                 kind,
