@@ -244,9 +244,10 @@ impl Namespaces {
                     }
                     working.spawn_blocking(move || {
                         inward.impair(id, kind, &to)?;
-                        match from.is_empty() {
-                            true => Ok(()),
-                            false => outward.impair(id, kind, &from),
+                        if from.is_empty() {
+                            Ok(())
+                        } else {
+                            outward.impair(id, kind, &from)
                         }
                     });
                 }
