@@ -128,7 +128,7 @@ fn resolve<'a>(proxies: &'a Proxies, links: &[Link]) -> Result<Vec<(Link, &'a Li
     links
         .iter()
         .map(|link| {
-            let proxy = proxies.get(link);
+            let proxy = proxies.get(*link);
             proxy
                 .map(|proxy| (*link, proxy))
                 .ok_or_else(|| format!("there is no link {link}"))

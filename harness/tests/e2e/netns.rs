@@ -70,10 +70,10 @@ fn all_seen_and_healed(verdict: &Value, faults: usize) {
 
 const SHAPES: &str = "\
 - {at: 1s, for: 5s, fault: partition, shape: isolate, target: leader}
-- {at: 7s, for: 2s, fault: partition, shape: one-way, direction: out, target: leader}
-- {at: 10s, for: 2s, fault: partition, shape: clients, target: leader}
-- {at: 13s, for: 2s, fault: partition, shape: bridge}
-- {at: 16s, for: 2s, fault: partition, shape: majorities-ring}
+- {at: 9s, for: 2s, fault: partition, shape: one-way, direction: out, target: leader}
+- {at: 14s, for: 2s, fault: partition, shape: clients, target: leader}
+- {at: 19s, for: 2s, fault: partition, shape: bridge}
+- {at: 24s, for: 2s, fault: partition, shape: majorities-ring}
 ";
 
 #[test]
@@ -83,7 +83,7 @@ fn asynchronous_replication_is_found_to_lose_writes_to_real_cuts() {
     }
     let dir = tempfile::tempdir().unwrap();
     let schedule = schedule(dir.path(), SHAPES);
-    let run = command(quorate(), dir.path(), "async", &schedule, "20s").output();
+    let run = command(quorate(), dir.path(), "async", &schedule, "29s").output();
     let run = run.unwrap();
     let verdict = verdict(dir.path(), &run);
     assert_eq!(run.status.code(), Some(1));
@@ -111,14 +111,14 @@ fn raft_is_found_to_lose_nothing_to_packets_lost_delayed_doubled_and_overtaken()
     let schedule = schedule(
         dir.path(),
         "- {at: 1s, for: 3s, fault: partition, shape: isolate, target: leader}\n\
-         - {at: 6s, for: 2s, fault: slow, links: all, target: leader, latency: 30ms, jitter: 10ms}\n\
-         - {at: 9s, for: 2s, fault: loss, links: peers, target: n2, percent: 10%}\n\
-         - {at: 12s, for: 2s, fault: duplicate, links: all, target: n3, percent: 30%}\n\
-         - {at: 15s, for: 2s, fault: reorder, links: peers, target: leader, percent: 30%}\n\
-         - {at: 18s, for: 2s, fault: slow, links: peers, target: n4, bandwidth: 128KiB/s}\n\
-         - {at: 21s, for: 2s, fault: kill, target: leader}\n",
+         - {at: 7s, for: 2s, fault: slow, links: all, target: leader, latency: 30ms, jitter: 10ms}\n\
+         - {at: 12s, for: 2s, fault: loss, links: peers, target: n2, percent: 10%}\n\
+         - {at: 17s, for: 2s, fault: duplicate, links: all, target: n3, percent: 30%}\n\
+         - {at: 22s, for: 2s, fault: reorder, links: peers, target: leader, percent: 30%}\n\
+         - {at: 27s, for: 2s, fault: slow, links: peers, target: n4, bandwidth: 128KiB/s}\n\
+         - {at: 33s, for: 2s, fault: kill, target: leader}\n",
     );
-    let run = command(quorate(), dir.path(), "raft", &schedule, "24s").output();
+    let run = command(quorate(), dir.path(), "raft", &schedule, "36s").output();
     let run = run.unwrap();
     let verdict = verdict(dir.path(), &run);
     assert_eq!(run.status.code(), Some(0));
@@ -143,13 +143,13 @@ fn an_ordinary_user_can_do_the_same() {
     let schedule = schedule(
         dir.path(),
         "- {at: 1s, for: 2s, fault: partition, shape: isolate, target: leader}\n\
-         - {at: 4s, for: 2s, fault: slow, links: all, target: n2, latency: 20ms}\n\
-         - {at: 7s, for: 1s, fault: kill, target: n3}\n",
+         - {at: 6s, for: 2s, fault: slow, links: all, target: n2, latency: 20ms}\n\
+         - {at: 12s, for: 1s, fault: kill, target: n3}\n",
     );
     let mut user = Command::new("setpriv");
     user.args(["--reuid", "65534", "--regid", "65534", "--clear-groups"])
         .arg(binary);
-    let run = command(user, dir.path(), "raft", &schedule, "9s").output();
+    let run = command(user, dir.path(), "raft", &schedule, "14s").output();
     let run = run.unwrap();
     let verdict = verdict(dir.path(), &run);
     assert_eq!(run.status.code(), Some(0));
@@ -187,16 +187,16 @@ impl Drop for Running {
     }
 }
 
-/// Starts a run that cuts and slows for so many seconds, and waits until that is proven.
+/// Starts a run that slows, then cuts for so many seconds, and waits until that is proven.
 fn under_way(dir: &Path, seconds: u64) -> (Running, Manifest, PathBuf) {
     let schedule = schedule(
         dir,
         &format!(
-            "- {{at: 1s, for: {seconds}s, fault: partition, shape: isolate, target: n2}}\n\
-             - {{at: 1s, for: {seconds}s, fault: slow, links: peers, target: n3, latency: 20ms}}\n"
+            "- {{at: 500ms, for: 1s, fault: slow, links: peers, target: n3, latency: 20ms}}\n\
+             - {{at: 6s, for: {seconds}s, fault: partition, shape: isolate, target: n2}}\n"
         ),
     );
-    let limit = format!("{}s", seconds + 2);
+    let limit = format!("{}s", seconds + 7);
     let mut command = command(quorate(), dir, "raft", &schedule, &limit);
     command.stdout(Stdio::null()).stderr(Stdio::null());
     let running = Running(command.spawn().unwrap());
@@ -280,9 +280,9 @@ fn two_runs_side_by_side_do_not_meet() {
             let schedule = schedule(
                 dir.path(),
                 "- {at: 1s, for: 3s, fault: partition, shape: isolate, target: n1}\n\
-                 - {at: 5s, for: 2s, fault: slow, links: peers, target: n1, latency: 20ms}\n",
+                 - {at: 8s, for: 2s, fault: slow, links: peers, target: n1, latency: 20ms}\n",
             );
-            let mut command = command(quorate(), dir.path(), "raft", &schedule, "8s");
+            let mut command = command(quorate(), dir.path(), "raft", &schedule, "11s");
             command.stdout(Stdio::piped()).stderr(Stdio::piped());
             command.spawn().unwrap()
         })
@@ -301,7 +301,7 @@ fn a_cut_that_somebody_takes_away_makes_a_clean_run_unknown() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (mut harness, manifest, run) = under_way(dir.path(), 12);
+    let (mut harness, manifest, run) = under_way(dir.path(), 8);
     let n2 = manifest.processes.iter().find(|p| p.node == 2).unwrap();
     let network = format!("--net=/proc/{}/ns/net", n2.identity.pid);
     let arguments = [&*network, "nft", "delete", "table", "inet", "quorate"];

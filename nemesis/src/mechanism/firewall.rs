@@ -44,6 +44,9 @@ pub struct Rule {
 }
 
 /// Whether nftables drops packets here, also for an ordinary user.
+///
+/// # Errors
+/// Why not.
 pub fn available() -> Available {
     static AVAILABLE: OnceLock<Available> = OnceLock::new();
     AVAILABLE.get_or_init(look).clone()

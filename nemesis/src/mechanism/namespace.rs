@@ -132,6 +132,9 @@ fn remember(namespace: &File) -> io::Result<()> {
 }
 
 /// Whether network namespaces can be made here, with a bridge and virtual interfaces.
+///
+/// # Errors
+/// Why not, and what would help.
 pub fn available() -> Available {
     static AVAILABLE: OnceLock<Available> = OnceLock::new();
     AVAILABLE

@@ -70,6 +70,9 @@ fn comment(fault: u32) -> String {
 }
 
 /// Whether packets can be queued here, also for an ordinary user.
+///
+/// # Errors
+/// Why not.
 pub fn available() -> Available {
     static AVAILABLE: OnceLock<Available> = OnceLock::new();
     AVAILABLE

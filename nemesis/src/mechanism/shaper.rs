@@ -37,6 +37,9 @@ impl Kind {
     }
 
     /// Whether the kernel has it, also for an ordinary user.
+    ///
+    /// # Errors
+    /// Why not.
     pub fn available(self) -> Available {
         static NETEM: OnceLock<Available> = OnceLock::new();
         static TBF: OnceLock<Available> = OnceLock::new();
@@ -174,7 +177,8 @@ impl Shaper {
             script.clear();
         }
         for &(which, asked) in lanes {
-            let free = (1..).find(|&number| known.values().all(|lane| lane.number != number));
+            let free =
+                (1..=u16::MAX).find(|&number| known.values().all(|lane| lane.number != number));
             let lane = known.entry(which).or_insert_with(|| Lane {
                 number: free.unwrap_or(1),
                 kind,

@@ -10,6 +10,8 @@
 //! All rules are in the networks of nodes, and name the addresses of other nodes or of the clients;
 //! none names the administrator, whose path is therefore undisturbed.
 
+#![allow(clippy::format_push_string, reason = "scripts for programs are short")]
+
 mod cut;
 mod impair;
 
@@ -21,7 +23,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use nemesis::mechanism::MARK;
 use nemesis::mechanism::firewall;
-use nemesis::mechanism::namespace::Namespace;
+use nemesis::mechanism::namespace::{self, Namespace};
 use nemesis::mechanism::queue::Queue;
 use nemesis::mechanism::shaper::Shaper;
 use nemesis::mechanism::tool;
@@ -239,6 +241,10 @@ impl Namespaces {
 /// The kinds of faults of links that this machine cannot do to networks of nodes, and why.
 pub(in crate::local) fn obstacles() -> Vec<(FaultKind, String)> {
     use FaultKind::{Duplicate, Loss, Partition, Reorder, Slow};
+    if let Err(why) = namespace::available() {
+        let all = [Partition, Slow, Loss, Reorder, Duplicate];
+        return all.map(|kind| (kind, why.clone())).into();
+    }
     let mut obstacles = Vec::new();
     if let Err(why) = firewall::available() {
         obstacles.push((Partition, why));

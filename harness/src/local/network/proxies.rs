@@ -56,24 +56,24 @@ impl Proxies {
         Ok(Self(links))
     }
 
-    pub fn get(&self, link: &Link) -> Option<&LinkProxy> {
-        self.0.get(link)
+    pub fn get(&self, link: Link) -> Option<&LinkProxy> {
+        self.0.get(&link)
     }
 
     pub fn peer_address(&self, from: Node, to: Node) -> Option<SocketAddr> {
-        self.get(&link(Endpoint::Node(from), to))
+        self.get(link(Endpoint::Node(from), to))
             .map(LinkProxy::address)
     }
 
     pub fn client_address(&self, node: Node) -> Option<SocketAddr> {
-        self.get(&link(Endpoint::Clients, node))
+        self.get(link(Endpoint::Clients, node))
             .map(LinkProxy::address)
     }
 
     /// The proxy would take the connection that the node's own port refuses, and so turn a certain
     /// failure into an unknown outcome.
     pub fn leads_nowhere(&self, node: Node) -> bool {
-        self.get(&link(Endpoint::Clients, node))
+        self.get(link(Endpoint::Clients, node))
             .is_some_and(|link| link.target().get().is_none() && !link.state().cut)
     }
 
@@ -83,7 +83,7 @@ impl Proxies {
             Action::Impair { links, .. } => (links, Slowness::of(action).impairment()),
             _ => return,
         };
-        for proxy in links.iter().filter_map(|link| self.get(link)) {
+        for proxy in links.iter().filter_map(|link| self.get(*link)) {
             proxy.impair(id, impairment);
         }
     }
@@ -116,7 +116,7 @@ impl Proxies {
         let (Action::Cut(links) | Action::Impair { links, .. }) = action else {
             return Ok(());
         };
-        let held = |link| self.get(link).is_some_and(|proxy| proxy.holds(id));
+        let held = |link: &Link| self.get(*link).is_some_and(|proxy| proxy.holds(id));
         match links.iter().find(|link| !held(link)) {
             Some(link) => Err(format!("the proxy of {link} has let go")),
             None => Ok(()),
@@ -127,7 +127,7 @@ impl Proxies {
         let (Action::Cut(links) | Action::Impair { links, .. }) = action else {
             return Proof::NotSeen("it is no fault of links".to_owned());
         };
-        for proxy in links.iter().filter_map(|link| self.get(link)) {
+        for proxy in links.iter().filter_map(|link| self.get(*link)) {
             proxy.release(id);
         }
         match action {

@@ -62,6 +62,13 @@ impl Arrivals {
         self.took.iter().min().copied()
     }
 
+    /// Half of them took longer.
+    pub fn median(&self) -> Option<Duration> {
+        let mut took = self.took.clone();
+        took.sort_unstable();
+        took.get(took.len() / 2).copied()
+    }
+
     pub fn slowest(&self) -> Option<Duration> {
         self.took.iter().max().copied()
     }

@@ -59,7 +59,7 @@ impl Run {
 
     fn proxy(&self, link: Link) -> &LinkProxy {
         match &self.substrate.cluster.network {
-            Network::Proxies(proxies) => proxies.get(&link).unwrap(),
+            Network::Proxies(proxies) => proxies.get(link).unwrap(),
             Network::Namespaces(_) => panic!("there are no proxies"),
         }
     }

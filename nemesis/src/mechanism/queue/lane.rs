@@ -103,7 +103,7 @@ impl Lane {
             None => now,
             Some(rate) => {
                 let start = self.busy_until.max(now);
-                if start - now > BUFFER {
+                if start.saturating_sub(now) > BUFFER {
                     self.counts.overflowed += 1;
                     return Fate::Lost;
                 }
@@ -164,7 +164,7 @@ mod tests {
             let at = due(lane.fate(now, 100));
             assert!(at >= last);
             last = at;
-            seen.push(at - now);
+            seen.push(at.checked_sub(now).unwrap());
         }
         let (least, most) = (seen.iter().min().unwrap(), seen.iter().max().unwrap());
         assert!(*least >= MS * 40 && *least < MS * 42, "{least:?}");

@@ -1,4 +1,4 @@
-//! The kernel's side of NFQUEUE: what libnetfilter_queue says over netlink, as much as is needed
+//! The kernel's side of NFQUEUE: what `libnetfilter_queue` says over netlink, as much as is needed
 //! (`include/uapi/linux/netfilter/nfnetlink_queue.h`).
 
 use std::io;

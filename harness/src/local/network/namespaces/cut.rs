@@ -108,9 +108,10 @@ impl Namespaces {
                 let said = |error: std::io::Error| format!("{link} cannot be probed: {error}");
                 let there = fly(&from, &to, volley(patience));
                 let again = async {
-                    match back_is_open {
-                        true => Some(fly(&to, &from, volley(patience)).await),
-                        false => None,
+                    if back_is_open {
+                        Some(fly(&to, &from, volley(patience)).await)
+                    } else {
+                        None
                     }
                 };
                 let connection = async {

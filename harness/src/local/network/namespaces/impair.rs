@@ -244,9 +244,10 @@ impl Namespaces {
                     }
                     working.spawn_blocking(move || {
                         inward.impair(id, kind, &to)?;
-                        match from.is_empty() {
-                            true => Ok(()),
-                            false => outward.impair(id, kind, &from),
+                        if from.is_empty() {
+                            Ok(())
+                        } else {
+                            outward.impair(id, kind, &from)
                         }
                     });
                 }
@@ -367,13 +368,17 @@ impl Namespaces {
                 sights.iter().filter_map(|(_, s)| s.fastest).min(),
                 sights.iter().filter_map(|(_, s)| s.slowest).max(),
             );
+            let mut medians: Vec<_> = sights.iter().filter_map(|(_, s)| s.median).collect();
+            medians.sort_unstable();
+            let median = medians.get(medians.len() / 2).copied();
             let jitter = match asked.jitter_ms {
                 0 => String::new(),
                 jitter => format!(" ± {jitter} ms"),
             };
             said.push(format!(
-                "{} ms{jitter} asked, {} to {} measured",
+                "{} ms{jitter} asked, {} measured ({} to {})",
                 asked.latency_ms,
+                ms(median.unwrap_or_default()),
                 ms(fastest.unwrap_or_default()),
                 ms(slowest.unwrap_or_default()),
             ));
@@ -613,8 +618,10 @@ fn chances(asked: Impairment) -> Option<u16> {
 /// What was seen of one link.
 #[derive(Debug, Default)]
 struct Sight {
-    /// The fastest and the slowest datagram, each way added up on links of clients.
+    /// The fastest datagram, the one in the middle and the slowest, each way added up on links of
+    /// clients.
     fastest: Option<Duration>,
+    median: Option<Duration>,
     slowest: Option<Duration>,
     /// Those that chance was to act upon, both ways on links of clients.
     chances: Arrivals,
@@ -640,11 +647,13 @@ impl Sight {
         let mut sight = Self::default();
         let there = fly(from, to, volley).await?;
         (sight.fastest, sight.slowest) = (there.fastest(), there.slowest());
+        sight.median = there.median();
         sight.chances = there;
         if both_ways {
             let back = fly(to, from, volley).await?;
             let sum = |a: Option<Duration>, b: Option<Duration>| Some(a? + b?);
             sight.fastest = sum(sight.fastest, back.fastest());
+            sight.median = sum(sight.median, back.median());
             sight.slowest = sum(sight.slowest, back.slowest());
             sight.chances.add(&back);
         }
