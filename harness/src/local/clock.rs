@@ -162,7 +162,9 @@ pub(super) async fn heal(
         let Some(address) = slot.target.get() else {
             let why = format!("n{node} is not running");
             let _ = cluster.events.send(Happening::Faded { id, why });
-            each.push(Ok(format!("n{node} is down; it will start with a right clock")));
+            each.push(Ok(format!(
+                "n{node} is down; it will start with a right clock"
+            )));
             continue;
         };
         let still = match (fault, look(http, address).await) {

@@ -95,7 +95,9 @@ pub(super) async fn inject(
             Ok(status) => Some(status),
             Err(_) => match ask(http, address, "crash", &json!({ "at": null })).await {
                 // It passed the point just now.
-                Err(_) => timeout_at(deadline + ANSWER_WITHIN, process.ended()).await.ok(),
+                Err(_) => timeout_at(deadline + ANSWER_WITHIN, process.ended())
+                    .await
+                    .ok(),
                 Ok(_) => None,
             },
         };
@@ -112,9 +114,15 @@ pub(super) async fn inject(
         slot.target.set(None);
         let line = format!("{ENDING_AT}{}", point.name());
         each.push(if log_tail(&slot.launch.log).contains(&line) {
-            Ok(format!("n{node} ended itself at {} ({status})", point.name()))
+            Ok(format!(
+                "n{node} ended itself at {} ({status})",
+                point.name()
+            ))
         } else {
-            Err(format!("n{node} ended ({status}), but not at {}", point.name()))
+            Err(format!(
+                "n{node} ended ({status}), but not at {}",
+                point.name()
+            ))
         });
     }
     all(each)

@@ -154,7 +154,10 @@ pub(super) struct Locked<'a> {
     pub lifecycle: OwnedMutexGuard<Lifecycle>,
 }
 
-pub(super) async fn locks<'a>(cluster: &'a Cluster, nodes: &[Node]) -> Result<Vec<Locked<'a>>, String> {
+pub(super) async fn locks<'a>(
+    cluster: &'a Cluster,
+    nodes: &[Node],
+) -> Result<Vec<Locked<'a>>, String> {
     let mut nodes = nodes.to_vec();
     nodes.sort_unstable();
     nodes.dedup();

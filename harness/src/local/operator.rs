@@ -85,8 +85,7 @@ pub(super) async fn ask(
 
 /// Whom to ask after this node, which named nobody.
 fn next(cluster: &Cluster, asked: Node, error: &str, request: Request) -> Node {
-    if error != "not-leader" || matches!(request, Request::TakeHome(_) | Request::Snapshot(_))
-    {
+    if error != "not-leader" || matches!(request, Request::TakeHome(_) | Request::Snapshot(_)) {
         return asked;
     }
     let nodes: Vec<Node> = cluster.addresses().iter().map(|(node, _)| *node).collect();

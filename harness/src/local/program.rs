@@ -92,7 +92,9 @@ mod tests {
         };
         let one = line(&setup(1, &[2, 3]));
         assert!(
-            one.starts_with("node --listen 127.0.0.1:0 --data data/n --config c.yaml --allow-faults --seed "),
+            one.starts_with(
+                "node --listen 127.0.0.1:0 --data data/n --config c.yaml --allow-faults --seed "
+            ),
             "{one}"
         );
         assert!(

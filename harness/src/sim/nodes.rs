@@ -117,7 +117,10 @@ impl SimSubstrate {
         let recovered = match self.node(node).disk.recover() {
             Ok(recovered) => recovered,
             Err(disk::Corrupt { record, of }) => {
-                let why = format!("record {} of {of} of its journal does not check", record + 1);
+                let why = format!(
+                    "record {} of {of} of its journal does not check",
+                    record + 1
+                );
                 self.node(node).last_words = Some(why);
                 return;
             }

@@ -218,3 +218,134 @@ fn a_lease_is_outlived_by_a_pause_and_by_clocks_that_run_apart() {
         0
     );
 }
+
+/// Each fault of the simulation that changes what nodes do, as entries of schedules, in time for
+/// each other to matter.
+const EVERY_FAULT: [&str; 17] = [
+    "fault: crash, point: before-fsync, target: leader",
+    "fault: crash, point: before-apply, target: leader",
+    "fault: crash, point: before-reply, target: leader",
+    "fault: cpu, share: 10%, target: leader",
+    "fault: loss, percent: 30%, links: all, target: leader",
+    "fault: reorder, percent: 40%, target: leader",
+    "fault: duplicate, percent: 40%, target: leader",
+    "fault: slow, latency: 80ms, jitter: 80ms, target: leader",
+    "fault: torn-write, target: leader",
+    "fault: bit-flip, target: leader",
+    "fault: disk-full, target: leader",
+    "fault: read-only, target: leader",
+    "fault: slow-disk, latency: 60ms, target: leader",
+    "fault: fsync-error, target: leader",
+    "fault: rollback, age: 1500ms, target: leader",
+    "fault: clock-drift, ppm: 400000, target: leader",
+    "fault: clock-strobe, by: 900ms, every: 70ms, target: leader",
+];
+
+fn modes() -> Vec<(&'static str, Config)> {
+    use reference_cluster::core::config::Ack;
+    let single = |ack| Config {
+        ack,
+        failover_requires_majority: true,
+        ..Config::default()
+    };
+    let other = |mode| Config {
+        mode,
+        ..Config::default()
+    };
+    vec![
+        ("async", single(Ack::Async)),
+        ("semi-sync(1)", single(Ack::SemiSync(1))),
+        ("raft", raft()),
+        ("multi-leader", other(Mode::MultiLeader)),
+        ("leaderless", other(Mode::Leaderless)),
+    ]
+}
+
+/// What some seeds of a mode came to under a fault, three times over.
+fn under(
+    config: &Config,
+    fault: &str,
+    few: std::ops::Range<u64>,
+) -> Vec<crate::commands::sim::SeedResult> {
+    // In modes without one leader any node is as good.
+    let fault = match config.mode {
+        Mode::MultiLeader | Mode::Leaderless => fault.replace("target: leader", "target: random"),
+        _ => fault.to_owned(),
+    };
+    let at = [2, 5, 8];
+    let text: String = at
+        .iter()
+        .map(|at| format!("- {{at: {at}s, for: 2s, {fault}}}\n"))
+        .collect();
+    let mut experiment = Experiment {
+        substrate: On::Sim,
+        nodes: 3,
+        seed: Some(1),
+        target: config.clone(),
+        ..Experiment::default()
+    };
+    if !config.one_log() {
+        experiment.workload = workloads::Kind::Register;
+    }
+    experiment.limits.time = Duration::from_secs(11);
+    experiment.faults.schedule = Some(nemesis::Schedule::parse(&text).unwrap().faults);
+    seeds(&experiment, few, 2).unwrap()
+}
+
+#[test]
+fn checkers_agree_with_the_truth_under_every_fault() {
+    for (mode, config) in modes() {
+        for fault in EVERY_FAULT {
+            for result in under(&config, fault, 0..2) {
+                let wrong = &result.truth.disagreements;
+                assert!(wrong.is_empty(), "{mode}, {fault}: {result:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "minutes: a campaign, whose table is read by people"]
+fn campaign_of_every_fault() {
+    for (mode, config) in modes() {
+        for fault in EVERY_FAULT {
+            let results = under(&config, fault, 0..40);
+            let of = |word: &str| {
+                let is = |r: &&crate::commands::sim::SeedResult| match &r.verdict {
+                    checkers::Verdict::Valid => word == "valid",
+                    checkers::Verdict::Invalid => word == "invalid",
+                    checkers::Verdict::Unknown(_) => word == "unknown",
+                };
+                results.iter().filter(is).count()
+            };
+            let mut invalid: std::collections::BTreeMap<&str, u32> = Default::default();
+            for result in &results {
+                for (check, word) in &result.checks {
+                    *invalid.entry(check).or_default() += u32::from(word == "invalid");
+                }
+            }
+            invalid.retain(|_, count| *count > 0);
+            let wrong: usize = results.iter().map(|r| r.truth.disagreements.len()).sum();
+            let reused = results.iter().filter(|r| r.truth.reused).count();
+            let lost: u64 = results.iter().map(|r| r.lost).sum();
+            println!(
+                "{mode}, {fault}: {} valid, {} invalid, {} unknown; {lost} lost; {invalid:?}; \
+                 {wrong} disagreements, {reused} reused",
+                of("valid"),
+                of("invalid"),
+                of("unknown"),
+            );
+            for result in results
+                .iter()
+                .filter(|r| !r.truth.disagreements.is_empty())
+                .take(2)
+            {
+                println!(
+                    "    seed {}: {:?}",
+                    result.seed,
+                    result.truth.disagreements.first()
+                );
+            }
+        }
+    }
+}

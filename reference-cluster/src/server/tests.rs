@@ -637,10 +637,16 @@ async fn a_clock_that_is_set_shows_in_the_status_and_in_what_is_generated() {
     let (status, said) = cluster
         .json(node, Method::POST, "/v1/fault/clock", jump)
         .await;
-    assert_eq!((status, &said["wall_ahead_ns"]), (200, &json!(-3_600_000_000_000_i64)));
+    assert_eq!(
+        (status, &said["wall_ahead_ns"]),
+        (200, &json!(-3_600_000_000_000_i64))
+    );
     assert!(generate().await < before - 3_000_000_000_000);
     let (_, standing) = cluster.get(node, "/v1/status").await;
-    assert_eq!(standing["clock"]["wall_ahead_ns"], json!(-3_600_000_000_000_i64));
+    assert_eq!(
+        standing["clock"]["wall_ahead_ns"],
+        json!(-3_600_000_000_000_i64)
+    );
     assert_eq!(standing["clock"]["monotonic_ahead_ns"], json!(0));
     let (_, said) = cluster
         .json(node, Method::POST, "/v1/fault/clock", json!("reset"))

@@ -393,7 +393,10 @@ fn clocks_are_made_wrong_and_right_again() {
         every_ms: 60,
     };
     for (fault, part) in [
-        (ClockFault::Jump(-90_000), "by native: the clock of n2 shows -90000.0 ms"),
+        (
+            ClockFault::Jump(-90_000),
+            "by native: the clock of n2 shows -90000.0 ms",
+        ),
         (ClockFault::Drift(150_000), "150000 ppm were asked"),
         (ClockFault::Drift(-150_000), "-150000 ppm were asked"),
         (strobe, "+700 ms ahead"),
@@ -442,11 +445,25 @@ fn a_snapshot_is_taken_and_a_downgrade_is_refused() {
     }
     run.heal(id);
     let (_, proof) = run.try_inject(&Action::Downgrade(vec![2]), None);
-    says(&proof, false, "n2 writes storage format 1, the oldest there is");
+    says(
+        &proof,
+        false,
+        "n2 writes storage format 1, the oldest there is",
+    );
     let (_, proof) = run.try_inject(&Action::Upgrade(vec![2]), None);
     says(&proof, true, "n2 writes storage format 2");
     let (id, proof) = run.try_inject(&Action::Downgrade(vec![2]), None);
-    says(&proof, false, "n2 refuses: the journal is in storage format 2");
+    says(
+        &proof,
+        false,
+        "n2 refuses: the journal is in storage format 2",
+    );
     run.substrate.heal(id);
-    assert!(matches!(run.next(), Happening::Healed { proof: Proof::NotSeen(_), .. }));
+    assert!(matches!(
+        run.next(),
+        Happening::Healed {
+            proof: Proof::NotSeen(_),
+            ..
+        }
+    ));
 }

@@ -16,8 +16,8 @@ use nemesis::{Action, Capabilities, FaultKind, Link, Node, Proof};
 
 use super::errand::Errand;
 use super::{Happening, Happens, SimSubstrate};
-use network::Probed;
 pub(super) use network::Probe;
+use network::Probed;
 
 /// How long after a change its proof is judged, nanoseconds.
 const OBSERVE: u64 = 300 * MS;
@@ -269,9 +269,10 @@ impl SimSubstrate {
             | Action::Downgrade(_)
             | Action::Pause(_)
             | Action::Cpu(..) => self.judge_processes(active),
-            Action::TornWrite(_) | Action::BitFlip(..) | Action::Rollback(..) | Action::Disk(..) => {
-                self.judge_disks(active)
-            }
+            Action::TornWrite(_)
+            | Action::BitFlip(..)
+            | Action::Rollback(..)
+            | Action::Disk(..) => self.judge_disks(active),
             Action::Clock(_, fault) => self.judge_clocks(active, *fault),
             Action::Cut(_) => network::judge_cut(active),
             Action::Impair { impairment, .. } => self.judge_impaired(active, impairment),

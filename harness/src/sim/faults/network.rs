@@ -258,7 +258,11 @@ impl SimSubstrate {
                 // What a connection lost it sends again.
                 probed.sent - once + if stream { probed.late } else { 0 }
             } else if impairment.reorder_percent > 0 {
-                if stream { probed.late } else { probed.overtaken }
+                if stream {
+                    probed.late
+                } else {
+                    probed.overtaken
+                }
             } else if stream {
                 // A connection delivers it once; that it was sent twice the network knows.
                 (self.network.doubled(*link) - probed.doubled) as u32

@@ -90,7 +90,10 @@ fn a_process_ends_at_each_point_and_what_was_written_stays() {
             let before = sim.view().nodes[0].last_index;
             let crash = Action::Crash(vec![1], point);
             let proof = inject_under_load(&mut sim, 1, &crash);
-            seen(&proof, &format!("1 of 1 processes ended at {}", point.name()));
+            seen(
+                &proof,
+                &format!("1 of 1 processes ended at {}", point.name()),
+            );
             assert!(sim.nodes[0].replica.is_none());
             // Written, and at two of the points synced; nobody was told.
             let disk = &sim.nodes[0].disk;
@@ -144,7 +147,10 @@ fn a_point_that_is_not_passed_is_not_seen_and_not_passed_later() {
     let mut sim = start(config, 3);
     let crash = Action::Crash(vec![1, 2], CrashPoint::BeforeFsync);
     let proof = inject_under_load(&mut sim, 1, &crash);
-    not_seen(&proof, "0 of 2 processes ended at before-fsync; 2 did not pass");
+    not_seen(
+        &proof,
+        "0 of 2 processes ended at before-fsync; 2 did not pass",
+    );
     assert!(sim.nodes.iter().all(|n| n.trap.is_none()));
     seen(&heal(&mut sim, 1), "2 of 2 processes run");
 }
@@ -153,7 +159,10 @@ fn a_point_that_is_not_passed_is_not_seen_and_not_passed_later() {
 fn a_throttled_process_works_its_share_and_no_more() {
     let mut sim = start(raft(), 3);
     let proof = inject(&mut sim, 1, &Action::Cpu(vec![2], 20));
-    seen(&proof, "1 of 1 processes worked, and all did nothing for 80 ms in 2 of 2 periods");
+    seen(
+        &proof,
+        "1 of 1 processes worked, and all did nothing for 80 ms in 2 of 2 periods",
+    );
     // It answers who asks it how it stands, in the end.
     assert!(sim.view().nodes[1].role.is_some());
     pass(&mut sim, SECOND / 2);
@@ -237,7 +246,13 @@ fn a_disturbance_that_is_not_there_is_not_seen() {
 /// Impairs the links again while they are proven to be well, and expects that to be noticed.
 fn pass_probes_through(sim: &mut SimSubstrate, impairment: Impairment) {
     let healed = sim.next(sim.now() + 60 * SECOND);
-    assert!(matches!(healed, Happening::Healed { proof: Proof::Seen(_), .. }));
+    assert!(matches!(
+        healed,
+        Happening::Healed {
+            proof: Proof::Seen(_),
+            ..
+        }
+    ));
     let calm = Action::Impair {
         links: links(false),
         impairment,
@@ -298,7 +313,10 @@ fn a_torn_write_loses_the_record_and_nothing_else() {
     let tear = Action::TornWrite(vec![2]);
     let had = sim.nodes[1].disk.len();
     let proof = inject_under_load(&mut sim, 1, &tear);
-    seen(&proof, "1 of 1 machines lost power in the middle of a write");
+    seen(
+        &proof,
+        "1 of 1 machines lost power in the middle of a write",
+    );
     assert_eq!(sim.nodes[1].disk.len(), had);
     seen(&heal(&mut sim, 1), "1 of 1 processes run");
     // Where nothing is written nothing tears, and nothing happens.
@@ -319,7 +337,10 @@ fn a_flipped_bit_is_refused_and_the_node_starts_on_nothing() {
         let flip = |file| Action::BitFlip(vec![2], file);
         let has_none = sim.nodes[1].disk.len();
         assert!(has_none > 0);
-        not_seen(&inject(&mut sim, 1, &flip(Stored::Snapshot)), "n2 has no snapshot");
+        not_seen(
+            &inject(&mut sim, 1, &flip(Stored::Snapshot)),
+            "n2 has no snapshot",
+        );
         seen(&heal(&mut sim, 1), "1 of 1 processes run");
         pass(&mut sim, SECOND);
         seen(&inject(&mut sim, 2, &snapshot), "n2 has a new snapshot");
@@ -392,7 +413,10 @@ fn a_sync_that_fails_ends_the_process_and_what_it_dropped_goes_with_the_power() 
     }
     let fault = Action::Disk(vec![1], DiskFault::FsyncError);
     let proof = inject_under_load(&mut sim, 1, &fault);
-    seen(&proof, "1 of 1 disks fail a sync: input/output error; 1 of 1 processes ended");
+    seen(
+        &proof,
+        "1 of 1 disks fail a sync: input/output error; 1 of 1 processes ended",
+    );
     assert!(sim.nodes[0].disk.unsynced() > 0);
     let had = sim.nodes[0].disk.len();
     seen(&heal(&mut sim, 1), "1 of 1 disks are well");
@@ -428,7 +452,10 @@ fn a_node_that_is_rolled_back_has_an_older_log() {
     not_seen(&inject(&mut sim, 2, &back(100)), "n3 has written nothing");
     seen(&heal(&mut sim, 2), "run");
     // Older than the run.
-    seen(&inject(&mut sim, 3, &back(1_000_000)), "has 0, 1000000 ms old");
+    seen(
+        &inject(&mut sim, 3, &back(1_000_000)),
+        "has 0, 1000000 ms old",
+    );
     seen(&heal(&mut sim, 3), "run");
 }
 
@@ -439,7 +466,10 @@ fn a_jump_moves_the_wall_clock_alone() {
         let (monotonic, wall) = clock_of(&sim, 2);
         let begun = sim.now();
         let jump = Action::Clock(vec![2], ClockFault::Jump(by_ms));
-        seen(&inject(&mut sim, id, &jump), &format!("shows {by_ms:+}.0 ms"));
+        seen(
+            &inject(&mut sim, id, &jump),
+            &format!("shows {by_ms:+}.0 ms"),
+        );
         let (now_monotonic, now_wall) = clock_of(&sim, 2);
         let passed = sim.now() - begun;
         assert!(now_monotonic - monotonic < passed + MS);
@@ -456,7 +486,10 @@ fn a_clock_that_drifts_takes_timeouts_with_it_and_is_set_right() {
     for (id, ppm) in [(1, 250), (2, 400_000), (3, -900_000), (4, -999_999)] {
         let before = sim.nodes[2].clock.drift_ppm();
         let drift = Action::Clock(vec![3], ClockFault::Drift(ppm));
-        seen(&inject(&mut sim, id, &drift), &format!("{ppm} ppm were asked"));
+        seen(
+            &inject(&mut sim, id, &drift),
+            &format!("{ppm} ppm were asked"),
+        );
         pass(&mut sim, 2 * SECOND);
         seen(&heal(&mut sim, id), "1 of 1 clocks are right");
         assert_eq!(sim.nodes[2].clock.drift_ppm(), before);
@@ -553,7 +586,10 @@ fn a_downgrade_is_refused_where_the_journal_is_newer() {
     not_seen(&heal(&mut sim, 1), refusal);
     // An upgrade takes it back.
     let upgrade = Action::Upgrade(vec![2]);
-    seen(&inject(&mut sim, 2, &upgrade), "1 of 1 nodes write storage format 2");
+    seen(
+        &inject(&mut sim, 2, &upgrade),
+        "1 of 1 nodes write storage format 2",
+    );
     // Modes whose records are the same in all versions take them.
     for mode in [Mode::Raft, Mode::MultiLeader, Mode::Leaderless] {
         let mut sim = start(config(mode, 2), 3);

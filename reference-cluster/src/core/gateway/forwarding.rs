@@ -24,8 +24,8 @@ use super::{Message, client_id};
 use crate::core::config::{GatewayReads, Mode, Reads};
 use crate::core::timing::MILLISECOND;
 use crate::core::{
-    Admin, Config, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Refusal, Replica, Reply,
-    Request, RequestId, Role, Status, Time,
+    Admin, Config, Effect, Event, Message as AnyMessage, NodeId, Op, Position, Refusal, Replica,
+    Reply, Request, RequestId, Role, Status, Time,
 };
 
 /// Requests under way; beyond that they are refused.

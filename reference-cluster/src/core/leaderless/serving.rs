@@ -6,8 +6,8 @@ use super::outbox::Saying;
 use super::replica::Peer;
 use super::version::Entry;
 use crate::core::{
-    Admin, Answer, Effect, Op, Position, Refusal, Replica, Reply, Request, RequestId, Role, StateDigest,
-    Time, VersionVector,
+    Admin, Answer, Effect, Op, Position, Refusal, Replica, Reply, Request, RequestId, Role,
+    StateDigest, Time, VersionVector,
 };
 
 /// Requests under way at one coordinator; beyond that they are refused.
