@@ -1,5 +1,6 @@
 //! Faults of the simulation that change what a node is: carried out, proven, healed.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use nemesis::{Action, Command, Proof};
@@ -7,7 +8,7 @@ use reference_cluster::core::config::{Config, Mode, Reads};
 use workloads::{Invocation, Policy};
 
 use super::{Conditions, SimOptions, SimSubstrate};
-use crate::commands::sim::seeds;
+use crate::commands::sim::{seeds, simulate};
 use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
 
@@ -217,4 +218,126 @@ fn a_lease_is_outlived_by_a_pause_and_by_clocks_that_run_apart() {
         stale_seeds(Reads::ReadIndex, Policy::Spread, "pause-leader", 500_000),
         0
     );
+}
+
+/// Each fault of the simulation that changes what nodes do, as entries of schedules, in time for
+/// each other to matter.
+const EVERY_FAULT: [&str; 17] = [
+    "fault: crash, point: before-fsync, target: leader",
+    "fault: crash, point: before-apply, target: leader",
+    "fault: crash, point: before-reply, target: leader",
+    "fault: cpu, share: 10%, target: leader",
+    "fault: loss, percent: 30%, links: all, target: leader",
+    "fault: reorder, percent: 40%, target: leader",
+    "fault: duplicate, percent: 40%, target: leader",
+    "fault: slow, latency: 80ms, jitter: 80ms, target: leader",
+    "fault: torn-write, target: leader",
+    "fault: bit-flip, target: leader",
+    "fault: disk-full, target: leader",
+    "fault: read-only, target: leader",
+    "fault: slow-disk, latency: 60ms, target: leader",
+    "fault: fsync-error, target: leader",
+    "fault: rollback, age: 1500ms, target: leader",
+    "fault: clock-drift, ppm: 400000, target: leader",
+    "fault: clock-strobe, by: 900ms, every: 70ms, target: leader",
+];
+
+fn modes() -> Vec<(&'static str, Config)> {
+    use reference_cluster::core::config::Ack;
+    let single = |ack| Config {
+        ack,
+        failover_requires_majority: true,
+        ..Config::default()
+    };
+    let other = |mode| Config {
+        mode,
+        ..Config::default()
+    };
+    vec![
+        ("async", single(Ack::Async)),
+        ("semi-sync(1)", single(Ack::SemiSync(1))),
+        ("raft", raft()),
+        ("multi-leader", other(Mode::MultiLeader)),
+        ("leaderless", other(Mode::Leaderless)),
+    ]
+}
+
+/// Three nodes of a mode under one fault, three times over.
+fn under(config: &Config, fault: &str) -> Experiment {
+    // In modes without one leader any node is as good.
+    let fault = if config.one_log() {
+        fault.to_owned()
+    } else {
+        fault.replace("target: leader", "target: random")
+    };
+    let entry = |at| format!("- {{at: {at}s, for: 2s, {fault}}}\n");
+    let text: String = [2, 5, 8].map(entry).concat();
+    let mut experiment = Experiment {
+        substrate: On::Sim,
+        nodes: 3,
+        seed: Some(1),
+        target: config.clone(),
+        ..Experiment::default()
+    };
+    if !config.one_log() {
+        experiment.workload = workloads::Kind::Register;
+    }
+    experiment.limits.time = Duration::from_secs(11);
+    experiment.faults.schedule = Some(nemesis::Schedule::parse(&text).unwrap().faults);
+    experiment
+}
+
+/// How many faults were seen to take effect and to be gone, of how many.
+fn proven(experiment: &Experiment) -> (usize, usize) {
+    let faults = simulate(experiment).unwrap().ended.faults;
+    let seen = |proof: &Option<Proof>| matches!(proof, Some(Proof::Seen(_)));
+    let both = faults
+        .iter()
+        .filter(|fault| seen(&fault.proof) && seen(&fault.heal_proof));
+    (both.count(), faults.len())
+}
+
+#[test]
+fn checkers_agree_with_the_truth_under_every_fault() {
+    for (mode, config) in modes() {
+        for fault in EVERY_FAULT {
+            let experiment = under(&config, fault);
+            let (seen, of) = proven(&experiment);
+            assert!(of > 0 && seen > 0, "{mode}, {fault}: {seen} of {of} proven");
+            for result in seeds(&experiment, 0..2, 2).unwrap() {
+                let wrong = &result.truth.disagreements;
+                assert!(wrong.is_empty(), "{mode}, {fault}: {result:?}");
+            }
+        }
+    }
+}
+
+#[test]
+#[ignore = "minutes: a campaign, whose table is read by people"]
+fn campaign_of_every_fault() {
+    for fault in EVERY_FAULT.iter().rev() {
+        for (mode, config) in modes() {
+            let experiment = under(&config, fault);
+            let (seen, of) = proven(&experiment);
+            let results = seeds(&experiment, 0..10, 2).unwrap();
+            let mut checks: BTreeMap<&str, u32> = BTreeMap::new();
+            for result in &results {
+                for (check, _) in result.checks.iter().filter(|(_, word)| *word == "invalid") {
+                    *checks.entry(check).or_default() += 1;
+                }
+            }
+            let wrong: usize = results.iter().map(|r| r.truth.disagreements.len()).sum();
+            let reused = results.iter().filter(|r| r.truth.reused).count();
+            let lost: u64 = results.iter().map(|r| r.lost).sum();
+            println!(
+                "{mode}, {fault}: {seen} of {of} proven; of 10 seeds invalid {checks:?}; {lost} \
+                 lost; {wrong} disagreements, {reused} reused"
+            );
+            for result in &results {
+                if let Some(first) = result.truth.disagreements.first() {
+                    println!("    seed {}: {first:?}", result.seed);
+                }
+            }
+        }
+    }
 }

@@ -97,7 +97,7 @@ pub struct Truth {
     pub beginnings: BTreeMap<Position, Position>,
     /// The newest entry that each leadership made, by epoch and leader.
     #[serde(skip)]
-    newest: BTreeMap<(u64, u16), u64>,
+    pub(super) newest: BTreeMap<(u64, u16), u64>,
     /// Whether an entry was made at a place that another had had, by a node that had forgotten
     /// what it did: its disk was put back, or replaced. Then places say no longer which entry is
     /// meant, and nothing is known of what was lost or stale.

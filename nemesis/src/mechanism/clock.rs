@@ -165,7 +165,7 @@ mod tests {
         // How far ahead it is, at most and at least.
         let mut ahead = || {
             let before = now();
-            std::io::Write::write_all(&mut asks, b"\n").unwrap();
+            io::Write::write_all(&mut asks, b"\n").unwrap();
             let said: i64 = answers.next().unwrap().unwrap().parse().unwrap();
             said - now()..=said - before
         };
@@ -203,7 +203,7 @@ mod tests {
         let mut asks = python.stdin.take().unwrap();
         let mut answers = BufReader::new(python.stdout.take().unwrap()).lines();
         let mut time = || {
-            std::io::Write::write_all(&mut asks, b"\n").unwrap();
+            io::Write::write_all(&mut asks, b"\n").unwrap();
             let said = answers.next().unwrap().unwrap();
             said.parse::<i64>().unwrap()
         };

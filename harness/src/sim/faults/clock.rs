@@ -49,7 +49,9 @@ impl SimSubstrate {
         active.on = !active.on;
         active.times += 1;
         let by_ms = if active.on { by_ms } else { -by_ms };
-        nodes.iter().for_each(|n| self.set_by(*n, by_ms));
+        for n in nodes {
+            self.set_by(*n, by_ms);
+        }
         let at = self.now + every_ms.max(1) * MS;
         self.queue.push(at, Happens::Beat { fault: id });
     }

@@ -79,7 +79,9 @@ impl SimSubstrate {
             Action::Kill(nodes) | Action::PowerLoss(nodes) => self.kill(nodes, action),
             Action::Wipe(nodes) => {
                 self.kill(nodes, action);
-                nodes.iter().for_each(|n| self.node(*n).disk.wipe());
+                for n in nodes {
+                    self.node(*n).disk.wipe();
+                }
             }
             Action::Upgrade(nodes) => self.change_version(nodes, 1),
             Action::Downgrade(nodes) => self.change_version(nodes, -1),
@@ -135,7 +137,9 @@ impl SimSubstrate {
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.resume(*n)),
             Action::Cpu(nodes, _) => {
                 if active.on {
-                    nodes.iter().for_each(|n| self.release(*n));
+                    for n in nodes {
+                        self.release(*n);
+                    }
                 }
             }
             Action::Cut(links) => links.iter().for_each(|l| self.network.restore(*l)),
@@ -253,7 +257,9 @@ impl SimSubstrate {
         active.proven = matches!(proof, Proof::Seen(_));
         // What did not come to pass in time is not to come to pass later, unseen.
         if let Action::Crash(nodes, _) | Action::TornWrite(nodes) = &active.action {
-            nodes.iter().for_each(|n| self.node(*n).trap = None);
+            for n in nodes {
+                self.node(*n).trap = None;
+            }
         }
         self.faults.insert(id, active);
         self.ready.push_back(Happening::Injected { id, proof });

@@ -19,7 +19,9 @@ impl SimSubstrate {
             Action::PowerLoss(_) => End::Power,
             _ => End::Process,
         };
-        nodes.iter().for_each(|n| self.crash(*n, end));
+        for n in nodes {
+            self.crash(*n, end);
+        }
     }
 
     /// Starts those that are down.
@@ -108,7 +110,9 @@ impl SimSubstrate {
                 self.nodes[usize::from(*n) - 1].handled == before.handled
             };
             active.effective += u32::from(nodes.iter().zip(&active.before).all(still));
-            nodes.iter().for_each(|n| self.release(*n));
+            for n in nodes {
+                self.release(*n);
+            }
         }
         self.queue
             .push(self.now + next, Happens::Beat { fault: id });

@@ -41,12 +41,10 @@ fn load(sim: &mut SimSubstrate, id: u32) -> Proof {
         let (key, value) = (checkers::Value::str("k"), checkers::Value::Int(value));
         let invocation = workloads::Invocation::new(checkers::F::Write, Some(key), value);
         sim.call(0, 1, &invocation);
-        loop {
-            match sim.next(sim.now() + 10 * SECOND) {
-                Happening::Injected { id: of, proof } if of == id => return proof,
-                Happening::Completed { .. } => break,
-                other => panic!("{other:?}"),
-            }
+        match sim.next(sim.now() + 10 * SECOND) {
+            Happening::Injected { id: of, proof } if of == id => return proof,
+            Happening::Completed { .. } => {}
+            other => panic!("{other:?}"),
         }
     }
     unreachable!()
