@@ -126,10 +126,11 @@ fn done(fault: &FaultLog) -> String {
         0 | 1 => ("is", "its"),
         _ => ("are", "their"),
     };
+    let loses = if its == "its" { "loses" } else { "lose" };
     let shape = |shape: &str| fault.what.split(' ').any(|word| word == shape);
     match fault.name.as_str() {
         "kill" => format!("{whom} {is} killed, and down"),
-        "power-loss" => format!("{whom} loses power and what was not synced, and is down"),
+        "power-loss" => format!("{whom} {loses} power and what was not synced, and {is} down"),
         "pause" => format!("{whom} {is} paused"),
         "wipe" => format!("{whom} {is} ended and {its} data deleted; down"),
         "partition" if shape("isolate") => {
