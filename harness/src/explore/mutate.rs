@@ -183,9 +183,10 @@ impl Alphabet {
             (10, Some(i)) => faults[i].at = self.time(random),
             (11, Some(i)) => {
                 let by = Duration::from_millis(random.random_range(1..=500));
-                faults[i].at = match random.random() {
-                    true => faults[i].at + by,
-                    false => faults[i].at.saturating_sub(by),
+                faults[i].at = if random.random() {
+                    faults[i].at + by
+                } else {
+                    faults[i].at.saturating_sub(by)
                 };
             }
             (12, Some(i)) => {
@@ -229,9 +230,10 @@ impl Alphabet {
 
 /// About when it begins, or when it ends.
 fn near(entry: &Entry, random: &mut impl Rng) -> Duration {
-    let at = match random.random() {
-        true => entry.at,
-        false => entry.at + entry.lasting,
+    let at = if random.random() {
+        entry.at
+    } else {
+        entry.at + entry.lasting
     };
     let after = [0, 5, 20, 50, 100, 200, 500, 1000];
     at + Duration::from_millis(*after.choose(random).unwrap_or(&0))
