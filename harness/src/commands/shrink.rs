@@ -117,7 +117,7 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
                         "found on  {found}; fails in simulation too, where it was shrunk"
                     )?;
                 }
-                (_, on) => writeln!(out, "on {on:<7}failed {failed} of {of}")?,
+                (_, on) => writeln!(out, "on {:<7}failed {failed} of {of}", on.to_string())?,
             }
             writeln!(out, "\n{}\n", state.paragraph)?;
             writeln!(

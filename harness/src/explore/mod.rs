@@ -131,7 +131,7 @@ impl Explorer {
 
     fn choose(&mut self, alphabet: &Alphabet, random: &mut Pcg64Mcg) -> Input {
         // New ones throughout: what the corpus has may be a dead end.
-        if self.corpus.len() < 4 || random.random_bool(0.2) {
+        if self.corpus.len() < 8 || random.random_bool(0.3) {
             return Input {
                 seed: random.random_range(0..1 << 32),
                 schedule: alphabet.schedule(random),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use nemesis::package::{self, Pace, Package};
 use nemesis::{
     Bandwidth, Capabilities, CrashPoint, Direction, Disturbance, Entry, Fault, FaultKind, LinkSet,
     Node, Percent, Selector, Shape,
@@ -38,6 +39,8 @@ pub struct Alphabet {
     until: Duration,
     kinds: Vec<FaultKind>,
     capabilities: Capabilities,
+    /// Those of all random packages that work here.
+    packages: Vec<&'static Package>,
 }
 
 /// A schedule has at most so many faults.
@@ -55,7 +58,9 @@ impl Alphabet {
         capabilities: &Capabilities,
     ) -> Self {
         let kinds = kinds.iter().copied();
+        let packages = package::select(["all"], nodes, capabilities).unwrap_or_default();
         Self {
+            packages,
             nodes,
             until,
             kinds: kinds.filter(|&kind| capabilities.has(kind)).collect(),
@@ -68,8 +73,23 @@ impl Alphabet {
         &self.kinds
     }
 
-    /// A schedule of a few faults.
+    /// A schedule of a few faults: as a package would draw it, or of anything.
     pub fn schedule(&self, random: &mut impl Rng) -> Vec<Entry> {
+        if random.random_bool(0.5) {
+            let pace = Pace {
+                interval: Duration::from_secs(1),
+                until: self.until,
+                lasting: Some((Duration::from_millis(100), Duration::from_secs(2))),
+            };
+            let (nodes, seed) = (self.nodes, random.random());
+            let drawn = package::draw(&self.packages, nodes, &self.capabilities, &pace, seed);
+            let mut all = drawn.faults;
+            all.retain(|entry| self.kinds.contains(&entry.fault.kind()));
+            all.truncate(FAULTS_MAX);
+            if !all.is_empty() {
+                return all;
+            }
+        }
         let count = random.random_range(1..=8);
         let mut all: Vec<Entry> = (0..count).filter_map(|_| self.entry(random)).collect();
         tidy(&mut all);
@@ -163,9 +183,10 @@ impl Alphabet {
             (10, Some(i)) => faults[i].at = self.time(random),
             (11, Some(i)) => {
                 let by = Duration::from_millis(random.random_range(1..=500));
-                faults[i].at = match random.random() {
-                    true => faults[i].at + by,
-                    false => faults[i].at.saturating_sub(by),
+                faults[i].at = if random.random() {
+                    faults[i].at + by
+                } else {
+                    faults[i].at.saturating_sub(by)
                 };
             }
             (12, Some(i)) => {
@@ -209,9 +230,10 @@ impl Alphabet {
 
 /// About when it begins, or when it ends.
 fn near(entry: &Entry, random: &mut impl Rng) -> Duration {
-    let at = match random.random() {
-        true => entry.at,
-        false => entry.at + entry.lasting,
+    let at = if random.random() {
+        entry.at
+    } else {
+        entry.at + entry.lasting
     };
     let after = [0, 5, 20, 50, 100, 200, 500, 1000];
     at + Duration::from_millis(*after.choose(random).unwrap_or(&0))
@@ -224,7 +246,7 @@ fn tidy(schedule: &mut [Entry]) {
 
 /// From a hundredth of a second to a few: each order of magnitude as often as the next.
 fn lasting(random: &mut impl Rng) -> Duration {
-    let (low, high) = *[(10, 100), (100, 500), (500, 3000)]
+    let (low, high) = *[(10, 100), (100, 500), (500, 1500), (1000, 3000)]
         .choose(random)
         .unwrap_or(&(100, 500));
     Duration::from_millis(random.random_range(low..=high))

@@ -15,6 +15,7 @@ pub type Pass = (&'static str, fn(&mut Search<'_>, &str));
 pub const ALL: &[Pass] = &[
     ("cut the end", cut_the_end),
     ("fewer faults", fewer_faults),
+    ("fewer but longer faults", fewer_but_longer),
     ("cut the end", cut_the_end),
     ("roles for names", roles_for_names),
     ("shorter waits", shorter_waits),
@@ -90,6 +91,39 @@ fn fewer_faults(search: &mut Search<'_>, name: &str) {
         };
         search.fails(&candidate, name)
     });
+}
+
+/// As long as this a fault lasts before it is taken not to be enough by itself.
+const LONG: Duration = Duration::from_secs(2);
+/// Of so many faults at most each is tried without the others' help.
+const FEW: usize = 6;
+
+/// Without one of the few that are left, the others longer: a fault that was too short by itself
+/// may have needed another's help.
+fn fewer_but_longer(search: &mut Search<'_>, name: &str) {
+    loop {
+        let now = current(search);
+        let all = entries(&now);
+        if !(2..=FEW).contains(&all.len()) {
+            return;
+        }
+        let without = (0..all.len()).rev();
+        let shorter = first_failing(without, &mut |&i| {
+            let mut rest = all.clone();
+            rest.remove(i);
+            for entry in &mut rest {
+                entry.lasting = entry.lasting.max(LONG);
+            }
+            let over = rest.iter().map(|entry| entry.at + entry.lasting).max();
+            let mut candidate = with_entries(&now, rest);
+            let time = rounded(over.unwrap_or_default() + WAIT_MAX);
+            candidate.limits.time = time.max(now.limits.time);
+            search.fails(&candidate, name)
+        });
+        if shorter.is_none() {
+            return;
+        }
+    }
 }
 
 /// At most this long nothing is injected, once the fault before is over.

@@ -86,6 +86,8 @@ pub struct Recording {
     pub roles: Vec<Was>,
     /// What nodes held of the keys in question.
     pub held: Vec<Held>,
+    /// When each fault was healed; the proof of it comes later.
+    pub healed: BTreeMap<u32, u64>,
     under_way: BTreeMap<(u64, Node, Node, u64), usize>,
     latest: BTreeMap<Node, Was>,
     holds: BTreeMap<(Node, usize), Option<Value>>,
@@ -191,5 +193,9 @@ impl Watch for Recording {
         }
     }
 
-    fn fault(&mut self, _: u64, _: u32, _: Option<&Action>) {}
+    fn fault(&mut self, now: u64, id: u32, action: Option<&Action>) {
+        if action.is_none() {
+            self.healed.insert(id, now);
+        }
+    }
 }

@@ -147,6 +147,7 @@ pub(super) struct Watcher(Option<Rc<RefCell<dyn Watch>>>);
 
 impl SimSubstrate {
     /// Lets somebody watch from now on.
+    #[must_use]
     pub fn watched_by(mut self, watch: Rc<RefCell<dyn Watch>>) -> Self {
         self.watcher = Watcher(Some(watch));
         for node in 1..=self.options.all_nodes() {

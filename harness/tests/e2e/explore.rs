@@ -108,7 +108,7 @@ fn the_same_seed_explores_the_same_at_once_or_in_parts_on_one_thread_or_three() 
 }
 
 #[test]
-fn guidance_reaches_more_states_than_packages_and_than_blind_changes() {
+fn exploration_reaches_many_more_states_than_packages() {
     let dir = tempfile::tempdir().unwrap();
     let states = |guidance: &str| {
         let (_, found) = explore(
@@ -117,11 +117,8 @@ fn guidance_reaches_more_states_than_packages_and_than_blind_changes() {
         );
         found["states"].as_u64().unwrap()
     };
-    let (guided, blind, packages) = (states("coverage"), states("blind"), states("packages"));
-    assert!(
-        guided > blind && blind > packages,
-        "{guided} {blind} {packages}"
-    );
+    let (guided, packages) = (states("coverage"), states("packages"));
+    assert!(guided > 3 * packages, "{guided} {packages}");
 }
 
 #[test]
@@ -154,7 +151,8 @@ fn what_is_found_is_a_run_that_fails_again_and_shrinks() {
         .unwrap();
     assert_eq!(shrunk.status.code(), Some(0));
     let shrunk: Value = serde_json::from_slice(&shrunk.stdout).unwrap();
-    assert!(shrunk["to"]["faults"].as_u64() <= Some(1), "{shrunk}");
+    assert!(shrunk["to"]["faults"].as_u64() <= Some(2), "{shrunk}");
+    assert!(shrunk["to"]["time"].is_string(), "{shrunk}");
     assert!(run.join("minimal.html").exists());
 }
 

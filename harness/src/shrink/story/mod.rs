@@ -24,6 +24,7 @@ use super::{Failing, Goal};
 use crate::commands::sim::{Simulated, simulate, simulate_watched};
 use crate::judge;
 use crate::runner::FaultLog;
+use crate::sim::Truth;
 
 pub use page::page;
 pub use telling::paragraph;
@@ -104,8 +105,11 @@ impl Story {
             return Ok(None);
         };
         let recording = recording.take();
-        let ops = ops(&run, &history, &anomaly, &keys);
-        let faults = run.ended.faults;
+        let ops = ops(&run.truth, &history, &anomaly, &keys);
+        let mut faults = run.ended.faults;
+        for fault in &mut faults {
+            fault.healed = recording.healed.get(&fault.id).copied().or(fault.healed);
+        }
         let written = ops
             .iter()
             .filter(|op| op.proves && op.invoke.f.is_write())
@@ -217,14 +221,14 @@ fn keys(history: &History, anomaly: &Anomaly) -> Vec<Arc<str>> {
 }
 
 /// The operations to draw.
-fn ops(run: &Simulated, history: &History, anomaly: &Anomaly, keys: &[Arc<str>]) -> Vec<Op> {
+fn ops(truth: &Truth, history: &History, anomaly: &Anomaly, keys: &[Arc<str>]) -> Vec<Op> {
     let Ok(operations) = history.operations() else {
         return Vec::new();
     };
     // The n-th call of the truth is the n-th invocation of a client.
     let all: Vec<Op> = operations
         .iter()
-        .zip(&run.truth.calls)
+        .zip(&truth.calls)
         .map(|(op, call)| {
             let at_node = call.created_at.or(call.served_at);
             Op {

@@ -22,7 +22,7 @@ svg .confirm .line { stroke: var(--soft); stroke-width: 1; } svg .confirm .head 
 svg .call .line { stroke: var(--ok); stroke-width: 1; stroke-dasharray: 1 2; } svg .call .head { fill: var(--ok); }
 svg .missed text { font-weight: 400; }
 .story-panel > .scroll > svg { width: auto; }
-.top > div, main.wide { max-width: 1720px; }
+header.top > div, main.wide { max-width: 1720px; }
 ";
 
 /// The page.
@@ -32,7 +32,7 @@ pub fn page(story: &Story, experiment: &str) -> String {
     let body = html! {
         header.top.invalid {
             div {
-                div.verdict { span.badge.invalid { (story.goal.class) } h1 { "The smallest experiment that fails so" } }
+                div.verdict { span.badge.invalid { (story.goal.class) } h1 { "The smallest experiment that fails this way" } }
                 p.meta {
                     span { (words::size(&failing.size())) }
                     span { "mode " (failing.experiment.mode()) }

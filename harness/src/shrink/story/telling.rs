@@ -18,17 +18,16 @@ const EACH: usize = 3;
 pub fn paragraph(story: &Story) -> String {
     let experiment = &story.failing.experiment;
     let mut moments: Vec<(u64, u8, String)> = Vec::new();
-    let mut told = String::new();
     let began = story.window.0;
     let run = duration::format(experiment.limits.time);
-    told += &format!(
+    let mut told = format!(
         "A cluster of {} in mode {} runs {} for {run}.",
         plural(u64::from(experiment.nodes), "replica"),
         experiment.mode(),
         experiment.workload.name(),
     );
     if let Some((leader, epoch)) = story.leader(began).filter(|(_, epoch)| *epoch > 0) {
-        told += &format!(" n{leader} leads in epoch {epoch}.");
+        told = format!("{told} n{leader} leads in epoch {epoch}.");
     }
     if story.faults.is_empty() {
         told += " Nothing is done to it.";
@@ -126,10 +125,11 @@ fn done(fault: &FaultLog) -> String {
         0 | 1 => ("is", "its"),
         _ => ("are", "their"),
     };
+    let loses = if its == "its" { "loses" } else { "lose" };
     let shape = |shape: &str| fault.what.split(' ').any(|word| word == shape);
     match fault.name.as_str() {
         "kill" => format!("{whom} {is} killed, and down"),
-        "power-loss" => format!("{whom} loses power and what was not synced, and is down"),
+        "power-loss" => format!("{whom} {loses} power and what was not synced, and {is} down"),
         "pause" => format!("{whom} {is} paused"),
         "wipe" => format!("{whom} {is} ended and {its} data deleted; down"),
         "partition" if shape("isolate") => {
