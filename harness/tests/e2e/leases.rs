@@ -205,7 +205,6 @@ fn nothing_is_left_of_a_harness_that_is_killed_in_the_middle_of_any_fault() {
         assert_eq!(report.status.code(), Some(2), "{fault}: {report:?}");
         let verdict = running.verdict();
         assert_eq!(verdict["verdict"], "unknown", "{fault}");
-        assert_eq!(verdict["faults"].as_array().unwrap().len(), 1, "{fault}");
         // And nobody has anything to do.
         let clean = clean(dir.path());
         assert!(clean.starts_with("0 leftovers were undone"), "{clean}");

@@ -386,6 +386,10 @@ impl Keeper {
     /// Takes a lease back, once what it undoes is undone.
     pub fn release(&self, id: &str) {
         let mut state = self.shared.lock();
+        if state.closing {
+            // All that is left is undone, or was.
+            return;
+        }
         state.leases.leases.retain(|lease| lease.id != id);
         state.acknowledged.retain(|other| other != id);
         if let Err(error) = self.shared.write_down(&state) {
@@ -409,7 +413,8 @@ impl Keeper {
 }
 
 impl Keeper {
-    /// Lets the keeper undo what is still registered and end, and waits until it has.
+    /// Lets the keeper undo what is still registered and end, and waits until it has. If there is
+    /// none any more, this process does it.
     pub fn close(&self) {
         {
             let mut state = self.shared.lock();
@@ -418,9 +423,19 @@ impl Keeper {
             self.shared.news.notify_all();
         }
         let mut threads = self.threads.lock().unwrap_or_else(PoisonError::into_inner);
+        if threads.is_empty() {
+            return;
+        }
         for thread in threads.drain(..) {
             let _ = thread.join();
         }
+        let mut state = self.shared.lock();
+        let failed = undo_all(&std::mem::take(&mut state.leases.leases));
+        for (lease, error) in &failed {
+            tracing::warn!(%error, "{} is left", lease.undo);
+        }
+        let left = failed.into_iter().map(|(lease, _)| lease).collect();
+        settle(&self.shared.launch.file, left);
     }
 }
 

@@ -179,8 +179,13 @@ fn an_owner_that_cannot_have_a_keeper_is_told() {
     let why = told.recv_timeout(Duration::from_secs(30)).unwrap();
     assert_eq!(why, Lost::Unreplaceable("exit status: 7".to_owned()));
     assert_eq!(keeper.lost(), Some(why.clone()));
+    // What was registered, with or without success, is undone all the same in the end.
     let sleeper = Sleeper::start();
     assert_eq!(keeper.register(sleeper.kill()), Err(why));
+    assert!(sleeper.is_alive());
+    drop(keeper);
+    assert!(!sleeper.is_alive());
+    assert!(!dir.path().join("leases.json").exists());
 }
 
 /// A keeper in a thread, and the owner's end of its pipes.
