@@ -17,6 +17,7 @@ use crate::compare::scorecard::{Scorecard, Timing};
 use crate::compare::{markdown, page, table};
 use crate::defaults::Given;
 use crate::experiment::{Experiment, ExperimentError, On, explain};
+use crate::local::disk::Needs;
 use crate::locate::says;
 use crate::report::screen::Style;
 use crate::{exit, judge};
@@ -41,6 +42,9 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     let finished: BTreeSet<Place> = cells.iter().map(|c: &Cell| c.place.clone()).collect();
     let mut places = definition.places();
     places.retain(|place| !finished.contains(place));
+    for place in &places {
+        Needs::of(&definition.run_of(place)).enter()?;
+    }
     let started = Instant::now();
     let executed = execute(&definition, &places, &mut campaign, args.jobs)?;
     let seconds = started.elapsed().as_secs_f64();

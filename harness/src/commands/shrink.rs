@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 use crate::cli::{ShrinkArgs, SimOutput};
 use crate::exit;
 use crate::experiment::{Experiment, ExperimentError, On};
+use crate::local::disk::Needs;
 use crate::report::Summary;
 use crate::shrink::{Failing, Goal, Search, Size, Trials, Watch, words};
 use crate::store::RunDir;
@@ -53,6 +54,7 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
     let dir = RunDir::open(&args.run).map_err(|e| usage(format!("{e:#}")))?;
     let goal = goal(&dir, args)?;
     let start = start(&dir, args)?;
+    Needs::of(&start).enter()?;
     let store = dir.file("shrink");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(usize::from(args.jobs))

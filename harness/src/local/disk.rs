@@ -33,8 +33,8 @@ use super::cluster::Cluster;
 use super::fault::{ANSWER, HEAL_WITHIN, Locked, all, kill, locks, prove, restart};
 use super::probe::{Probe, probe as ask};
 
-/// How long syncs are held before power is lost, so that it is lost in the middle of something if
-/// anything is going on.
+/// How long syncs are held before power is lost, as by a disk with a long queue, so that it is lost
+/// in the middle of something if anything is going on.
 const HELD_FOR: Duration = Duration::from_millis(100);
 /// How long they are held to have a write that can be torn.
 const HELD_TO_TEAR: Duration = Duration::from_secs(2);
@@ -116,9 +116,14 @@ async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
         }
     };
     layers(locked, &DiskLayer::hold_syncs);
-    let until = Instant::now() + if tear { HELD_TO_TEAR } else { HELD_FOR };
-    while Instant::now() < until && !locked.iter().all(|locked| is_caught(locked, tear)) {
-        sleep(LOOK).await;
+    if tear {
+        let until = Instant::now() + HELD_TO_TEAR;
+        while Instant::now() < until && !locked.iter().all(can_tear) {
+            sleep(LOOK).await;
+        }
+    } else {
+        // All of it: a store that does not wait for its syncs goes on meanwhile.
+        sleep(HELD_FOR).await;
     }
     // All signals first, so that all power is lost at once.
     for Locked { lifecycle, .. } in locked.iter() {
@@ -156,15 +161,10 @@ async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
     }
 }
 
-/// Whether a node has something to lose, or nobody to write it.
-fn is_caught(locked: &Locked<'_>, tear: bool) -> bool {
+/// Whether a node has a write that can be torn, or nobody to write it.
+fn can_tear(locked: &Locked<'_>) -> bool {
     let unsynced = layer(locked).map(DiskLayer::unsynced).unwrap_or_default();
-    let caught = if tear {
-        unsynced.can_tear
-    } else {
-        unsynced.changes > 0
-    };
-    caught || locked.lifecycle.process.is_none()
+    unsynced.can_tear || locked.lifecycle.process.is_none()
 }
 
 fn told(loss: &Loss) -> String {

@@ -223,12 +223,15 @@ fn attributes(number: u64, data: &Metadata, names: u32) -> FileAttr {
     }
 }
 
+/// Name, number and kind of each entry of a directory.
+type Listing = Vec<(OsString, u64, FileType)>;
+
 /// The file system that the kernel sees.
 #[derive(Debug)]
 pub(super) struct Passing {
     shared: Arc<Shared>,
     /// What open directories showed when they were opened.
-    listings: Mutex<BTreeMap<u64, Vec<(OsString, u64, FileType)>>>,
+    listings: Mutex<BTreeMap<u64, Listing>>,
     next: AtomicU64,
 }
 
@@ -262,7 +265,7 @@ impl Passing {
         finish(self.shared.with(ask, what), reply);
     }
 
-    fn list(&self, directory: u64) -> Answer<Vec<(OsString, u64, FileType)>> {
+    fn list(&self, directory: u64) -> Answer<Listing> {
         self.shared.with(Ask::Look, |volume| {
             let (parent, entries) = volume.list(directory)?;
             let mut listing = vec![

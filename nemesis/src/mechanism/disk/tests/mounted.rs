@@ -83,7 +83,7 @@ fn programs_find_what_they_left() {
             .unwrap_err();
         fs::set_permissions(
             path.join("lock"),
-            fs::Permissions::from(fs::metadata(path.join("before")).unwrap().permissions()),
+            fs::metadata(path.join("before")).unwrap().permissions(),
         )
         .unwrap();
         for i in 0..500 {
