@@ -345,6 +345,7 @@ fn refused(invocation: &Invocation, why: &str) -> Completion {
 
 impl Drop for LocalSubstrate {
     fn drop(&mut self) {
+        self.copies = None;
         let processes = self.cluster.processes.kill_all();
         let Some(runtime) = self.runtime.take() else {
             return;
