@@ -35,7 +35,7 @@ use super::probe::{Probe, probe as ask};
 
 /// How long syncs are held before power is lost, as by a disk with a long queue, so that it is lost
 /// in the middle of something if anything is going on.
-const HELD_FOR: Duration = Duration::from_millis(100);
+const HELD_FOR: Duration = Duration::from_millis(200);
 /// How long they are held to have a write that can be torn.
 const HELD_TO_TEAR: Duration = Duration::from_secs(2);
 /// A process that ends over a disk that refused it has done so this soon after the last refusal.

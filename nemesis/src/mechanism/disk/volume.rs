@@ -553,6 +553,17 @@ impl Volume {
         Ok(())
     }
 
+    /// Whether a sync of this file or directory has nothing to do.
+    pub fn is_durable(&self, number: Number) -> bool {
+        match self.inodes.get(&number).map(|inode| &inode.kind) {
+            Some(Kind::File(log)) => log.len() == 0,
+            _ => self.names.iter().all(|renaming| {
+                let places = renaming.what.places();
+                places.iter().all(|(directory, _)| *directory != number)
+            }),
+        }
+    }
+
     /// Where a sync that begins now reaches to.
     pub fn now(&self) -> u64 {
         self.sequence
