@@ -69,13 +69,13 @@ pub(super) async fn inject(
     action: &Action,
     via: Option<&str>,
 ) -> Proof {
-    let nodes = match action {
-        Action::TornWrite(nodes)
-        | Action::BitFlip(nodes, _)
-        | Action::Rollback(nodes, _)
-        | Action::Disk(nodes, _)
-        | Action::PowerLoss(nodes) => nodes,
-        _ => return Proof::NotSeen("it is no fault of a disk".to_owned()),
+    let (Action::TornWrite(nodes)
+    | Action::BitFlip(nodes, _)
+    | Action::Rollback(nodes, _)
+    | Action::Disk(nodes, _)
+    | Action::PowerLoss(nodes)) = action
+    else {
+        return Proof::NotSeen("it is no fault of a disk".to_owned());
     };
     let mut locked = match locks(cluster, nodes).await {
         Ok(locked) => locked,
