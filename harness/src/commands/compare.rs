@@ -42,7 +42,9 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     let finished: BTreeSet<Place> = cells.iter().map(|c: &Cell| c.place.clone()).collect();
     let mut places = definition.places();
     places.retain(|place| !finished.contains(place));
-    local::enter(definition.experiment().substrate)?;
+    for place in &places {
+        local::enter(&definition.run_of(place))?;
+    }
     let started = Instant::now();
     let executed = execute(&definition, &places, &mut campaign, args.jobs)?;
     let seconds = started.elapsed().as_secs_f64();

@@ -61,7 +61,7 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
     let dir = RunDir::open(&args.run).map_err(|e| usage(format!("{e:#}")))?;
     let goal = goal(&dir, args)?;
     let start = start(&dir, args)?;
-    local::enter(start.substrate)?;
+    local::enter(&start)?;
     let store = dir.file("shrink");
     let pool = rayon::ThreadPoolBuilder::new()
         .num_threads(usize::from(args.jobs))

@@ -30,8 +30,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
     }
-    local::enter(experiment.substrate)?;
-    local::disk::Needs::of(&experiment).enter()?;
+    local::enter(&experiment)?;
     let first = experiment.seed.unwrap_or_else(random_seed);
     let mut code = exit::VALID;
     for i in 0..args.test_count {

@@ -33,11 +33,13 @@ use super::cluster::Cluster;
 use super::fault::{ANSWER, HEAL_WITHIN, Locked, all, kill, locks, prove, restart};
 use super::probe::{Probe, probe as ask};
 
-/// How long syncs are held before power is lost, so that it is lost in the middle of something if
-/// anything is going on.
-const HELD_FOR: Duration = Duration::from_millis(100);
+/// How long syncs are held before power is lost, as by a disk with a long queue, so that it is lost
+/// in the middle of something if anything is going on.
+const HELD_FOR: Duration = Duration::from_millis(200);
 /// How long they are held to have a write that can be torn.
 const HELD_TO_TEAR: Duration = Duration::from_secs(2);
+/// A process that ends over a disk that refused it has done so this soon after the last refusal.
+const LAST_REFUSAL: Duration = Duration::from_millis(500);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(2);
 
@@ -67,13 +69,13 @@ pub(super) async fn inject(
     action: &Action,
     via: Option<&str>,
 ) -> Proof {
-    let nodes = match action {
-        Action::TornWrite(nodes)
-        | Action::BitFlip(nodes, _)
-        | Action::Rollback(nodes, _)
-        | Action::Disk(nodes, _)
-        | Action::PowerLoss(nodes) => nodes,
-        _ => return Proof::NotSeen("it is no fault of a disk".to_owned()),
+    let (Action::TornWrite(nodes)
+    | Action::BitFlip(nodes, _)
+    | Action::Rollback(nodes, _)
+    | Action::Disk(nodes, _)
+    | Action::PowerLoss(nodes)) = action
+    else {
+        return Proof::NotSeen("it is no fault of a disk".to_owned());
     };
     let mut locked = match locks(cluster, nodes).await {
         Ok(locked) => locked,
@@ -116,9 +118,14 @@ async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
         }
     };
     layers(locked, &DiskLayer::hold_syncs);
-    let until = Instant::now() + if tear { HELD_TO_TEAR } else { HELD_FOR };
-    while Instant::now() < until && !locked.iter().all(|locked| is_caught(locked, tear)) {
-        sleep(LOOK).await;
+    if tear {
+        let until = Instant::now() + HELD_TO_TEAR;
+        while Instant::now() < until && !locked.iter().all(can_tear) {
+            sleep(LOOK).await;
+        }
+    } else {
+        // All of it: a store that does not wait for its syncs goes on meanwhile.
+        sleep(HELD_FOR).await;
     }
     // All signals first, so that all power is lost at once.
     for Locked { lifecycle, .. } in locked.iter() {
@@ -156,15 +163,10 @@ async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
     }
 }
 
-/// Whether a node has something to lose, or nobody to write it.
-fn is_caught(locked: &Locked<'_>, tear: bool) -> bool {
+/// Whether a node has a write that can be torn, or nobody to write it.
+fn can_tear(locked: &Locked<'_>) -> bool {
     let unsynced = layer(locked).map(DiskLayer::unsynced).unwrap_or_default();
-    let caught = if tear {
-        unsynced.can_tear
-    } else {
-        unsynced.changes > 0
-    };
-    caught || locked.lifecycle.process.is_none()
+    unsynced.can_tear || locked.lifecycle.process.is_none()
 }
 
 fn told(loss: &Loss) -> String {
@@ -236,15 +238,21 @@ async fn roll_back(locked: &mut [Locked<'_>], id: u32, age_ms: u64) -> Proof {
 
 /// Lets disks misbehave, and looks at them do it.
 fn misbehave(locked: &mut [Locked<'_>], id: u32, fault: DiskFault) -> Proof {
-    let proof = all(locked.iter_mut().map(|locked| {
-        let node = locked.slot.node;
-        layer(locked)?;
+    for locked in locked.iter_mut() {
+        if layer(locked).is_err() {
+            continue;
+        }
         locked.lifecycle.disk_for.insert(id);
         if let Some(process) = &locked.lifecycle.process {
             process.tolerate_end(true);
         }
+        if let Ok(layer) = layer(locked) {
+            layer.inject(id, fault);
+        }
+    }
+    let proof = all(locked.iter().map(|locked| {
+        let node = locked.slot.node;
         let layer = layer(locked)?;
-        layer.inject(id, fault);
         let seen = block_in_place(|| probe::probe(layer.path(), fault));
         match seen {
             Seen::Misbehaves(how) => Ok(format!("n{node}: {how}")),
@@ -297,8 +305,8 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, action: &Action) -> Pr
             Ok(locked) => start_on_damage(cluster, locked, id).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
-        Action::Disk(nodes, _) => match locks(cluster, nodes).await {
-            Ok(locked) => behave(cluster, locked, id).await,
+        Action::Disk(nodes, fault) => match locks(cluster, nodes).await {
+            Ok(locked) => behave(cluster, locked, id, *fault).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         _ => Proof::NotSeen("it is no fault of a disk".to_owned()),
@@ -356,18 +364,19 @@ async fn start_on_damage(cluster: &Arc<Cluster>, mut locked: Vec<Locked<'_>>, id
 }
 
 /// Lets disks be, and looks at them work; starts the processes that ended over it.
-async fn behave(cluster: &Arc<Cluster>, mut locked: Vec<Locked<'_>>, id: u32) -> Proof {
-    let works = all(locked.iter_mut().map(|locked| {
-        let node = locked.slot.node;
-        locked.lifecycle.disk_for.remove(&id);
-        if let (true, Some(process)) = (
-            locked.lifecycle.disk_for.is_empty(),
-            &locked.lifecycle.process,
-        ) {
-            process.tolerate_end(false);
-        }
-        let layer = layer(locked)?;
+async fn behave(
+    cluster: &Arc<Cluster>,
+    mut locked: Vec<Locked<'_>>,
+    id: u32,
+    fault: DiskFault,
+) -> Proof {
+    // All of them, whatever comes of each.
+    for layer in locked.iter().filter_map(|locked| layer(locked).ok()) {
         layer.heal(id);
+    }
+    let works = all(locked.iter().map(|locked| {
+        let node = locked.slot.node;
+        let layer = layer(locked)?;
         if let Some((other, _)) = layer.faults().first() {
             return Ok(format!("the disk of n{node} is left to fault {other}"));
         }
@@ -376,6 +385,24 @@ async fn behave(cluster: &Arc<Cluster>, mut locked: Vec<Locked<'_>>, id: u32) ->
             Err(error) => Err(format!("n{node} can still not write and sync: {error}")),
         }
     }));
+    if !matches!(fault, DiskFault::Slow(_)) {
+        // Who was refused a moment ago may be about to end over it.
+        sleep(LAST_REFUSAL).await;
+    }
+    for Locked { slot, lifecycle } in &mut locked {
+        lifecycle.disk_for.remove(&id);
+        let Some(process) = lifecycle.process.clone() else {
+            continue;
+        };
+        if process.status().is_some() {
+            lifecycle.process = None;
+            slot.target.set(None);
+            let others: Vec<_> = lifecycle.disk_for.iter().copied().collect();
+            lifecycle.down_for.extend(others);
+        } else {
+            process.tolerate_end(!lifecycle.disk_for.is_empty());
+        }
+    }
     let Proof::Seen(works) = works else {
         return works;
     };

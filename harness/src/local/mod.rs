@@ -80,7 +80,7 @@ use self::signals::{Handler, Registration};
 use self::start_error::io_error;
 pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
-use crate::experiment::On;
+use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
 
 /// How long killed processes may take to end at the end of a run.
@@ -100,13 +100,14 @@ pub fn capabilities(substrate: On) -> Capabilities {
 ///
 /// # Errors
 /// If this machine does not allow it; the text says what would.
-pub fn enter(on: On) -> Result<(), EnterError> {
-    match on {
+pub fn enter(experiment: &Experiment) -> Result<(), EnterError> {
+    match experiment.substrate {
         On::Netns => {
             namespace::available().map_err(EnterError::Unavailable)?;
             namespace::enter(Needs { network: true })
         }
-        On::Local | On::Sim => Ok(()),
+        On::Local => disk::Needs::of(experiment).enter(),
+        On::Sim => Ok(()),
     }
 }
 
@@ -374,6 +375,7 @@ fn refused(invocation: &Invocation, why: &str) -> Completion {
 
 impl Drop for LocalSubstrate {
     fn drop(&mut self) {
+        self.copies = None;
         let processes = self.cluster.processes.kill_all();
         let Some(runtime) = self.runtime.take() else {
             return;

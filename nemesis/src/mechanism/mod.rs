@@ -18,27 +18,12 @@
 pub mod cgroup;
 pub mod clock;
 pub mod disk;
-#[allow(
-    clippy::format_push_string,
-    clippy::format_collect,
-    reason = "scripts for programs are short"
-)]
 pub mod firewall;
 pub mod keeper;
 pub mod lease;
 pub mod namespace;
 pub mod process;
-#[allow(
-    clippy::format_push_string,
-    clippy::format_collect,
-    reason = "scripts for programs are short"
-)]
 pub mod queue;
-#[allow(
-    clippy::format_push_string,
-    clippy::format_collect,
-    reason = "scripts for programs are short"
-)]
 pub mod shaper;
 #[cfg(test)]
 mod testing;

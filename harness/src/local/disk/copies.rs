@@ -6,7 +6,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Weak};
-use std::thread;
+use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use super::Needs;
@@ -18,7 +18,8 @@ const INTERVAL: (Duration, Duration) = (Duration::from_millis(100), Duration::fr
 /// Takes copies until it is dropped.
 #[derive(Debug)]
 pub struct Copies {
-    _stop: Sender<()>,
+    stop: Option<Sender<()>>,
+    thread: Option<JoinHandle<()>>,
 }
 
 impl Copies {
@@ -30,7 +31,7 @@ impl Copies {
         let interval = (least / 8).clamp(INTERVAL.0, INTERVAL.1);
         let (stop, stopped) = channel();
         let cluster: Weak<Cluster> = Arc::downgrade(cluster);
-        thread::Builder::new()
+        let thread = thread::Builder::new()
             .name("copies".to_owned())
             .spawn(move || {
                 while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
@@ -44,7 +45,20 @@ impl Copies {
                     }
                 }
             })?;
-        Ok(Some(Self { _stop: stop }))
+        Ok(Some(Self {
+            stop: Some(stop),
+            thread: Some(thread),
+        }))
+    }
+}
+
+impl Drop for Copies {
+    fn drop(&mut self) {
+        self.stop = None;
+        if let Some(thread) = self.thread.take() {
+            // It has nothing to say, and does not panic.
+            let _ = thread.join();
+        }
     }
 }
 

@@ -34,7 +34,7 @@ fn write(folder: &Path, took: impl FnOnce([Duration; 2])) -> io::Result<()> {
     file.write_all(b"probe")?;
     let written = begun.elapsed();
     file.sync_all()?;
-    took([written, begun.elapsed() - written]);
+    took([written, begun.elapsed().saturating_sub(written)]);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use workloads::{Completion, Invocation};
 use super::stand_in::{Scratch, asked_for, helper, start_program};
 use crate::experiment::On;
 use crate::local::LocalSubstrate;
+use crate::local::disk::Needs;
 use crate::local::program::{NodeSetup, Program};
 use crate::sim::{Conditions, SimOptions, SimSubstrate};
 use crate::substrate::{Happening, Substrate};
@@ -290,8 +291,15 @@ fn simulation_and_processes_answer_alike() {
     let scratch = Scratch::new("alike");
     // One node, which has nobody to lose its leadership to, and all the time it needs.
     let patience = Duration::from_secs(60);
-    let mut nodes =
-        LocalSubstrate::start_program(On::Local, 1, &scratch.0, patience, &program()).unwrap();
+    let mut nodes = LocalSubstrate::start_program(
+        On::Local,
+        1,
+        &scratch.0,
+        patience,
+        &program(),
+        &Needs::default(),
+    )
+    .unwrap();
     let mut simulation = SimSubstrate::new(SimOptions {
         nodes: 1,
         config: Config::default(),

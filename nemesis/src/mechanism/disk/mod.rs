@@ -94,6 +94,9 @@ pub struct DiskLayer {
 }
 
 /// Whether a layer can be mounted here.
+///
+/// # Errors
+/// Why it cannot.
 pub fn available() -> Available {
     static AVAILABLE: std::sync::OnceLock<Available> = std::sync::OnceLock::new();
     AVAILABLE

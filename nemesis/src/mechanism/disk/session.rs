@@ -83,6 +83,8 @@ enum Ask {
     Grow,
     Write,
     Sync,
+    /// A sync of what is durable already, which has nothing to wait for.
+    IdleSync,
 }
 
 type Answer<T> = Result<T, Errno>;
@@ -118,7 +120,7 @@ impl Shared {
     /// Waits as the disk makes one wait, and says what it refuses.
     fn pass(&self, ask: Ask) -> Answer<()> {
         let mut control = self.control();
-        if matches!(ask, Ask::Read | Ask::Write | Ask::Sync) {
+        if matches!(ask, Ask::Read | Ask::Write | Ask::Sync | Ask::IdleSync) {
             let begun = Instant::now();
             let delay = control.delay();
             control.counters.delayed += u64::from(!delay.is_zero());
@@ -176,7 +178,12 @@ impl Shared {
         fail: impl FnOnce(&mut Volume) -> io::Result<()>,
         done: impl FnOnce(&mut Volume, u64) -> io::Result<()>,
     ) -> Answer<()> {
-        let (file, until) = self.with(Ask::Sync, |volume| {
+        let ask = if self.volume().is_durable(number) {
+            Ask::IdleSync
+        } else {
+            Ask::Sync
+        };
+        let (file, until) = self.with(ask, |volume| {
             if self.sync_fails() {
                 fail(volume)?;
                 tracing::debug!(number, "a sync was made to fail");
@@ -223,12 +230,15 @@ fn attributes(number: u64, data: &Metadata, names: u32) -> FileAttr {
     }
 }
 
+/// Name, number and kind of each entry of a directory.
+type Listing = Vec<(OsString, u64, FileType)>;
+
 /// The file system that the kernel sees.
 #[derive(Debug)]
 pub(super) struct Passing {
     shared: Arc<Shared>,
     /// What open directories showed when they were opened.
-    listings: Mutex<BTreeMap<u64, Vec<(OsString, u64, FileType)>>>,
+    listings: Mutex<BTreeMap<u64, Listing>>,
     next: AtomicU64,
 }
 
@@ -262,7 +272,7 @@ impl Passing {
         finish(self.shared.with(ask, what), reply);
     }
 
-    fn list(&self, directory: u64) -> Answer<Vec<(OsString, u64, FileType)>> {
+    fn list(&self, directory: u64) -> Answer<Listing> {
         self.shared.with(Ask::Look, |volume| {
             let (parent, entries) = volume.list(directory)?;
             let mut listing = vec![

@@ -195,7 +195,8 @@ impl UndoLog {
     /// The disk has all changes up to this place: a sync that began there succeeded.
     pub fn synced(&mut self, sequence: u64) {
         let reached = self.changes.partition_point(|c| c.sequence <= sequence);
-        let Some(length) = self.changes.drain(..reached).last().map(|c| c.length.1) else {
+        let newest = self.changes.drain(..reached).next_back();
+        let Some((_, length)) = newest.map(|change| change.length) else {
             return;
         };
         self.lost_length = None;

@@ -101,7 +101,7 @@ pub enum Tail {
     /// Nothing.
     None,
     /// By this seed: nothing, or of each file the oldest changes, and of all directories the oldest
-    /// changes of names; the first write that is lost may be torn.
+    /// changes of names, but never all; the first write that is lost may be torn.
     Random(u64),
     /// Everything but the newest write, and of that a part, by this seed.
     Torn(u64),
@@ -553,6 +553,17 @@ impl Volume {
         Ok(())
     }
 
+    /// Whether a sync of this file or directory has nothing to do.
+    pub fn is_durable(&self, number: Number) -> bool {
+        match self.inodes.get(&number).map(|inode| &inode.kind) {
+            Some(Kind::File(log)) => log.len() == 0,
+            _ => self.names.iter().all(|renaming| {
+                let places = renaming.what.places();
+                places.iter().all(|(directory, _)| *directory != number)
+            }),
+        }
+    }
+
     /// Where a sync that begins now reaches to.
     pub fn now(&self) -> u64 {
         self.sequence
@@ -595,12 +606,12 @@ impl Volume {
         }
         for index in durable {
             let done = self.names.remove(index);
-            self.done_for_good(done)?;
+            self.done_for_good(&done)?;
         }
         Ok(())
     }
 
-    fn done_for_good(&mut self, done: Renaming) -> io::Result<()> {
+    fn done_for_good(&mut self, done: &Renaming) -> io::Result<()> {
         if let Change::Added { number, .. } = done.what {
             self.forget(number);
         }
@@ -620,7 +631,7 @@ impl Volume {
     /// The disk has everything.
     pub fn settle(&mut self) -> io::Result<()> {
         for done in std::mem::take(&mut self.names) {
-            self.done_for_good(done)?;
+            self.done_for_good(&done)?;
         }
         for inode in self.inodes.values_mut() {
             if let Kind::File(log) = &mut inode.kind {
@@ -700,7 +711,7 @@ impl Volume {
                     torn: 0,
                 },
                 None if any => {
-                    let changes = random.random_range(0..=count);
+                    let changes = random.random_range(0..count.max(1));
                     let next = log
                         .write_at(changes)
                         .filter(|range| range.end - range.start > 1);
@@ -731,7 +742,7 @@ impl Volume {
         }
         let keep = match &torn {
             Some(_) => self.names.len(),
-            None if any => random.random_range(0..=self.names.len()),
+            None if any => random.random_range(0..self.names.len().max(1)),
             None => 0,
         };
         for undone in self.names.split_off(keep).into_iter().rev() {

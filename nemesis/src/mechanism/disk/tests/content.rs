@@ -286,7 +286,7 @@ fn a_write_is_torn_at_a_sector_or_anywhere() {
         let left = fs::read(folder.path().join("f")).unwrap();
         assert_eq!(left.len() as u64, 100 + kept);
         assert!(left[..100].iter().all(|b| *b == 1) && left[100..].iter().all(|b| *b == 2));
-        sizes.insert(left.len() % 512 == 0);
+        sizes.insert(left.len().is_multiple_of(512));
     }
     assert_eq!(sizes.len(), 2, "at a boundary and elsewhere");
 }

@@ -83,7 +83,7 @@ fn programs_find_what_they_left() {
             .unwrap_err();
         fs::set_permissions(
             path.join("lock"),
-            fs::Permissions::from(fs::metadata(path.join("before")).unwrap().permissions()),
+            fs::metadata(path.join("before")).unwrap().permissions(),
         )
         .unwrap();
         for i in 0..500 {
@@ -146,6 +146,8 @@ fn without_power_nothing_works_and_no_sync_succeeds() {
         let mut file = File::create(path.join("f")).unwrap();
         File::open(path).unwrap().sync_all().unwrap();
         layer.hold_syncs();
+        // What has nothing to wait for does not.
+        file.sync_all().unwrap();
         file.write_all(b"held").unwrap();
         thread::scope(|scope| {
             let syncing = scope.spawn(|| file.sync_all());
