@@ -87,7 +87,7 @@ impl Campaign {
         let mut experiment = self.experiment.clone();
         experiment.seed = Some(input.seed);
         if self.explorer.guidance() != Guidance::Packages {
-            experiment.faults.schedule = Some(input.schedule.clone());
+            experiment.faults.schedule = Some(input.schedule.clone().into());
             experiment.faults.packages = Vec::new();
         }
         experiment

@@ -83,7 +83,8 @@ impl Alphabet {
             };
             let (nodes, seed) = (self.nodes, random.random());
             let drawn = package::draw(&self.packages, nodes, &self.capabilities, &pace, seed);
-            let mut all = drawn.faults;
+            // Composites are none of the kinds of faults.
+            let mut all = drawn.flat().unwrap_or_default();
             all.retain(|entry| self.kinds.contains(&entry.fault.kind()));
             all.truncate(FAULTS_MAX);
             if !all.is_empty() {

@@ -67,7 +67,7 @@ use std::time::{Duration, Instant};
 
 use checkers::Outcome;
 use nemesis::mechanism::namespace::{self, EnterError, Needs};
-use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
+use nemesis::{Action, Capabilities, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::client::HttpClient;

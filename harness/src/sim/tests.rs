@@ -283,7 +283,7 @@ fn under(config: &Config, fault: &str) -> Experiment {
         experiment.workload = workloads::Kind::Register;
     }
     experiment.limits.time = Duration::from_secs(11);
-    experiment.faults.schedule = Some(nemesis::Schedule::parse(&text).unwrap().faults);
+    experiment.faults.schedule = Some(nemesis::Program::parse(&text).unwrap());
     experiment
 }
 
