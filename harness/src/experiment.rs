@@ -477,9 +477,12 @@ impl Experiment {
     fn without_roles(&self, here: Capabilities) -> Capabilities {
         let target = &self.target;
         let semi_sync = target.mode == Mode::SingleLeader && target.ack != Ack::Async;
-        let without = |here: Capabilities, absent, role, reason| match absent {
-            true => here.without_role(role, reason),
-            false => here,
+        let without = |here: Capabilities, absent: bool, role, reason| {
+            if absent {
+                here.without_role(role, reason)
+            } else {
+                here
+            }
         };
         let leaderless = target.mode == Mode::Leaderless;
         let here = without(
