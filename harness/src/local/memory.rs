@@ -288,18 +288,19 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
             each.push(Ok(format!("n{node} was not squeezed by this")));
             continue;
         };
+        if limit.by == Mechanism::Rlimit {
+            // One that was refused memory may be about to end.
+            forget_ended(slot, lifecycle).await;
+        }
         let lifted = match (limit.by, slot.group().of(Controller::Memory)) {
             (Mechanism::Cgroup, Some(group)) => block_in_place(|| lift(group, lifecycle, limit)),
             _ => restore(lifecycle),
         };
-        if let Some(process) = lifecycle.process.clone() {
-            let paused = !lifecycle.paused_for.is_empty();
-            if !paused && !survived(slot, &process).await {
-                lifecycle.process = None;
-                lifecycle.throttle = None;
-            } else if lifecycle.memory_for.is_empty() {
-                process.tolerate_end(false);
-            }
+        forget_ended(slot, lifecycle).await;
+        if lifecycle.memory_for.is_empty()
+            && let Some(process) = &lifecycle.process
+        {
+            process.tolerate_end(false);
         }
         each.push(match lifted {
             Ok(text) => Ok(format!("n{node} {text}")),
@@ -319,6 +320,16 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
             Proof::Seen(format!("{lifted}; {text}"))
         }
         not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// A process that did not survive is none any more. One that is paused cannot say.
+async fn forget_ended(slot: &Slot, lifecycle: &mut Lifecycle) {
+    if let (true, Some(process)) = (lifecycle.paused_for.is_empty(), lifecycle.process.clone())
+        && !survived(slot, &process).await
+    {
+        lifecycle.process = None;
+        lifecycle.throttle = None;
     }
 }
 
@@ -397,6 +408,10 @@ pub(super) fn faded(locked: &Locked<'_>, id: u32) -> Option<String> {
     match found {
         Ok(true) => None,
         Ok(false) => Some(format!("n{node} was found to have another limit of memory")),
+        // It did not survive, as was to be expected.
+        Err(error) if error.kind() == io::ErrorKind::NotFound && limit.by == Mechanism::Rlimit => {
+            None
+        }
         Err(error) => Some(format!("n{node}: {error}")),
     }
 }
