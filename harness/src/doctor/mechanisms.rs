@@ -1,7 +1,8 @@
 //! The mechanisms that do faults to real processes, and which faults each does where.
 
 use nemesis::FaultKind as K;
-use nemesis::mechanism::Available;
+use nemesis::mechanism::cgroup::{self, Controller};
+use nemesis::mechanism::{Available, firewall, namespace, queue, shaper};
 
 use crate::experiment::On;
 
@@ -22,6 +23,7 @@ pub struct Mechanism {
 
 const PROCESSES: &[On] = &[On::Local, On::Netns];
 const LOCAL: &[On] = &[On::Local];
+const NETNS: &[On] = &[On::Netns];
 
 /// All of them; of those that do the same fault the first choice comes first.
 pub const MECHANISMS: &[Mechanism] = &[
@@ -40,10 +42,87 @@ pub const MECHANISMS: &[Mechanism] = &[
         available: || Ok(()),
     },
     Mechanism {
+        name: "freezer",
+        what: "control groups that are frozen",
+        on: PROCESSES,
+        faults: &[K::Pause],
+        available: || cgroup::available(Controller::Freezer),
+    },
+    Mechanism {
+        name: "cpu-quota",
+        what: "control groups with a part of a processor (via: cgroup)",
+        on: PROCESSES,
+        faults: &[K::Cpu],
+        available: || cgroup::available(Controller::Cpu),
+    },
+    Mechanism {
+        name: "stop-and-go",
+        what: "processes stopped and continued over and over (via: signal)",
+        on: PROCESSES,
+        faults: &[K::Cpu],
+        available: || Ok(()),
+    },
+    Mechanism {
+        name: "memory-limit",
+        what: "control groups with little memory (via: cgroup)",
+        on: PROCESSES,
+        faults: &[K::Memory],
+        available: || cgroup::available(Controller::Memory),
+    },
+    Mechanism {
+        name: "rlimit",
+        what: "a limit of the address space of processes",
+        on: PROCESSES,
+        faults: &[K::Memory],
+        available: || Ok(()),
+    },
+    Mechanism {
         name: "proxy",
         what: "a TCP proxy on every link",
         on: LOCAL,
         faults: &[K::Partition, K::Slow],
+        available: || Ok(()),
+    },
+    Mechanism {
+        name: "namespaces",
+        what: "a network of its own for every node, on a bridge",
+        on: &[],
+        faults: &[],
+        available: namespace::available,
+    },
+    Mechanism {
+        name: "nftables",
+        what: "a table of our own in a node's network",
+        on: NETNS,
+        faults: &[K::Partition],
+        available: firewall::available,
+    },
+    Mechanism {
+        name: "netem",
+        what: "a queueing discipline of the kernel",
+        on: NETNS,
+        faults: &[K::Slow, K::Loss, K::Reorder, K::Duplicate],
+        available: || shaper::Kind::Netem.available(),
+    },
+    Mechanism {
+        name: "nfqueue",
+        what: "packets taken out of the kernel and given back later",
+        on: NETNS,
+        faults: &[K::Slow, K::Loss, K::Reorder, K::Duplicate],
+        available: queue::available,
+    },
+    Mechanism {
+        name: "tbf",
+        what: "a token bucket of the kernel: bandwidth alone",
+        on: NETNS,
+        faults: &[K::Slow],
+        available: || shaper::Kind::Tbf.available(),
+    },
+    Mechanism {
+        name: "native",
+        what: "the reference store does it to itself when told to",
+        on: PROCESSES,
+        faults: &[K::Crash, K::ClockJump, K::ClockDrift, K::ClockStrobe],
         available: || Ok(()),
     },
     Mechanism {

@@ -6,7 +6,7 @@ use super::{Diagnosis, FaultOn, SUBSTRATES};
 use crate::report::screen::Style;
 
 const NAME: usize = 20;
-const COLUMN: usize = 24;
+const COLUMN: usize = 28;
 
 /// Two tables: the faults with their mechanisms on each substrate, then what is missing and why.
 pub fn table(diagnosis: &Diagnosis, style: Style) -> String {

@@ -242,8 +242,7 @@ impl Namespaces {
 pub(in crate::local) fn obstacles() -> Vec<(FaultKind, String)> {
     use FaultKind::{Duplicate, Loss, Partition, Reorder, Slow};
     if let Err(why) = namespace::available() {
-        let all = [Partition, Slow, Loss, Reorder, Duplicate];
-        return all.map(|kind| (kind, why.clone())).into();
+        return FaultKind::ALL.map(|kind| (kind, why.clone())).into();
     }
     let mut obstacles = Vec::new();
     if let Err(why) = firewall::available() {

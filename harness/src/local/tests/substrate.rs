@@ -388,7 +388,7 @@ fn what_cannot_be_done_is_not_seen() {
     let mut run = Run::start("cannot", 1);
     not_seen(
         &run.inject(1, &Action::PowerLoss(vec![1])),
-        "needs the simulation",
+        "there is no layer under the data of n1",
     );
     not_seen(&run.inject(2, &Action::Kill(vec![1, 9])), "there is no n9");
     not_seen(&run.inject(2, &Action::Kill(vec![1])), "injected already");
