@@ -52,7 +52,10 @@ pub fn simulate_watched(
     simulate_on(experiment, simulation(experiment).watched_by(watch))
 }
 
-fn simulate_on(experiment: &Experiment, mut substrate: SimSubstrate) -> Result<Simulated> {
+pub(crate) fn simulate_on(
+    experiment: &Experiment,
+    mut substrate: SimSubstrate,
+) -> Result<Simulated> {
     let mut recorded: Vec<Event> = Vec::new();
     let ended = runner::run(
         plan(experiment)?,

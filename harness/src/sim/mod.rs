@@ -116,6 +116,9 @@ enum Happens {
     },
 }
 
+/// Apart from the stream of everything else, which stays what it is without failures.
+const INJECTOR: u64 = 0x696e_6a65_6374;
+
 /// A cluster in virtual time.
 pub struct SimSubstrate {
     options: SimOptions,
@@ -137,6 +140,8 @@ pub struct SimSubstrate {
     timeouts: VecDeque<(u64, u32, u64)>,
     ready: VecDeque<Happening>,
     faults: BTreeMap<u32, faults::Active>,
+    /// The share of faults that the injector fails to do, and what decides which.
+    injector_failures: Option<(f64, Pcg64)>,
     /// How many requests an operator has made.
     errands: u64,
     /// The one of them that a replica is just being given, and its answer if it came at once.
@@ -174,6 +179,7 @@ impl SimSubstrate {
             timeouts: VecDeque::new(),
             ready: VecDeque::new(),
             faults: BTreeMap::new(),
+            injector_failures: None,
             errands: 0,
             asking: None,
             answered: None,
@@ -189,6 +195,15 @@ impl SimSubstrate {
             sim.boot(node);
         }
         sim
+    }
+
+    /// The same with an injector that fails to do this share of the faults, 0 to 1, and does not
+    /// know it: what is seen of them must tell.
+    #[must_use]
+    pub fn with_injector_failures(mut self, share: f64) -> Self {
+        let random = Pcg64::seed_from_u64(self.options.seed ^ INJECTOR);
+        self.injector_failures = Some((share, random));
+        self
     }
 
     /// How many simulated events were scheduled so far.

@@ -8,7 +8,7 @@ use reference_cluster::core::config::{Config, Mode, Reads};
 use workloads::{Invocation, Policy};
 
 use super::{Conditions, SimOptions, SimSubstrate};
-use crate::commands::sim::{seeds, simulate};
+use crate::commands::sim::{seeds, simulate, simulate_on};
 use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
 
@@ -310,6 +310,68 @@ fn checkers_agree_with_the_truth_under_every_fault() {
             }
         }
     }
+}
+
+/// Faults that change a process or its links, not what it says of itself to an operator.
+const MORE_FAULTS: [&str; 9] = [
+    "fault: kill, target: leader",
+    "fault: power-loss, target: leader",
+    "fault: pause, target: leader",
+    "fault: partition, shape: isolate, target: leader",
+    "fault: partition, shape: one-way, direction: out, target: leader",
+    "fault: wipe, target: follower",
+    "fault: snapshot, target: leader",
+    "fault: clock-jump, by: 2s, target: leader",
+    "fault: transfer-leadership, target: follower",
+];
+
+/// An injector that is out of order at random, and does not know it: none of its faults that came to
+/// nothing earns credit, and a run with one of them is never called valid.
+#[test]
+fn an_injector_that_fails_is_found_out_whatever_the_fault() {
+    let mut failed = 0;
+    let mut wrong: Vec<String> = Vec::new();
+    for fault in EVERY_FAULT.iter().chain(&MORE_FAULTS) {
+        for seed in 1..=4 {
+            let mut experiment = under(&raft(), fault);
+            experiment.seed = Some(seed);
+            let substrate = crate::plan::simulation(&experiment).with_injector_failures(0.5);
+            let run = simulate_on(&experiment, substrate).unwrap();
+            let unseen = run
+                .ended
+                .faults
+                .iter()
+                .filter(|f| !is_seen(f.proof.as_ref()));
+            let unseen = unseen.count();
+            failed += unseen;
+            let verdict = crate::judge::judge_run(&experiment, &run.ended).verdict;
+            if (unseen > 0) != format!("{verdict:?}").contains("fault-not-effective") {
+                wrong.push(format!(
+                    "{fault}, seed {seed}: {unseen} unseen, yet {verdict:?}"
+                ));
+            }
+            // With nothing ever done, nothing may be seen.
+            let substrate = crate::plan::simulation(&experiment).with_injector_failures(1.0);
+            let run = simulate_on(&experiment, substrate).unwrap();
+            for log in &run.ended.faults {
+                assert!(
+                    !is_seen(log.proof.as_ref()),
+                    "{fault}, seed {seed}: {log:?}"
+                );
+            }
+            let verdict = crate::judge::judge_run(&experiment, &run.ended).verdict;
+            assert!(
+                format!("{verdict:?}").contains("fault-not-effective"),
+                "{fault}, seed {seed}: {verdict:?}"
+            );
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    assert!(failed > 20, "{failed}");
+}
+
+fn is_seen(proof: Option<&Proof>) -> bool {
+    matches!(proof, Some(Proof::Seen(_)))
 }
 
 #[test]

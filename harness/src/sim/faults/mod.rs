@@ -13,6 +13,7 @@ mod process;
 mod tests;
 
 use nemesis::{Action, Capabilities, FaultKind, Link, Node, Proof};
+use rand::Rng;
 
 use super::errand::Errand;
 use super::{Happening, Happens, SimSubstrate};
@@ -41,6 +42,8 @@ pub struct Active {
     before: Vec<Before>,
     /// What is worth saying in the proof.
     notes: Vec<String>,
+    /// Whether nothing was done: the injector was out of order.
+    omitted: bool,
     /// Whether what goes on and off is on.
     on: bool,
     /// How often it went on.
@@ -70,11 +73,18 @@ struct Before {
 
 impl SimSubstrate {
     pub(super) fn start_fault(&mut self, id: u32, action: &Action) {
-        if let Action::Admin(asked, command) = action {
+        let omitted = self.injector_fails();
+        if let Action::Admin(asked, command) = action
+            && !omitted
+        {
             let todo = command.requests();
             return self.begin_errand(id, *asked, action.clone(), false, todo);
         }
         let mut active = self.active(action.clone(), false);
+        if omitted {
+            active.omitted = true;
+            return self.observe_fault(id, active);
+        }
         match action {
             Action::Kill(nodes) | Action::PowerLoss(nodes) => self.kill(nodes, action),
             Action::Wipe(nodes) => {
@@ -109,6 +119,14 @@ impl SimSubstrate {
         self.observe_fault(id, active);
     }
 
+    /// Whether the injector is out of order this time.
+    fn injector_fails(&mut self) -> bool {
+        let Some((share, random)) = &mut self.injector_failures else {
+            return false;
+        };
+        random.random_bool(*share)
+    }
+
     pub(super) fn end_fault(&mut self, id: u32) {
         let Some(mut active) = self.faults.remove(&id) else {
             let proof = Proof::Seen("nothing to heal".to_owned());
@@ -119,6 +137,11 @@ impl SimSubstrate {
             && let Some(why) = self.faded(&active)
         {
             self.ready.push_back(Happening::Faded { id, why });
+        }
+        if active.omitted {
+            let proof = Proof::Seen("nothing to heal".to_owned());
+            self.ready.push_back(Happening::Healed { id, proof });
+            return;
         }
         let action = active.action.clone();
         let mut notes = Vec::new();
@@ -194,6 +217,7 @@ impl SimSubstrate {
             judge_at: None,
             proven: false,
             notes: Vec::new(),
+            omitted: false,
             on: false,
             times: 0,
             effective: 0,
