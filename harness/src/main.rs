@@ -41,6 +41,7 @@ fn main() -> ExitCode {
             .and_then(|runtime| runtime.block_on(serve::run(args.store, args.listen)))
             .map(|()| exit::VALID),
         Command::Clean(args) => commands::clean::run(&args),
+        Command::K8s(args) => commands::k8s::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {

@@ -174,7 +174,12 @@ impl Store {
                 if let Some(class) = class {
                     spec["storageClassName"] = class.as_str().into();
                 }
-                Some(json!([{"metadata": {"name": "data", "labels": self.labels()}, "spec": spec}]))
+                Some(json!([{
+                    "apiVersion": "v1",
+                    "kind": "PersistentVolumeClaim",
+                    "metadata": {"name": "data", "labels": self.labels()},
+                    "spec": spec,
+                }]))
             }
         };
         let mut spec = json!({

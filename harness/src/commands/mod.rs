@@ -4,6 +4,7 @@ pub mod check;
 pub mod clean;
 pub mod compare;
 pub mod doctor;
+pub mod k8s;
 pub mod list;
 pub mod museum;
 pub mod shrink;

@@ -46,7 +46,7 @@ pub(crate) mod signals;
 mod start_error;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(crate) mod view;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -318,7 +318,7 @@ impl Substrate for LocalSubstrate {
     }
 }
 
-fn refused(invocation: &Invocation, why: &str) -> Completion {
+pub(crate) fn refused(invocation: &Invocation, why: &str) -> Completion {
     Completion {
         outcome: Outcome::Fail,
         value: invocation.value.clone(),
