@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, is_system};
 use crate::discover::{Trouble, members};
 use crate::error::is_missing;
-use crate::names::{CONTAINER, IMAGE, MANAGED_BY, MANAGER, selector};
+use crate::names::{CONTAINER, IMAGE, MANAGED_BY, MANAGER, MODE, selector};
 use crate::{Error, Member, Store};
 
 /// Between two looks.
@@ -127,6 +127,7 @@ pub async fn ready(
 
 enum Look {
     Ready(Vec<Member>),
+    /// Those of the newest template, as far as they are there.
     Waiting(Vec<Member>),
 }
 
@@ -143,15 +144,47 @@ async fn look(
     let found = members(cluster, namespace, &selector(&store.name)).await?;
     let status = set.status.unwrap_or_default();
     // What the controller says counts only for the template that it has seen.
-    let seen = status.observed_generation >= set.metadata.generation;
-    let rolled = status.current_revision == status.update_revision
-        || status.updated_replicas == Some(i32::from(store.nodes));
+    if status.observed_generation < set.metadata.generation {
+        return Ok(Look::Waiting(Vec::new()));
+    }
+    let newest = |member: &Member| member.revision == status.update_revision;
+    for member in found.iter().filter(|m| !newest(m) && !m.ready && !m.ending) {
+        // The controller replaces one pod at a time and waits until it is ready. After a template
+        // that could not run it would wait for ever: one node alone does not become ready.
+        crate::pod::delete(cluster, namespace, member, true).await?;
+    }
     let all = found.len() == usize::from(store.nodes)
-        && found.iter().all(|member| member.ready && !member.ending);
-    Ok(if seen && rolled && all {
+        && found
+            .iter()
+            .all(|member| newest(member) && member.ready && !member.ending);
+    Ok(if all {
         Look::Ready(found)
     } else {
-        Look::Waiting(found)
+        Look::Waiting(found.into_iter().filter(newest).collect())
+    })
+}
+
+/// Refuses to turn a store that is there into one that its nodes could not become one by one.
+///
+/// # Errors
+/// [`Error::Other`] if its mode or its number of nodes is another.
+pub async fn compatible(cluster: &Cluster, namespace: &str, store: &Store) -> Result<(), Error> {
+    let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), namespace);
+    let found = sets
+        .get_opt(&store.name)
+        .await
+        .map_err(|error| Error::of(format!("looking at StatefulSet {}", store.name), &error))?;
+    let Some(found) = found else { return Ok(()) };
+    let nodes = found.spec.replicas.unwrap_or(1);
+    let annotations = found.metadata.annotations.unwrap_or_default();
+    let mode = annotations.get(MODE).cloned().unwrap_or_default();
+    if mode == store.mode && nodes == i32::from(store.nodes) {
+        return Ok(());
+    }
+    Err(Error::Other {
+        name: store.name.clone(),
+        namespace: namespace.to_owned(),
+        found: format!("mode {mode} with {nodes} nodes"),
     })
 }
 

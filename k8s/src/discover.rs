@@ -30,6 +30,8 @@ pub struct Member {
     pub role: Option<String>,
     /// What it runs.
     pub image: String,
+    /// The revision of the StatefulSet's template that it was made from.
+    pub revision: Option<String>,
     /// Why it does not run.
     pub trouble: Option<Trouble>,
 }
@@ -94,6 +96,7 @@ pub fn member(pod: &Pod) -> Option<Member> {
         .strip_prefix('-')?
         .parse()
         .ok()?;
+    let label = |name| pod.metadata.labels.as_ref()?.get(name).cloned();
     let spec = pod.spec.as_ref();
     let status = pod.status.as_ref();
     let condition = |kind: &str| {
@@ -132,11 +135,8 @@ pub fn member(pod: &Pod) -> Option<Member> {
             .sum(),
         on: spec.and_then(|spec| spec.node_name.clone()),
         ip: status.and_then(|status| status.pod_ip.clone()),
-        role: pod
-            .metadata
-            .labels
-            .as_ref()
-            .and_then(|labels| labels.get(ROLE).cloned()),
+        role: label(ROLE),
+        revision: label("controller-revision-hash"),
         image: spec
             .and_then(|spec| spec.containers.first())
             .and_then(|container| container.image.clone())

@@ -58,6 +58,18 @@ pub enum Error {
         /// Where.
         namespace: String,
     },
+    /// There is another store of this name.
+    #[error(
+        "the store {name} in namespace {namespace} is there already, in {found}, which cannot change while it runs; `quorate k8s down --namespace {namespace} --name {name}` removes it"
+    )]
+    Other {
+        /// Its name.
+        name: String,
+        /// Where.
+        namespace: String,
+        /// What it is.
+        found: String,
+    },
     /// An image cannot be had.
     #[error(
         "{pod} cannot have the image {image} ({why}); load it into every node (`kind load docker-image`), or name one that can be pulled with --image"

@@ -241,6 +241,7 @@ mod on_cluster {
         cluster.may(namespace, &[DEPLOY, VIEW].concat()).await?;
         let store = described(&kubernetes, &args.name, &image, args.nodes, &config, 0)?;
         store.validate()?;
+        deploy::compatible(cluster, namespace, &store).await?;
         deploy::namespace(cluster, namespace, &image).await?;
         let began = Instant::now();
         deploy::apply(cluster, namespace, &store).await?;

@@ -6,6 +6,8 @@ mod check;
 mod compare;
 mod determinism;
 mod gateway;
+#[cfg(feature = "k8s")]
+mod k8s;
 mod local;
 mod minimal;
 mod shrink;
