@@ -62,6 +62,7 @@ pub const DEPLOY: &[Right] = &[
     ("list", "", "persistentvolumeclaims", ""),
     ("delete", "", "persistentvolumeclaims", ""),
     ("list", "", "events", ""),
+    ("delete", "", "pods", ""),
 ];
 
 /// What it takes to look at a store.
