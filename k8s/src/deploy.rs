@@ -28,7 +28,7 @@ const PAUSE: Duration = Duration::from_millis(250);
 /// How long what is removed may take to go.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 /// How long trouble may last that may pass by itself.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(45);
 
 /// Makes the namespace, with the label that allows faults, unless it is there. One that is there
 /// must carry that label: somebody else's namespace is not opened to faults in passing.
