@@ -148,7 +148,16 @@ async fn look(
         return Ok(Look::Waiting(Vec::new()));
     }
     let newest = |member: &Member| member.revision == status.update_revision;
-    for member in found.iter().filter(|m| !newest(m) && !m.ready && !m.ending) {
+    let stuck = |member: &Member| {
+        let trouble = member.trouble.as_ref();
+        trouble.is_some_and(|trouble| {
+            matches!(
+                trouble,
+                Trouble::Image(_) | Trouble::Crashing(_) | Trouble::Container(_)
+            )
+        })
+    };
+    for member in found.iter().filter(|m| !newest(m) && stuck(m)) {
         // The controller replaces one pod at a time and waits until it is ready. After a template
         // that could not run it would wait for ever: one node alone does not become ready.
         crate::pod::delete(cluster, namespace, member, true).await?;

@@ -451,7 +451,7 @@ mod on_cluster {
     ) -> Result<Ended> {
         live.step(&format!("starting {} pods", experiment.all_nodes()));
         let seed = substream(experiment.seed.unwrap_or_default(), "nodes");
-        let mut substrate = K8sSubstrate::start(K8sOptions {
+        let mut substrate = K8sSubstrate::start(&K8sOptions {
             kubernetes: experiment.kubernetes.clone().unwrap_or_default(),
             nodes: experiment.all_nodes(),
             target: experiment.target.clone(),

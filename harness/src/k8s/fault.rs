@@ -20,7 +20,7 @@ use super::substrate::{Inner, Slot};
 /// How long a pod may take to answer before it is deleted.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a deleted pod and its process may take to end.
-const END_WITHIN: Duration = Duration::from_secs(15);
+const END_WITHIN: Duration = Duration::from_secs(60);
 /// How long its successor may take to be ready.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Between two looks.
@@ -119,7 +119,7 @@ async fn end_one(
             Ok(()) => "its process has ended",
             Err(_) => {
                 return Err(format!(
-                    "the pod of n{node} is gone, yet its process answers"
+                    "the pod of n{node} is gone, yet the connection to its process stands"
                 ));
             }
         },

@@ -134,7 +134,7 @@ impl K8sSubstrate {
     /// # Errors
     /// If there is no cluster, the namespace does not allow faults, this account lacks rights, or
     /// the store does not become ready; what was started is removed.
-    pub fn start(options: K8sOptions) -> Result<Self> {
+    pub fn start(options: &K8sOptions) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_multi_thread()
             .worker_threads(WORKERS)
             .thread_name("k8s")
@@ -155,7 +155,7 @@ impl K8sSubstrate {
             abandon: Box::new(move || eprintln!("the store of this run may be left: {hint}")),
         };
         let signals = signals::register(handler).context("cannot listen for signals")?;
-        let inner = runtime.block_on(bring_up(&options, &name, events))?;
+        let inner = runtime.block_on(bring_up(options, &name, events))?;
         let client = HttpClient::new(options.call_timeout)?;
         let calls = Calls::new(client, runtime.handle().clone(), completions);
         let http = reqwest::Client::builder()
