@@ -167,7 +167,8 @@ fn measure(on: &str, fault: &str, parameters: &str, store: &Path) -> Result<Row,
         let (Some(injected), Some(healed)) = (came.injected_at, came.healed_at) else {
             continue;
         };
-        row.inject_s.push((injected - entry.at).as_secs_f64());
+        row.inject_s
+            .push(injected.saturating_sub(entry.at).as_secs_f64());
         let ordered = entry.at + entry.lasting;
         row.heal_s
             .push(healed.saturating_sub(ordered).as_secs_f64());

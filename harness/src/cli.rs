@@ -8,10 +8,12 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
+use crate::commands::k8s::K8sArgs;
 use crate::commands::keeper::KeeperArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::explore::Guidance;
+use crate::k8s::options::KubernetesArgs;
 use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::report::Format;
@@ -68,6 +70,8 @@ pub enum Command {
     ///
     /// Exit codes: 0, or 2 if a fault given by --require cannot be done.
     Doctor(DoctorArgs),
+    /// The reference store on Kubernetes: up, down, status, logs, manifests.
+    K8s(K8sArgs),
     /// List workloads, faults, checkers and modes.
     List,
     /// Print shell completions.
@@ -125,6 +129,9 @@ pub struct ExperimentArgs {
     /// Names the run directory.
     #[arg(long)]
     pub name: Option<String>,
+    /// Where and how on Kubernetes.
+    #[command(flatten)]
+    pub kubernetes: KubernetesArgs,
 }
 
 /// `quorate test`.
@@ -133,7 +140,7 @@ pub struct TestArgs {
     /// The experiment.
     #[command(flatten)]
     pub experiment: ExperimentArgs,
-    /// Where to run: local (processes on loopback) or sim (deterministic simulation).
+    /// Where to run: local (processes on loopback), sim (deterministic simulation) or k8s.
     #[arg(long, value_enum)]
     pub on: Option<On>,
     /// The seed of all randomness.
@@ -573,6 +580,9 @@ impl ExperimentArgs {
         if let Some(on) = on {
             experiment.substrate = on;
         }
+        if experiment.substrate == On::K8s && !given.faults {
+            crate::k8s::options::choose_faults(&mut experiment);
+        }
         if seed.is_some() {
             experiment.seed = seed;
         }
@@ -617,6 +627,7 @@ impl ExperimentArgs {
         set(&mut experiment.name, self.name.clone());
         set(&mut experiment.limits.time, self.time_limit);
         set(&mut experiment.faults.interval, self.nemesis_interval);
+        self.kubernetes.apply(&mut experiment.kubernetes);
         if let Some(packages) = &self.nemesis {
             experiment.faults.packages.clone_from(packages);
             experiment.faults.schedule = None;

@@ -13,10 +13,11 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
+use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
-use crate::{defaults, local};
+use crate::{defaults, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
 /// `quorate test --print-experiment`.
@@ -47,6 +48,9 @@ pub struct Experiment {
     pub limits: Limits,
     /// The weather of the simulation.
     pub simulation: Conditions,
+    /// Where and how it runs on Kubernetes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub kubernetes: Option<Kubernetes>,
     /// What `quorate compare` runs of it: modes, faults and repetitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Matrix>,
@@ -62,6 +66,8 @@ pub enum On {
     Local,
     /// Processes in network namespaces of their own, on a bridge.
     Netns,
+    /// Pods on Kubernetes.
+    K8s,
 }
 
 impl fmt::Display for On {
@@ -70,6 +76,7 @@ impl fmt::Display for On {
             Self::Sim => "sim",
             Self::Local => "local",
             Self::Netns => "netns",
+            Self::K8s => "k8s",
         })
     }
 }
@@ -160,6 +167,7 @@ impl Default for Experiment {
             checks: Vec::new(),
             limits: Limits::default(),
             simulation: Conditions::default(),
+            kubernetes: None,
             compare: None,
         }
     }
@@ -542,6 +550,7 @@ impl Experiment {
         match self.substrate {
             On::Sim => sim::capabilities(),
             On::Local | On::Netns => local::capabilities(self.substrate),
+            On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
         }
     }
 
@@ -584,6 +593,9 @@ impl Experiment {
     #[must_use]
     pub fn resolved(mut self) -> Self {
         self.parameters = self.parameters.resolved(self.workload);
+        if self.substrate == On::K8s {
+            self.kubernetes.get_or_insert_default();
+        }
         if self.checks.is_empty() {
             let checks = defaults::checks(&self);
             self.checks = checks.into_iter().map(str::to_owned).collect();

@@ -6,7 +6,7 @@
 //!   fits its replication mode.
 //! * [`commands`]: what each subcommand does. [`plan`]: what an experiment means for the runner.
 //! * [`runner`]: one event loop over [`substrate::Substrate`]; [`recorder`] writes the history.
-//! * [`sim`] and [`local`]: the substrates; [`calls`]: operations under way on real clients.
+//! * [`sim`], [`local`] and [`mod@k8s`]: the substrates; [`calls`]: operations under way on real clients.
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
@@ -25,6 +25,7 @@ pub mod exit;
 pub mod experiment;
 pub mod explore;
 pub mod judge;
+pub mod k8s;
 pub mod live;
 pub mod local;
 pub mod locate;

@@ -24,7 +24,8 @@ fn main() -> ExitCode {
         .with_writer(std::io::stderr)
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info")),
+                // The client of Kubernetes logs as an error what is said better elsewhere.
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_client=off")),
         )
         .init();
     let result = match cli.command {
@@ -42,6 +43,7 @@ fn main() -> ExitCode {
             .and_then(|runtime| runtime.block_on(serve::run(args.store, args.listen)))
             .map(|()| exit::VALID),
         Command::Clean(args) => commands::clean::run(&args),
+        Command::K8s(args) => commands::k8s::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Keeper(args) => commands::keeper::run(&args),
         Command::List => commands::list::run(),

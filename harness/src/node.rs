@@ -8,19 +8,20 @@ use anyhow::{Context, Result};
 use clap::Args;
 use reference_cluster::core::{Config, NodeId};
 use reference_cluster::server::{self, NodeOptions};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::experiment::{Impossible, explain, parse_yaml};
 
 /// `quorate node`.
 #[derive(Debug, Args)]
 pub struct NodeArgs {
-    /// Which node this is, e.g. n1.
-    #[arg(long, value_parser = parse_node)]
+    /// Which node this is, e.g. n1, or the pod of a StatefulSet that it runs in: quorate-0 is n1.
+    #[arg(long, value_parser = parse_id)]
     pub id: u16,
     /// Where to listen; port 0 takes a free one. The first line on stdout says which.
     #[arg(long, default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// The other nodes, e.g. n2=127.0.0.1:7002,n3=127.0.0.1:7003.
+    /// The other nodes, e.g. n2=127.0.0.1:7002,n3=127.0.0.1:7003; this node itself may be among them.
     #[arg(long, value_delimiter = ',', value_parser = parse_peer)]
     pub peers: Vec<(u16, String)>,
     /// Where the journal is kept.
@@ -48,6 +49,16 @@ fn parse_node(text: &str) -> Result<u16, String> {
         .ok_or_else(|| format!("expected a node such as n1, not {text:?}"))
 }
 
+/// A node, or a pod by its ordinal, which counts from 0.
+fn parse_id(text: &str) -> Result<u16, String> {
+    let wrong = || format!("expected a node such as n1, or a pod such as quorate-0, not {text:?}");
+    let Some((_, ordinal)) = text.rsplit_once('-') else {
+        return parse_node(text).map_err(|_| wrong());
+    };
+    let ordinal: u16 = ordinal.parse().map_err(|_| wrong())?;
+    ordinal.checked_add(1).ok_or_else(wrong)
+}
+
 fn parse_peer(text: &str) -> Result<(u16, String), String> {
     let (node, address) = text
         .split_once('=')
@@ -59,7 +70,8 @@ fn parse_peer(text: &str) -> Result<(u16, String), String> {
 ///
 /// # Errors
 /// If the configuration is impossible, the journal is corrupt, or the address is taken.
-pub fn run(args: NodeArgs) -> Result<()> {
+pub fn run(mut args: NodeArgs) -> Result<()> {
+    args.peers.retain(|(peer, _)| *peer != args.id);
     let mut config = Config::default();
     if let Some(path) = &args.config {
         let file = path.display().to_string();
@@ -97,6 +109,36 @@ pub fn run(args: NodeArgs) -> Result<()> {
         .enable_all()
         .build()
         .context("cannot start the runtime")?;
-    runtime.block_on(server::run(options))?;
-    Ok(())
+    runtime.block_on(async {
+        // As the first process of a container it would otherwise ignore the signal. What was
+        // acknowledged is in the journal already; nothing is left to be done.
+        let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
+        tokio::select! {
+            ended = server::run(options) => ended.map_err(Into::into),
+            _ = terminate.recv() => Ok(()),
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pod_is_a_node_by_its_ordinal() {
+        assert_eq!(parse_id("n3"), Ok(3));
+        assert_eq!(parse_id("quorate-0"), Ok(1));
+        assert_eq!(parse_id("my-store-11"), Ok(12));
+        for bad in [
+            "",
+            "n0",
+            "quorate",
+            "quorate-",
+            "quorate-x",
+            "q-65535",
+            "q--1x",
+        ] {
+            assert!(parse_id(bad).is_err(), "{bad}");
+        }
+    }
 }

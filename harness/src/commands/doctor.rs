@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::cli::DoctorArgs;
 use crate::doctor::{diagnose, render};
 use crate::exit;
-use crate::experiment::ExperimentError;
+use crate::experiment::{ExperimentError, On};
 use crate::report::Format;
 use crate::report::screen::Style;
 
@@ -16,6 +16,10 @@ use crate::report::screen::Style;
 /// # Errors
 /// If stdout is closed, or the form of output is none of these.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
+    if args.on == Some(On::K8s) {
+        let message = "--on k8s: the diagnosis is of this machine; docs/kubernetes.md lists what can be done to pods";
+        return Err(ExperimentError(message.to_owned()).into());
+    }
     let diagnosis = diagnose();
     let text = match args.output {
         Format::Table => render::table(&diagnosis, Style::of_stdout()),

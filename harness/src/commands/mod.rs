@@ -5,6 +5,7 @@ pub mod clean;
 pub mod compare;
 pub mod doctor;
 pub mod explore;
+pub mod k8s;
 pub mod keeper;
 pub mod list;
 pub mod museum;

@@ -72,6 +72,7 @@ pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary
     let ended = match experiment.substrate {
         On::Sim => run_sim(experiment, &dir, &mut sink, &mut live),
         On::Local | On::Netns => run_local(experiment, &dir, &mut sink, &mut live),
+        On::K8s => super::k8s::run_test(experiment, &dir, &mut sink, &mut live),
     };
     let ended = match ended {
         Ok(ended) => ended,

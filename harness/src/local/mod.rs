@@ -56,7 +56,7 @@ pub(crate) mod signals;
 mod start_error;
 #[cfg(test)]
 mod tests;
-mod view;
+pub(crate) mod view;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -107,7 +107,7 @@ pub fn enter(experiment: &Experiment) -> Result<(), EnterError> {
             namespace::enter(Needs { network: true })
         }
         On::Local => disk::Needs::of(experiment).enter(),
-        On::Sim => Ok(()),
+        On::Sim | On::K8s => Ok(()),
     }
 }
 
@@ -361,7 +361,7 @@ impl Substrate for LocalSubstrate {
     }
 }
 
-fn refused(invocation: &Invocation, why: &str) -> Completion {
+pub(crate) fn refused(invocation: &Invocation, why: &str) -> Completion {
     Completion {
         outcome: Outcome::Fail,
         value: invocation.value.clone(),

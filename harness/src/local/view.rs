@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 /// Asks all nodes at once. Nodes that are down or do not answer in time have no role.
-pub(super) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAddr>)]) -> View {
+pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAddr>)]) -> View {
     let mut asked = JoinSet::new();
     for (node, address) in nodes.iter().copied() {
         let http = http.clone();

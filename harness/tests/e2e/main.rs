@@ -8,6 +8,8 @@ mod determinism;
 mod disk;
 mod explore;
 mod gateway;
+#[cfg(feature = "k8s")]
+mod k8s;
 mod leases;
 mod local;
 mod minimal;

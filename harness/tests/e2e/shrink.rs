@@ -158,9 +158,13 @@ fn random_failure(exhibit: &Exhibit, seed: u64) -> Option<(Goal, Failing)> {
     let hand_written = exhibit.experiment(true).unwrap();
     let mut random: Experiment = hand_written.clone();
     random.faults.schedule = None;
+    let here = random.capabilities();
+    let possible = |name: &&str| nemesis::package::select([name], random.nodes, &here).is_ok();
     random.faults.packages = ["kill", "power-loss", "pause", "partition", "wipe-follower"]
+        .into_iter()
+        .filter(possible)
         .map(str::to_owned)
-        .to_vec();
+        .collect();
     random.faults.interval = Duration::from_millis(400);
     random.faults.lasting = Some(quorate::experiment::Lasting {
         min: Duration::from_millis(100),

@@ -27,6 +27,10 @@ const PATIENCE: u64 = 4_000 * MS;
 const MS: u64 = 1_000_000;
 
 /// A fault that was begun and is not healed yet.
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "they are true of it in every combination"
+)]
 pub struct Active {
     action: Action,
     pub(super) healing: bool,

@@ -1,0 +1,30 @@
+//! The `k8s` substrate: nodes are pods of a StatefulSet, reached through the API server.
+//!
+//! ```text
+//! harness ──► a port on loopback a node ──► API server ──► kubelet ──► pod's loopback
+//! ```
+//!
+//! A run makes a store of its own in the namespace, so that it begins with an empty one, and
+//! removes it at the end. What faults do is asked of the API server; who may do it is decided by
+//! its access rules.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`options`] | what an experiment says, and which faults that leaves |
+//! | `substrate` | [`K8sSubstrate`] |
+//! | `fault` | deletes pods, and proves that they ended and are back |
+//! | `logs` | keeps what the nodes write |
+
+#[cfg(feature = "k8s")]
+mod fault;
+#[cfg(feature = "k8s")]
+mod logs;
+pub mod options;
+#[cfg(feature = "k8s")]
+mod substrate;
+
+pub use options::Kubernetes;
+#[cfg(feature = "k8s")]
+pub use substrate::{K8sOptions, K8sSubstrate};
+#[cfg(feature = "k8s")]
+pub(crate) use substrate::{described, roles_of};

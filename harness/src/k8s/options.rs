@@ -1,0 +1,166 @@
+//! What an experiment says about Kubernetes; known also where the substrate itself is not built in,
+//! so that a file means the same everywhere.
+
+use clap::Args;
+use nemesis::{Capabilities, FaultKind};
+use serde::{Deserialize, Serialize};
+
+use crate::experiment::Experiment;
+
+/// Where and how the store runs on Kubernetes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Kubernetes {
+    /// The namespace; it must carry the label `quorate.dev/faults=allowed`.
+    pub namespace: String,
+    /// The image of the nodes; by default the one last brought up in the namespace.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub image: Option<String>,
+    /// Where nodes keep their journals.
+    pub storage: Storage,
+    /// The class of volumes; by default the cluster's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub storage_class: Option<String>,
+    /// Size of each volume.
+    pub volume_mib: u32,
+    /// How long the pods may take until all are ready, in seconds.
+    pub ready_within_s: u64,
+}
+
+/// Where nodes keep their journals.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Storage {
+    /// In a volume for each node: what a pod has written outlives it.
+    #[default]
+    Volumes,
+    /// In the pod: what it has written goes with it.
+    EmptyDir,
+}
+
+impl Default for Kubernetes {
+    fn default() -> Self {
+        Self {
+            namespace: "quorate".to_owned(),
+            image: None,
+            storage: Storage::default(),
+            storage_class: None,
+            volume_mib: 256,
+            ready_within_s: 120,
+        }
+    }
+}
+
+/// Flags for `--on k8s` and `quorate k8s`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
+#[command(next_help_heading = "Kubernetes")]
+pub struct KubernetesArgs {
+    /// The namespace.
+    #[arg(long, value_name = "NAMESPACE")]
+    pub namespace: Option<String>,
+    /// The image of the nodes; by default the one last brought up in the namespace.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
+    /// Where nodes keep their journals: volumes, or empty-dir (a deleted pod loses it).
+    #[arg(long, value_enum, value_name = "STORAGE")]
+    pub storage: Option<Storage>,
+    /// The class of volumes; by default the cluster's own.
+    #[arg(long, value_name = "CLASS")]
+    pub storage_class: Option<String>,
+}
+
+impl KubernetesArgs {
+    /// Puts the flags over what a file says.
+    pub fn apply(&self, to: &mut Option<Kubernetes>) {
+        if *self == Self::default() {
+            return;
+        }
+        let to = to.get_or_insert_default();
+        if let Some(namespace) = &self.namespace {
+            to.namespace.clone_from(namespace);
+        }
+        if let Some(storage) = self.storage {
+            to.storage = storage;
+        }
+        if self.image.is_some() {
+            to.image.clone_from(&self.image);
+        }
+        if self.storage_class.is_some() {
+            to.storage_class.clone_from(&self.storage_class);
+        }
+    }
+}
+
+/// What can be done to pods, by the API alone.
+pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
+    FaultKind::ALL
+        .into_iter()
+        .fold(Capabilities::all(), |all, kind| {
+            match (kind, kubernetes.storage) {
+                (FaultKind::Kill, Storage::Volumes) | (FaultKind::Wipe, Storage::EmptyDir) => all,
+                (FaultKind::Kill, Storage::EmptyDir) => all.without(
+                    kind,
+                    "a deleted pod loses its emptyDir, which is `wipe`; use storage: volumes",
+                ),
+                (FaultKind::Wipe, Storage::Volumes) => all.without(
+                    kind,
+                    "a volume outlives its pod, which makes it `kill`; use storage: empty-dir",
+                ),
+                _ => all.without(kind, "it is not known on Kubernetes yet"),
+            }
+        })
+}
+
+/// Chooses the faults of an experiment that names none: those of its mode that pods can suffer.
+pub fn choose_faults(experiment: &mut Experiment) {
+    let name = match experiment.kubernetes.clone().unwrap_or_default().storage {
+        Storage::Volumes if experiment.target.one_log() => "kill-leader",
+        Storage::Volumes => "kill",
+        Storage::EmptyDir => "wipe-follower",
+    };
+    experiment.faults.packages = vec![name.to_owned()];
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::experiment::On;
+
+    #[test]
+    fn a_pod_that_loses_its_data_is_wiped_and_not_killed() {
+        for (storage, can, cannot) in [
+            (Storage::Volumes, FaultKind::Kill, FaultKind::Wipe),
+            (Storage::EmptyDir, FaultKind::Wipe, FaultKind::Kill),
+        ] {
+            let kubernetes = Kubernetes {
+                storage,
+                ..Kubernetes::default()
+            };
+            let here = capabilities(&kubernetes);
+            assert!(here.has(can));
+            assert!(here.obstacle(cannot).unwrap().contains(can.name()));
+            let known = FaultKind::ALL.into_iter().filter(|kind| here.has(*kind));
+            assert_eq!(known.collect::<Vec<_>>(), [can]);
+        }
+    }
+
+    #[test]
+    fn the_faults_chosen_are_possible() {
+        for storage in [Storage::Volumes, Storage::EmptyDir] {
+            for mode in ["async", "raft", "multi-leader-crdt"] {
+                let mut experiment = Experiment {
+                    substrate: On::K8s,
+                    kubernetes: Some(Kubernetes {
+                        storage,
+                        ..Kubernetes::default()
+                    }),
+                    ..Experiment::default()
+                };
+                crate::mode::set(&mut experiment.target, mode).unwrap();
+                crate::defaults::choose(&mut experiment, crate::defaults::Given::default());
+                choose_faults(&mut experiment);
+                experiment.validate().unwrap();
+            }
+        }
+    }
+}

@@ -1,0 +1,170 @@
+//! A port on loopback for a pod, through the API server, as `kubectl port-forward` makes one.
+//!
+//! Each connection is a stream of its own through API server and kubelet to the container's
+//! loopback, so it reaches a pod that the network between pods does not, and takes no part in what
+//! faults do to that network. It is opened by the pod's name: after the pod has been replaced, new
+//! connections reach its successor.
+//!
+//! A connection is taken before it is known whether the pod will take it, too. One that leads
+//! nowhere is closed; whoever has sent a request over it cannot know that it arrived nowhere.
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use k8s_openapi::api::core::v1::Pod;
+use kube::api::{Api, Portforwarder};
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinHandle;
+
+use crate::Error;
+use crate::cluster::Cluster;
+
+/// A port that leads to a pod, until it is dropped.
+#[derive(Debug)]
+pub struct Forward {
+    address: SocketAddr,
+    accepting: JoinHandle<()>,
+}
+
+impl Forward {
+    /// Listens on a free port of loopback for connections to this port of the pod.
+    ///
+    /// # Errors
+    /// If no port can be had.
+    pub async fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<Self, Error> {
+        let listening = |source| Error::Io {
+            doing: "listening on loopback".to_owned(),
+            source,
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))
+            .await
+            .map_err(listening)?;
+        let address = listener.local_addr().map_err(listening)?;
+        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+        let pod = pod.to_owned();
+        let accepting = tokio::spawn(async move {
+            let mut connections = tokio::task::JoinSet::new();
+            loop {
+                tokio::select! {
+                    accepted = listener.accept() => match accepted {
+                        Ok((client, _)) => {
+                            connections.spawn(forward(client, pods.clone(), pod.clone(), port));
+                        }
+                        Err(error) => tracing::debug!(%error, pod, "a connection was not taken"),
+                    },
+                    Some(_) = connections.join_next() => {}
+                }
+            }
+        });
+        Ok(Self { address, accepting })
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+}
+
+impl Drop for Forward {
+    fn drop(&mut self) {
+        // The connections are tasks of this one's set, and end with it.
+        self.accepting.abort();
+    }
+}
+
+async fn forward(mut client: TcpStream, pods: Api<Pod>, pod: String, port: u16) {
+    // Requests are small and somebody waits for the answer.
+    let _ = client.set_nodelay(true);
+    let mut forwarder = match pods.portforward(&pod, &[port]).await {
+        Ok(forwarder) => forwarder,
+        Err(error) => {
+            tracing::debug!(%error, pod, "no way to the pod");
+            return;
+        }
+    };
+    let Some(mut stream) = forwarder.take_stream(port) else {
+        return;
+    };
+    let refused = refusal(&mut forwarder, port);
+    tokio::select! {
+        ended = copy_bidirectional(&mut client, &mut stream) => {
+            if let Err(error) = ended {
+                tracing::trace!(%error, pod, "a connection broke");
+            }
+        }
+        why = refused => tracing::debug!(why, pod, "the pod does not take a connection"),
+    }
+    forwarder.abort();
+}
+
+/// Ends when the kubelet says that the pod does not take the connection.
+async fn refusal(forwarder: &mut Portforwarder, port: u16) -> String {
+    if let Some(error) = forwarder.take_error(port)
+        && let Some(why) = error.await
+    {
+        return why;
+    }
+    std::future::pending().await
+}
+
+/// A connection to the process that is in the pod now. It ends when that process does.
+pub struct Witness {
+    forwarder: Portforwarder,
+    stream: tokio::io::DuplexStream,
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").finish_non_exhaustive()
+    }
+}
+
+impl Witness {
+    /// Connects, and has the process answer `GET /healthz` once.
+    ///
+    /// # Errors
+    /// Why there is no answer.
+    pub async fn of(
+        cluster: &Cluster,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<Self, String> {
+        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+        let mut forwarder = pods
+            .portforward(pod, &[port])
+            .await
+            .map_err(|error| crate::error::causes(&error))?;
+        let mut stream = forwarder.take_stream(port).ok_or("no stream was opened")?;
+        let request = b"GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n";
+        stream
+            .write_all(request)
+            .await
+            .map_err(|error| error.to_string())?;
+        let mut status = [0; 12];
+        stream
+            .read_exact(&mut status)
+            .await
+            .map_err(|error| error.to_string())?;
+        if status.ends_with(b" 200") {
+            Ok(Self { forwarder, stream })
+        } else {
+            Err(format!(
+                "it answered {:?}",
+                String::from_utf8_lossy(&status)
+            ))
+        }
+    }
+
+    /// Waits until the connection ends, which it does with the process.
+    pub async fn ended(mut self) {
+        let mut rest = [0; 1024];
+        while let Ok(1..) = self.stream.read(&mut rest).await {}
+        self.forwarder.abort();
+    }
+}

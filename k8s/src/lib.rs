@@ -1,0 +1,37 @@
+//! The reference store on Kubernetes, from 1.20 to the newest version that `k8s-openapi` knows.
+//!
+//! | module | what it does |
+//! | --- | --- |
+//! | [`cluster`] | finds the cluster, what its version knows, what this account may do there, and whether a namespace allows faults |
+//! | [`store`] | the store as objects: a pure function from a description to manifests |
+//! | [`kustomize`] | the same objects as files for `kubectl apply -k` |
+//! | [`deploy`] | applies them, waits until all are ready or says why not, removes them |
+//! | [`discover`] | which pod is which node, how it is, and where it runs |
+//! | [`forward`] | a port on loopback for a pod, through the API server |
+//! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
+//! | [`pod`] | ends pods, and sees them end |
+//! | [`names`] | labels, annotations, ports |
+//!
+//! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
+//! leaves fields out. Writing is not: server-side apply refuses a field that the server does not
+//! know. So nothing newer than 1.20 is written, and where the version of an API differs
+//! ([`cluster::Features`]) the server is asked.
+//!
+//! **Guard.** [`cluster::Cluster::allowed`] is asked before anything is started or broken: only
+//! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
+
+pub mod cluster;
+pub mod deploy;
+pub mod discover;
+mod error;
+pub mod forward;
+pub mod kustomize;
+pub mod names;
+pub mod pod;
+pub mod roles;
+pub mod store;
+
+pub use cluster::Cluster;
+pub use discover::Member;
+pub use error::Error;
+pub use store::{Storage, Store};

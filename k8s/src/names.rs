@@ -1,0 +1,39 @@
+//! Labels, annotations and ports: what everything else is found by.
+
+/// The program as a field manager of server-side apply, and as `app.kubernetes.io/managed-by`.
+pub const MANAGER: &str = "quorate";
+/// What the objects of a store are: `app.kubernetes.io/name`.
+pub const APP: &str = "quorate-store";
+/// The label with [`APP`].
+pub const APP_LABEL: &str = "app.kubernetes.io/name";
+/// The label with the store's name.
+pub const INSTANCE: &str = "app.kubernetes.io/instance";
+/// The label with [`MANAGER`].
+pub const MANAGED_BY: &str = "app.kubernetes.io/managed-by";
+/// The label of a namespace whose pods may be hurt; its value must be [`ALLOWED`].
+pub const FAULTS: &str = "quorate.dev/faults";
+/// See [`FAULTS`].
+pub const ALLOWED: &str = "allowed";
+/// The label with a node's role, `leader` or `follower`.
+pub const ROLE: &str = "quorate.dev/role";
+/// The label of what one run has made for itself, with the run's id.
+pub const RUN: &str = "quorate.dev/run";
+/// The annotation with the replication mode.
+pub const MODE: &str = "quorate.dev/mode";
+/// The annotation of a namespace with the image that was last brought up in it.
+pub const IMAGE: &str = "quorate.dev/image";
+/// The annotation of pods with a hash of their configuration, so that a new one restarts them.
+pub const CONFIG_HASH: &str = "quorate.dev/config-hash";
+/// Where nodes listen, for clients and peers.
+pub const PORT: u16 = 7100;
+/// The namespace taken when none is named.
+pub const NAMESPACE: &str = "quorate";
+/// The store's name when none is given.
+pub const NAME: &str = "quorate";
+/// The container that is the node.
+pub const CONTAINER: &str = "node";
+
+/// The selector of everything that belongs to the store of this name.
+pub fn selector(name: &str) -> String {
+    format!("{APP_LABEL}={APP},{INSTANCE}={name}")
+}
