@@ -17,7 +17,7 @@ use k8s::names::{IMAGE, PORT, selector};
 use k8s::{Cluster, Error, Member, Store, deploy, roles};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
-use nemesis::{Action, Node, NodeView, Proof, View};
+use nemesis::{Action, Node, NodeView, Order, Proof, View};
 use reference_cluster::core::Config;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
@@ -434,21 +434,21 @@ impl Substrate for K8sSubstrate {
         self.calls.start(thread, base_url, invocation.clone());
     }
 
-    fn inject(&mut self, id: u32, action: &Action, via: Option<&str>) {
+    fn inject(&mut self, id: u32, order: &Order) {
         if self.faults.contains_key(&id) {
             let proof = Proof::NotSeen(format!("fault {id} was injected already"));
             return self.post(Happening::Injected { id, proof });
         }
-        if let Some(via) = via {
+        if let Some(via) = order.via() {
             let proof = Proof::NotSeen(format!("there is no mechanism {via} on Kubernetes"));
             return self.post(Happening::Injected { id, proof });
         }
+        let action = order.action().clone();
         let (inner, owned) = (Arc::clone(&self.inner), action.clone());
         let task = self.runtime().spawn(async move {
             let proof = fault::inject(&inner, id, &owned).await;
             let _ = inner.events.send(Happening::Injected { id, proof });
         });
-        let action = action.clone();
         self.faults.insert(id, Fault { action, task });
     }
 
