@@ -300,6 +300,20 @@ impl Program {
         faults_in(&self.expanded(nodes, capabilities).statements)
     }
 
+    /// Whether a fault in it is to be done by this mechanism.
+    pub fn demands(&self, mechanism: &str) -> bool {
+        let mut demands = false;
+        for statement in &self.statements {
+            statement.visit(&mut |statement| {
+                demands |= matches!(
+                    &statement.what,
+                    What::Fault(planned) if planned.entry.via.as_deref() == Some(mechanism)
+                );
+            });
+        }
+        demands
+    }
+
     /// Whether something in it waits for a stale read.
     pub fn observes_staleness(&self) -> bool {
         let mut observes = false;

@@ -140,6 +140,13 @@ pub const MECHANISMS: &[Mechanism] = &[
         available: nemesis::mechanism::disk::available,
     },
     Mechanism {
+        name: "ext4",
+        what: "a file system of a node's own, on a loop device, that is shut down (via: ext4)",
+        on: PROCESSES,
+        faults: &[K::PowerLoss],
+        available: nemesis::mechanism::disk::ext4::available,
+    },
+    Mechanism {
         name: "files",
         what: "a node's files, changed while it is down",
         on: PROCESSES,

@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 use std::{fs, io};
 
+use nemesis::mechanism::disk::ext4::{Ext4Volume, LOST_FOUND};
 use nemesis::mechanism::disk::{ATTIC, DiskLayer, PROBE};
 
 use super::disk::{Needs, Shelf, copy_tree};
@@ -23,6 +24,8 @@ pub(super) struct DataDir {
     mark: Option<String>,
     /// What is under it, if a fault of its disk is planned.
     layer: Option<DiskLayer>,
+    /// The file system that it is instead, if one is planned to be shut down.
+    volume: Option<Ext4Volume>,
     /// Older copies of it, if it is planned to be rolled back.
     shelf: Option<Mutex<Shelf>>,
     seed: u64,
@@ -33,7 +36,9 @@ const COPY_ATTEMPTS: usize = 20;
 
 /// Whether a name at the top of a data directory is ours, and not the node's.
 fn is_ours(name: &OsStr) -> bool {
-    [MARK, ATTIC, PROBE].iter().any(|ours| name == *ours)
+    [MARK, ATTIC, PROBE, LOST_FOUND]
+        .iter()
+        .any(|ours| name == *ours)
 }
 
 impl DataDir {
@@ -53,6 +58,7 @@ impl DataDir {
             path,
             mark,
             layer: None,
+            volume: None,
             shelf: None,
             seed: 0,
         })
@@ -65,6 +71,14 @@ impl DataDir {
             let folder = self.path.with_extension("copies");
             self.shelf = Some(Mutex::new(Shelf::create(folder, oldest)?));
         }
+        if needs.ext4 {
+            self.volume = Some(Ext4Volume::mount(&self.path)?);
+            if let Some(mark) = &self.mark {
+                fs::write(self.path.join(MARK), mark)?;
+                fs::File::open(&self.path)?.sync_all()?;
+                fs::File::open(self.path.join(MARK))?.sync_all()?;
+            }
+        }
         if needs.layer {
             self.layer = Some(DiskLayer::mount(&self.path)?);
         }
@@ -73,6 +87,19 @@ impl DataDir {
 
     pub fn layer(&self) -> Option<&DiskLayer> {
         self.layer.as_ref()
+    }
+
+    pub fn volume(&self) -> Option<&Ext4Volume> {
+        self.volume.as_ref()
+    }
+
+    /// Bytes in all files of the node.
+    pub fn bytes(&self) -> io::Result<u64> {
+        let sizes = self
+            .files()?
+            .into_iter()
+            .map(|file| fs::metadata(file).map(|data| data.len()));
+        sizes.sum()
     }
 
     /// The seed of what one fault leaves to chance here.

@@ -53,6 +53,9 @@ const OF_LAYER: [FaultKind; 6] = [
     FaultKind::FsyncError,
 ];
 
+/// The name of the mechanism that shuts a file system down.
+const EXT4: &str = "ext4";
+
 /// What can be done to disks here.
 pub(super) fn capabilities() -> Capabilities {
     match nemesis::mechanism::disk::available() {
@@ -81,9 +84,16 @@ pub(super) async fn inject(
         Ok(locked) => locked,
         Err(unknown) => return Proof::NotSeen(unknown),
     };
+    if matches!(action, Action::PowerLoss(_)) && via == Some(EXT4) {
+        return shut_down(&mut locked, id).await;
+    }
     let by_layer = !matches!(action, Action::BitFlip(..) | Action::Rollback(..));
     if let Some(other) = via.filter(|via| !by_layer || *via != "fuse") {
-        let known = if by_layer { "fuse alone" } else { "none" };
+        let known = match action {
+            Action::PowerLoss(_) => "fuse and ext4",
+            _ if by_layer => "fuse alone",
+            _ => "none",
+        };
         return Proof::NotSeen(format!(
             "it is not done by {other:?} here; known is {known}"
         ));
@@ -159,6 +169,33 @@ async fn power_loss(locked: &mut [Locked<'_>], id: u32, tear: bool) -> Proof {
     }));
     match lost {
         Proof::Seen(lost) => Proof::Seen(format!("{ended}; by fuse: {lost}")),
+        not_seen @ Proof::NotSeen(_) => not_seen,
+    }
+}
+
+/// Ends the processes and shuts the file systems of their data down.
+async fn shut_down(locked: &mut [Locked<'_>], id: u32) -> Proof {
+    if let Err(why) = nemesis::mechanism::disk::ext4::available() {
+        return Proof::NotSeen(why);
+    }
+    let ended = kill(locked, id).await;
+    let Proof::Seen(ended) = ended else {
+        return ended;
+    };
+    let lost = all(locked.iter().map(|Locked { slot, .. }| {
+        let (node, data) = (slot.node, &slot.data);
+        let volume = data.volume();
+        let volume = volume.ok_or_else(|| format!("n{node} has no file system of its own"))?;
+        let lost = block_in_place(|| {
+            let before = data.bytes()?;
+            volume.lose_power()?;
+            Ok::<_, std::io::Error>(before.saturating_sub(data.bytes()?))
+        });
+        lost.map(|bytes| format!("n{node} lost {bytes} unsynced bytes when it was shut down"))
+            .map_err(|error| format!("n{node} keeps its data: {error}"))
+    }));
+    match lost {
+        Proof::Seen(lost) => Proof::Seen(format!("{ended}; by ext4: {lost}")),
         not_seen @ Proof::NotSeen(_) => not_seen,
     }
 }

@@ -120,6 +120,22 @@ fn a_store_that_syncs_loses_nothing_even_if_all_power_is_lost() {
     assert_eq!((run.code, run.lost()), (0, 0));
 }
 
+/// The same by a file system of each node's own that is shut down.
+#[test]
+fn a_file_system_that_is_shut_down_keeps_what_was_synced_and_no_more() {
+    if let Err(why) = nemesis::mechanism::disk::ext4::available() {
+        eprintln!("not tested here: {why}");
+        return;
+    }
+    let schedule = "  - {at: 3s, for: 1s, fault: power-loss, via: ext4, target: [n1, n2, n3]}\n";
+    let synced = run("{mode: raft, fsync: always}", 35, 7, schedule);
+    assert_eq!((synced.code, synced.lost()), (0, 0));
+    let unsynced = run("{mode: raft, fsync: never}", 35, 7, schedule);
+    let (proof, _) = &unsynced.proofs()[0];
+    assert!(proof.contains("by ext4: n1 lost "), "{proof}");
+    assert_eq!((unsynced.code, unsynced.lost() > 0), (1, true));
+}
+
 #[test]
 fn a_store_stops_rather_than_lies_when_its_disk_refuses() {
     if !possible() {

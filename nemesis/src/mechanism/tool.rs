@@ -26,6 +26,7 @@ fn package(program: &str) -> &'static str {
         "iptables" | "iptables-restore" => "iptables",
         "fusermount3" => "fuse3",
         "mkfs.ext4" => "e2fsprogs",
+        "xfs_io" => "xfsprogs",
         "losetup" => "mount",
         "unshare" => "util-linux",
         _ => "iproute2",

@@ -6,7 +6,7 @@ use nemesis::mechanism::namespace::{self, EnterError};
 use nemesis::{Fault, package};
 use workloads::substream;
 
-use super::OF_LAYER;
+use super::{EXT4, OF_LAYER};
 use crate::experiment::{Experiment, On};
 
 /// What has to be under the nodes' data; by default nothing, which costs nothing.
@@ -14,6 +14,8 @@ use crate::experiment::{Experiment, On};
 pub struct Needs {
     /// A layer that can lose, refuse and delay.
     pub layer: bool,
+    /// Instead of it, a file system of its own that can be shut down.
+    pub ext4: bool,
     /// Copies that are this old, at least: the youngest and the oldest that is asked for.
     pub copies: Option<(Duration, Duration)>,
     /// The seed of what is left to chance.
@@ -41,11 +43,15 @@ impl Needs {
                 packages.flat_map(nemesis::Package::faults).collect()
             }
         };
+        let program = experiment.faults.schedule.as_ref();
+        needs.ext4 = program.is_some_and(|program| program.demands(EXT4));
         for fault in faults {
             if capabilities.has(fault.kind()) {
                 needs.add(&fault);
             }
         }
+        // One or the other is under a directory.
+        needs.layer &= !needs.ext4;
         needs
     }
 
@@ -65,7 +71,7 @@ impl Needs {
     /// # Errors
     /// When the machine does not allow it.
     pub fn enter(&self) -> Result<(), EnterError> {
-        if self.layer {
+        if self.layer || self.ext4 {
             namespace::enter(namespace::Needs { network: false })
         } else {
             Ok(())

@@ -38,6 +38,7 @@
 //! In mounts of the program's own ([`super::namespace::enter`]), so that the kernel removes it with
 //! the program, however that ends. `fusermount` is not used: its mounts outlive who asked for them.
 
+pub mod ext4;
 mod extents;
 mod session;
 mod undo;
