@@ -118,6 +118,14 @@ impl Shared {
     }
 }
 
+/// Other packets on every link, and in every fault (FNV-1).
+fn seed(fault: u32, link: &str) -> u64 {
+    let start = 0xcbf2_9ce4_8422_2325 ^ u64::from(fault);
+    link.bytes().fold(start, |seed, byte| {
+        seed.wrapping_mul(0x0100_0000_01b3) ^ u64::from(byte)
+    })
+}
+
 impl Queue {
     /// Begins to listen in the network of a node. `others` is where those are whose packets go
     /// [`Way::To`]. No packet comes yet.
@@ -169,12 +177,11 @@ impl Queue {
         self.release(fault)?;
         {
             let mut lanes = self.shared.lanes();
-            for (i, &(way, _)) in link.iter().enumerate() {
-                let seed = u64::from(fault) << 16 | i as u64;
+            for (way, name) in link {
                 lanes
-                    .entry(way)
-                    .or_insert_with(|| Lane::new(seed))
-                    .impair(fault, impairment(way));
+                    .entry(*way)
+                    .or_insert_with(|| Lane::new(seed(fault, name)))
+                    .impair(fault, impairment(*way));
             }
         }
         let rules = link.iter().map(|(way, link)| way.rule(fault, link));
