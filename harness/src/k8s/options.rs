@@ -116,7 +116,8 @@ pub fn choose_faults(experiment: &mut Experiment) {
     let name = match experiment.kubernetes.clone().unwrap_or_default().storage {
         Storage::Volumes if experiment.target.one_log() => "kill-leader",
         Storage::Volumes => "kill",
-        Storage::EmptyDir => "wipe-follower",
+        Storage::EmptyDir if experiment.target.one_log() => "wipe-follower",
+        Storage::EmptyDir => "wipe",
     };
     experiment.faults.packages = vec![name.to_owned()];
 }

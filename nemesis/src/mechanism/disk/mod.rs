@@ -28,6 +28,11 @@
 //! Applications Recover from fsync Failures?", USENIX ATC 2020). A sync of a directory that fails
 //! leaves its names as they were: not durable.
 //!
+//! # What is not done
+//! A directory that is moved into another one is put back only if that one is still there: where the
+//! name of the other is not durable either, losing power fails with an error, and the fault counts
+//! as not proven. Stores rename files.
+//!
 //! # Costs
 //! Nothing is copied for an append; an overwrite keeps the bytes overwritten, a removal the file
 //! removed, both until the next sync. The design owes its questions to `LazyFS` and its answer, a log
