@@ -388,17 +388,19 @@ fn campaign_of_every_fault() {
                     *checks.entry(check).or_default() += 1;
                 }
             }
-            let wrong: usize = results.iter().map(|r| r.truth.disagreements.len()).sum();
             let reused = results.iter().filter(|r| r.truth.reused).count();
             let lost: u64 = results.iter().map(|r| r.lost).sum();
             println!(
                 "{mode}, {fault}: {seen} of {of} proven; of 10 seeds invalid {checks:?}; {lost} \
-                 lost; {wrong} disagreements, {reused} reused"
+                 lost; {reused} reused"
             );
             for result in &results {
-                if let Some(first) = result.truth.disagreements.first() {
-                    println!("    seed {}: {first:?}", result.seed);
-                }
+                let wrong = &result.truth.disagreements;
+                assert!(
+                    wrong.is_empty(),
+                    "{mode}, {fault}, seed {}: {wrong:?}",
+                    result.seed
+                );
             }
         }
     }

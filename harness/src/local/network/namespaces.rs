@@ -10,8 +10,6 @@
 //! All rules are in the networks of nodes, and name the addresses of other nodes or of the clients;
 //! none names the administrator, whose path is therefore undisturbed.
 
-#![allow(clippy::format_push_string, reason = "scripts for programs are short")]
-
 mod cut;
 mod impair;
 
