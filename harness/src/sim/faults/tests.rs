@@ -513,7 +513,7 @@ fn a_strobe_sets_the_clock_there_and_back() {
         every_ms: 40,
     };
     let proof = inject(&mut sim, 1, &Action::Clock(vec![1, 2], fault));
-    seen(&proof, "was set 8 times by 500 ms");
+    seen(&proof, "wrong by 500 ms 4 times");
     let mut steps = std::collections::BTreeSet::new();
     for _ in 0..20 {
         pass(&mut sim, 13 * MS);
