@@ -7,9 +7,9 @@ use std::time::Duration;
 use checkers::Outcome;
 use nemesis::mechanism::namespace::Namespace;
 use nemesis::mechanism::{firewall, queue, tool};
-use nemesis::{Action, Endpoint, Impairment, Link, Node, Proof};
+use nemesis::{Action, Impairment, Node, Proof};
 
-use super::stand_in::{Scratch, ping, program, start_on};
+use super::stand_in::{Scratch, between, from_clients, not_seen, ping, program, seen, start_on};
 use crate::experiment::On;
 use crate::local::LocalSubstrate;
 use crate::local::network::{Namespaces, Network};
@@ -109,36 +109,6 @@ impl Run {
             other => panic!("{other:?}"),
         }
     }
-}
-
-fn between(from: Node, to: Node) -> Link {
-    Link {
-        from: Endpoint::Node(from),
-        to: Endpoint::Node(to),
-    }
-}
-
-fn from_clients(to: Node) -> Link {
-    Link {
-        from: Endpoint::Clients,
-        to: Endpoint::Node(to),
-    }
-}
-
-#[track_caller]
-fn seen(proof: &Proof, part: &str) {
-    assert!(
-        matches!(proof, Proof::Seen(text) if text.contains(part)),
-        "{part:?}: {proof:?}"
-    );
-}
-
-#[track_caller]
-fn not_seen(proof: &Proof, part: &str) {
-    assert!(
-        matches!(proof, Proof::NotSeen(text) if text.contains(part)),
-        "{part:?}: {proof:?}"
-    );
 }
 
 #[test]

@@ -7,7 +7,7 @@ use nemesis::mechanism::lease::{Leases, Undo};
 use nemesis::mechanism::process::Stat;
 use nemesis::{Action, Node, Proof};
 
-use super::stand_in::{Scratch, start};
+use super::stand_in::{Scratch, not_seen, start};
 use crate::local::LocalSubstrate;
 use crate::local::leftovers::LEASES;
 use crate::substrate::{Happening, Substrate};
@@ -109,14 +109,6 @@ fn seen(proof: &Proof, parts: &[&str]) {
             "{part:?}: {proof:?}"
         );
     }
-}
-
-#[track_caller]
-fn not_seen(proof: &Proof, part: &str) {
-    assert!(
-        matches!(proof, Proof::NotSeen(text) if text.contains(part)),
-        "{part:?}: {proof:?}"
-    );
 }
 
 #[test]

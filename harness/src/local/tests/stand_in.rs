@@ -11,7 +11,7 @@ use axum::Json;
 use axum::http::StatusCode;
 use axum::routing::{get, post};
 use checkers::{F, Value};
-use nemesis::Action;
+use nemesis::{Action, Endpoint, Link, Node, Proof};
 use reference_cluster::core::{NodeId, Position, Role, Status};
 use rustix::process::{Signal, set_parent_process_death_signal};
 use workloads::Invocation;
@@ -241,4 +241,34 @@ fn owner() {
         println!("\n{news}");
         std::io::stdout().flush().unwrap();
     }
+}
+
+pub(super) fn between(from: Node, to: Node) -> Link {
+    Link {
+        from: Endpoint::Node(from),
+        to: Endpoint::Node(to),
+    }
+}
+
+pub(super) fn from_clients(to: Node) -> Link {
+    Link {
+        from: Endpoint::Clients,
+        to: Endpoint::Node(to),
+    }
+}
+
+#[track_caller]
+pub(super) fn seen(proof: &Proof, part: &str) {
+    assert!(
+        matches!(proof, Proof::Seen(text) if text.contains(part)),
+        "{part:?}: {proof:?}"
+    );
+}
+
+#[track_caller]
+pub(super) fn not_seen(proof: &Proof, part: &str) {
+    assert!(
+        matches!(proof, Proof::NotSeen(text) if text.contains(part)),
+        "{part:?}: {proof:?}"
+    );
 }

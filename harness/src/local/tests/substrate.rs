@@ -1,9 +1,11 @@
 //! The whole substrate: faults, proofs, calls, views.
 
 use checkers::Outcome;
-use nemesis::{Action, Command, Endpoint, Impairment, Link, Node, Proof};
+use nemesis::{Action, Command, Impairment, Link, Node, Proof};
 
-use super::stand_in::{Scratch, ping, program, start, start_program};
+use super::stand_in::{
+    Scratch, between, from_clients, not_seen, ping, program, seen, start, start_program,
+};
 use crate::local::manifest::Manifest;
 use crate::local::network::Network;
 use crate::local::proxy::LinkProxy;
@@ -71,36 +73,6 @@ impl Run {
             other => panic!("{other:?}"),
         }
     }
-}
-
-fn between(from: Node, to: Node) -> Link {
-    Link {
-        from: Endpoint::Node(from),
-        to: Endpoint::Node(to),
-    }
-}
-
-fn from_clients(to: Node) -> Link {
-    Link {
-        from: Endpoint::Clients,
-        to: Endpoint::Node(to),
-    }
-}
-
-#[track_caller]
-fn seen(proof: &Proof, part: &str) {
-    assert!(
-        matches!(proof, Proof::Seen(text) if text.contains(part)),
-        "{part:?}: {proof:?}"
-    );
-}
-
-#[track_caller]
-fn not_seen(proof: &Proof, part: &str) {
-    assert!(
-        matches!(proof, Proof::NotSeen(text) if text.contains(part)),
-        "{part:?}: {proof:?}"
-    );
 }
 
 #[test]
