@@ -225,6 +225,7 @@ fn run_local(
         seed: substream(experiment.seed.unwrap_or_default(), "nodes"),
         call_timeout: experiment.clients.timeout,
         disk: local::disk::Needs::of(experiment),
+        preload_clock: local::clock::is_preloaded(experiment),
     })?;
     let ended = runner::run(
         plan(experiment)?,

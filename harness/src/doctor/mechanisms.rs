@@ -2,7 +2,7 @@
 
 use nemesis::FaultKind as K;
 use nemesis::mechanism::cgroup::{self, Controller};
-use nemesis::mechanism::{Available, firewall, namespace, queue, shaper};
+use nemesis::mechanism::{Available, clock, firewall, namespace, queue, shaper};
 
 use crate::experiment::On;
 
@@ -124,6 +124,13 @@ pub const MECHANISMS: &[Mechanism] = &[
         on: PROCESSES,
         faults: &[K::Crash, K::ClockJump, K::ClockDrift, K::ClockStrobe],
         available: || Ok(()),
+    },
+    Mechanism {
+        name: "libfaketime",
+        what: "a library loaded before the C library, which says what time it is (via: libfaketime)",
+        on: PROCESSES,
+        faults: &[K::ClockJump, K::ClockDrift, K::ClockStrobe],
+        available: clock::available,
     },
     Mechanism {
         name: "fuse",

@@ -1,6 +1,9 @@
 //! Wrong clocks. A node of the reference store has a clock of its own, which it is told to make
-//! wrong; what it then says of it, beside the clock of this machine, is the proof. The clock of the
+//! wrong; other programs, and it too where a schedule says so, are started with libfaketime. What a
+//! node then says of its clock, beside the clock of this machine, is the proof. The clock of the
 //! machine is never touched.
+
+mod preload;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -12,13 +15,16 @@ use serde::Deserialize;
 use serde_json::json;
 use tokio::time::{Instant, sleep};
 
+pub(super) use self::preload::Preload;
 use super::cluster::Cluster;
 use super::crash::ask;
 use super::fault::{Locked, all, locks};
+use crate::experiment::Experiment;
 use crate::substrate::Happening;
 
-/// The mechanism's name.
+/// The mechanisms' names.
 const NATIVE: &str = "native";
+const LIBFAKETIME: &str = "libfaketime";
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 /// For how long a clock is watched that runs fast or slow, or is set over and over.
@@ -111,40 +117,57 @@ async fn disturb(
     }
 }
 
+/// Whether clocks are to be made wrong by libfaketime, with which nodes have to be started.
+pub fn is_preloaded(experiment: &Experiment) -> bool {
+    let program = experiment.faults.schedule.as_ref();
+    program.is_some_and(|program| program.demands(LIBFAKETIME))
+}
+
 /// Makes the clocks of the nodes wrong, and has them say so.
 pub(super) async fn inject(
     cluster: &Arc<Cluster>,
     http: &reqwest::Client,
-    _id: u32,
+    id: u32,
     nodes: &[Node],
     fault: ClockFault,
     via: Option<&str>,
 ) -> Proof {
-    if let Some(via) = via.filter(|via| *via != NATIVE) {
-        return Proof::NotSeen(format!(
-            "these nodes have clocks of their own: they are made wrong by {NATIVE}, not by {via}"
-        ));
-    }
+    let preloaded = match via {
+        None | Some(NATIVE) => false,
+        Some(LIBFAKETIME) => true,
+        Some(via) => {
+            return Proof::NotSeen(format!(
+                "clocks are made wrong by {NATIVE} or {LIBFAKETIME}, not by {via}"
+            ));
+        }
+    };
     let locked = match locks(cluster, nodes).await {
         Ok(locked) => locked,
         Err(unknown) => return Proof::NotSeen(unknown),
     };
     let mut each = Vec::new();
-    for Locked { slot, .. } in &locked {
+    for Locked { slot, lifecycle } in &locked {
         let node = slot.node;
-        each.push(match slot.target.get() {
-            None => Err(format!("n{node} is not running, so it has no clock")),
-            Some(address) => match disturb(http, address, fault).await {
-                Ok(text) => Ok(format!("by {NATIVE}: the clock of n{node} {text}")),
-                Err(text) => Err(format!("the clock of n{node}: {text}")),
-            },
-        });
+        let running = lifecycle.process.as_ref().zip(slot.target.get());
+        let done = match (running, &slot.clock) {
+            (None, _) => Err("it is not running".to_owned()),
+            (Some((_, address)), _) if !preloaded => {
+                let seen = disturb(http, address, fault).await;
+                seen.map(|text| format!("by {NATIVE}: the clock of n{node} {text}"))
+            }
+            (Some((process, address)), Some(clock)) => {
+                let seen = preload::inject(clock, http, process.pid(), address, id, fault).await;
+                seen.map(|text| format!("by {LIBFAKETIME}: the clock of n{node} {text}"))
+            }
+            (Some(_), None) => Err("it was not started with libfaketime".to_owned()),
+        };
+        each.push(done.map_err(|why| format!("the clock of n{node}: {why}")));
     }
     all(each)
 }
 
 /// Sets them right, having looked whether they are still wrong: a node that was started meanwhile
-/// has a right clock.
+/// has a right clock, unless libfaketime makes it wrong.
 pub(super) async fn heal(
     cluster: &Arc<Cluster>,
     http: &reqwest::Client,
@@ -158,39 +181,53 @@ pub(super) async fn heal(
     };
     let mut each = Vec::new();
     for Locked { slot, .. } in &locked {
-        let node = slot.node;
-        let Some(address) = slot.target.get() else {
-            let why = format!("n{node} is not running");
-            let _ = cluster.events.send(Happening::Faded { id, why });
-            each.push(Ok(format!(
-                "n{node} is down; it will start with a right clock"
-            )));
-            continue;
+        let (node, address) = (slot.node, slot.target.get());
+        let preloaded = slot.clock.as_ref().filter(|clock| clock.is_wrong_for(id));
+        let done = match (preloaded, address) {
+            (Some(clock), address) => preload::heal(clock, http, address, id, fault).await,
+            (None, Some(address)) => {
+                let faded = || {
+                    let why = format!("the clock of n{node} was right already");
+                    let _ = cluster.events.send(Happening::Faded { id, why });
+                };
+                restore(http, address, fault, faded).await
+            }
+            (None, None) => {
+                let why = format!("n{node} is not running");
+                let _ = cluster.events.send(Happening::Faded { id, why });
+                Ok("will be right when it starts".to_owned())
+            }
         };
-        let still = match (fault, look(http, address).await) {
-            // It is right half of the time.
-            (ClockFault::Strobe { .. }, now) => now.is_ok(),
-            (_, Ok(now)) => now.wall_ahead_ns.abs() > 0,
-            (_, Err(_)) => true,
-        };
-        if !still {
-            let why = format!("the clock of n{node} was right already");
-            let _ = cluster.events.send(Happening::Faded { id, why });
-        }
-        let reset = ask(http, address, "clock", &json!(server::ClockFault::Reset)).await;
-        each.push(match reset {
-            Err(why) => Err(format!("the clock of n{node} cannot be set: {why}")),
-            Ok(_) => match look(http, address).await {
-                Ok(now) if now.wall_ahead_ns.abs() <= RIGHT_NS => {
-                    Ok(format!("the clock of n{node} is right"))
-                }
-                Ok(now) => Err(format!(
-                    "the clock of n{node} is {:+.1} ms ahead",
-                    ms(now.wall_ahead_ns)
-                )),
-                Err(why) => Err(format!("n{node}: {why}")),
-            },
+        each.push(match done {
+            Ok(text) => Ok(format!("the clock of n{node} {text}")),
+            Err(why) => Err(format!("the clock of n{node}: {why}")),
         });
     }
     all(each)
+}
+
+/// Has one clock set right, and looks. Tells first if it is right already.
+async fn restore(
+    http: &reqwest::Client,
+    address: SocketAddr,
+    fault: ClockFault,
+    faded: impl FnOnce(),
+) -> Result<String, String> {
+    let still = match (fault, look(http, address).await) {
+        // It is right half of the time.
+        (ClockFault::Strobe { .. }, now) => now.is_ok(),
+        (_, Ok(now)) => now.wall_ahead_ns.abs() > 0,
+        (_, Err(_)) => true,
+    };
+    if !still {
+        faded();
+    }
+    let reset = ask(http, address, "clock", &json!(server::ClockFault::Reset)).await;
+    reset.map_err(|why| format!("it cannot be set: {why}"))?;
+    let now = look(http, address).await?;
+    if now.wall_ahead_ns.abs() <= RIGHT_NS {
+        Ok("is right".to_owned())
+    } else {
+        Err(format!("it is {:+.1} ms ahead", ms(now.wall_ahead_ns)))
+    }
 }

@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
+use super::clock::Preload;
 use super::custody::Custody;
 use super::data::DataDir;
 use super::disk;
@@ -42,6 +43,8 @@ pub(super) struct Slot {
     pub node: Node,
     pub launch: Launch,
     pub data: DataDir,
+    /// What its clock goes by, if it was started with libfaketime.
+    pub clock: Option<Arc<Preload>>,
     /// Where it listens, while it runs.
     pub target: Arc<Target>,
     /// Held while the process is started, stopped, killed, and that is being proven.
@@ -88,11 +91,17 @@ pub(super) enum Mechanism {
 }
 
 impl Slot {
-    pub fn new(launch: Launch, data: DataDir, target: Arc<Target>) -> Self {
+    pub fn new(
+        launch: Launch,
+        data: DataDir,
+        clock: Option<Arc<Preload>>,
+        target: Arc<Target>,
+    ) -> Self {
         Self {
             node: launch.node,
             launch,
             data,
+            clock,
             target,
             lifecycle: Arc::default(),
             paused: AtomicBool::new(false),
@@ -272,10 +281,18 @@ pub(super) async fn prepare(
             listen: network.listen(node),
             peers: peers.collect(),
         };
+        let clock = program.preload_clock.then(|| Preload::of(&logs, node));
+        let clock = clock
+            .transpose()
+            .map_err(io_error("giving nodes a clock that can be made wrong"))?;
         let launch = Launch {
             node,
             program: program.path.clone(),
             args: (program.arguments)(&setup),
+            environment: clock
+                .as_ref()
+                .map(|clock| clock.environment())
+                .unwrap_or_default(),
             version_flag: program.version_flag,
             log: logs.join(format!("n{node}.log")),
             network: network.namespace(node),
@@ -284,7 +301,7 @@ pub(super) async fn prepare(
                 .node(&format!("n{node}"))
                 .map_err(io_error("making control groups"))?,
         };
-        slots.push(Slot::new(launch, data, Arc::clone(target)));
+        slots.push(Slot::new(launch, data, clock, Arc::clone(target)));
     }
     let processes = Processes::new(run_dir, Arc::clone(&custody.keeper))
         .map_err(io_error(format!("writing into {}", run_dir.display())))?;

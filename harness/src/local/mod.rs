@@ -18,6 +18,7 @@
 //! | `cluster` | nodes, their links, and bringing a node up |
 //! | `fault`, `link_proof`, `probe` | inject, heal, and prove both by observation |
 //! | [`disk`] | what disks do, and what is done to what is stored on them |
+//! | [`clock`] | wrong clocks: the store's own, or by libfaketime |
 //! | `data` | a node's data directory, and the proof that it is ours before it is emptied |
 //! | `operator` | commands to nodes |
 //! | `view` | what the nodes say of themselves |
@@ -32,7 +33,7 @@
 //! has started would outlive it: the `custody` of a run has a keeper, told of each before it is
 //! done, that undoes it within seconds of the harness's end.
 
-mod clock;
+pub mod clock;
 mod cluster;
 mod cpu;
 mod crash;
@@ -128,6 +129,8 @@ pub struct LocalOptions {
     pub call_timeout: Duration,
     /// What has to be under the nodes' data for the faults that are planned.
     pub disk: disk::Needs,
+    /// Whether their clocks are to be made wrong by libfaketime, which they are started with.
+    pub preload_clock: bool,
 }
 
 /// A fault that was injected, and the task that last worked on it: whether the fault is now in
@@ -169,11 +172,16 @@ impl LocalSubstrate {
             seed,
             call_timeout,
             disk,
+            preload_clock,
         } = options;
         // A second call does nothing; the first has to be made before there are threads.
         disk.enter()
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
+        let program = Program {
+            preload_clock,
+            ..program
+        };
         Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)
     }
 

@@ -41,6 +41,8 @@ pub(super) struct Launch {
     pub node: Node,
     pub program: PathBuf,
     pub args: Vec<OsString>,
+    /// What it finds in its environment beside what the harness does.
+    pub environment: Vec<(&'static str, OsString)>,
     /// See [`super::program::Program`].
     pub version_flag: &'static str,
     /// Standard error is appended to it.
@@ -158,6 +160,7 @@ impl Processes {
         let mut command = Command::new(&launch.program);
         command
             .args(&launch.args)
+            .envs(launch.environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(log)

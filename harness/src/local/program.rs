@@ -28,6 +28,8 @@ pub(super) struct Program {
     pub version_flag: &'static str,
     /// The arguments that make this very program a keeper of the leases in this file.
     pub keeper: fn(&Path) -> Vec<OsString>,
+    /// Nodes are started with libfaketime, so that their clocks can be made wrong by it.
+    pub preload_clock: bool,
 }
 
 impl Program {
@@ -38,6 +40,7 @@ impl Program {
             arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
             version_flag: "--storage-version",
             keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
+            preload_clock: false,
         })
     }
 }

@@ -9,13 +9,16 @@ use crate::{quorate, run_dir};
 use quorate::local::manifest::Manifest;
 use serde_json::Value;
 
-fn schedule(dir: &Path) -> std::path::PathBuf {
+const SCHEDULE: &str = "\
+- {at: 1s, for: 5s, fault: partition, shape: isolate, target: leader}
+- {at: 8s, for: 2s, fault: kill, target: leader}
+- {at: 11s, for: 1s, fault: pause, target: follower}
+- {at: 13s, for: 1s, fault: slow, links: peers, target: n1, latency: 50ms}
+";
+
+fn written(dir: &Path, schedule: &str) -> std::path::PathBuf {
     let file = dir.join("schedule.yaml");
-    let text = "- {at: 1s, for: 5s, fault: partition, shape: isolate, target: leader}\n\
-                - {at: 8s, for: 2s, fault: kill, target: leader}\n\
-                - {at: 11s, for: 1s, fault: pause, target: follower}\n\
-                - {at: 13s, for: 1s, fault: slow, links: peers, target: n1, latency: 50ms}\n";
-    std::fs::write(&file, text).unwrap();
+    std::fs::write(&file, schedule).unwrap();
     file
 }
 
@@ -24,7 +27,7 @@ fn verdict(store: &Path) -> Value {
     serde_json::from_str(&text).unwrap()
 }
 
-fn run(mode: &str, seed: &str) -> (tempfile::TempDir, i32) {
+fn run(mode: &str, seed: &str, schedule: &str) -> (tempfile::TempDir, i32) {
     let dir = tempfile::tempdir().unwrap();
     let output = quorate()
         .args([
@@ -37,7 +40,7 @@ fn run(mode: &str, seed: &str) -> (tempfile::TempDir, i32) {
             "15s",
             "--schedule",
         ])
-        .arg(schedule(dir.path()))
+        .arg(written(dir.path(), schedule))
         .arg("--store")
         .arg(dir.path().join("store"))
         .output()
@@ -66,7 +69,7 @@ fn nothing_is_left(manifest: &Manifest) {
 
 #[test]
 fn asynchronous_replication_is_found_to_lose_writes() {
-    let (dir, code) = run("async", "11");
+    let (dir, code) = run("async", "11", SCHEDULE);
     assert_eq!(code, 1);
     let store = dir.path().join("store");
     let verdict = verdict(&store);
@@ -106,12 +109,36 @@ fn asynchronous_replication_is_found_to_lose_writes() {
 
 #[test]
 fn raft_is_found_to_lose_nothing() {
-    let (dir, code) = run("raft", "12");
+    let (dir, code) = run("raft", "12", SCHEDULE);
     assert_eq!(code, 0);
     let verdict = verdict(&dir.path().join("store"));
     assert_eq!(verdict["verdict"], "valid");
     assert!(figure(&verdict, "lost-writes", "acknowledged") > 100);
     assert_eq!(verdict["faults"].as_array().unwrap().len(), 4);
+}
+
+#[test]
+fn clocks_that_libfaketime_makes_wrong_are_wrong_and_become_right() {
+    if let Err(why) = nemesis::mechanism::clock::available() {
+        eprintln!("not tested: {why}");
+        return;
+    }
+    let schedule = "\
+- {at: 1s, for: 4s, fault: clock-jump, by: 2s, target: n1, via: libfaketime}
+- {at: 7s, for: 2s, fault: clock-drift, ppm: 100000, target: n2, via: libfaketime}
+- {at: 11s, for: 2s, fault: clock-strobe, by: 1s, every: 100ms, target: n3, via: libfaketime}
+";
+    let (dir, code) = run("raft", "13", schedule);
+    assert_eq!(code, 0);
+    let verdict = verdict(&dir.path().join("store"));
+    let faults = verdict["faults"].as_array().unwrap();
+    assert_eq!(faults.len(), 3);
+    for fault in faults {
+        assert_eq!(fault["seen"], true, "{fault}");
+        assert!(fault["healed_at_s"].is_number(), "{fault}");
+        let proof = fault["proof"].as_str().unwrap();
+        assert!(proof.starts_with("by libfaketime"), "{fault}");
+    }
 }
 
 /// A harness under way; ended and reaped however the test ends.

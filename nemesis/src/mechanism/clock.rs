@@ -89,13 +89,29 @@ impl ClockFile {
     }
 
     /// Makes the clock wrong, or right, from now on. A program that reads the file at the same
-    /// time sees the old one or the new one.
+    /// time sees the old one or the new one. What a clock shows that begins to run fast or slow is
+    /// what it showed before: only a steady one is set. One that runs fast or slow has to be
+    /// [made steady](Self::steady) first.
     ///
     /// # Errors
     /// If it cannot be written.
     pub fn set(&self, wrong: Wrong) -> io::Result<()> {
+        self.write(&text(wrong))
+    }
+
+    /// Has a clock run as fast as it ought to again. What it gained or lost stays, until it is
+    /// [set](Self::set) after the program has read the file, as it does whenever it asks for the
+    /// time: libfaketime changes either the speed or the offset.
+    ///
+    /// # Errors
+    /// If it cannot be written.
+    pub fn steady(&self) -> io::Result<()> {
+        self.write("+0.000 x1.000000")
+    }
+
+    fn write(&self, text: &str) -> io::Result<()> {
         let new = self.0.with_extension("new");
-        fs::write(&new, text(wrong))?;
+        fs::write(&new, text)?;
         fs::rename(&new, &self.0)
     }
 }
@@ -223,6 +239,17 @@ mod tests {
         // Ten times as fast as time passed at least, and no faster than it passed at most.
         assert!(passed >= 1_900_000_000, "{passed}");
         assert!(passed <= really * 10 + 10_000_000, "{passed} {really}");
+        // Not even what it gained is left.
+        file.steady().unwrap();
+        time();
+        file.set(Wrong::default()).unwrap();
+        let now = || {
+            let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+            since.unwrap().as_nanos() as i64
+        };
+        let before = now();
+        let said = time();
+        assert!((before..=now()).contains(&said), "{}", said - before);
         drop(asks);
         python.wait().unwrap();
     }

@@ -81,6 +81,7 @@ fn program() -> Program {
         arguments: Box::new(arguments),
         version_flag: "as-storage-version",
         keeper: super::stand_in::program().keeper,
+        preload_clock: false,
     }
 }
 

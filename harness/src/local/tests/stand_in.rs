@@ -87,6 +87,7 @@ pub(super) fn program() -> Program {
         arguments: Box::new(node_arguments),
         version_flag: "as-storage-version",
         keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
+        preload_clock: false,
     }
 }
 
