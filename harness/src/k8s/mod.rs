@@ -12,9 +12,12 @@
 //! | --- | --- |
 //! | [`options`] | what an experiment says, and which faults that leaves |
 //! | `substrate` | [`K8sSubstrate`] |
-//! | `fault` | deletes pods, and proves that they ended and are back |
+//! | `fault` | faults by the API: does them, proves them, heals them |
+//! | `custody` | undoes on the cluster what the harness does not live to undo |
 //! | `logs` | keeps what the nodes write |
 
+#[cfg(feature = "k8s")]
+mod custody;
 #[cfg(feature = "k8s")]
 mod fault;
 #[cfg(feature = "k8s")]
