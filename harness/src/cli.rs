@@ -158,6 +158,9 @@ pub struct TestArgs {
     /// Print the experiment with all defaults written out, and run nothing.
     #[arg(long)]
     pub print_experiment: bool,
+    /// With --on k8s: print what would be done to whom on the cluster, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `quorate sim`.

@@ -6,7 +6,7 @@ use anyhow::Result;
 use clap::{Args, Subcommand};
 
 use crate::cli::CleanArgs;
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, On};
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
 use crate::recorder::Sink;
@@ -117,6 +117,28 @@ pub fn run(_args: &K8sArgs) -> Result<u8> {
     anyhow::bail!(NOT_BUILT_IN)
 }
 
+/// Prints what a test would do on a cluster.
+///
+/// # Errors
+/// If it is not on a cluster, or would be refused.
+pub(super) fn dry_run(experiment: &Experiment) -> Result<u8> {
+    if experiment.substrate != On::K8s {
+        let message = "--dry-run is of --on k8s: elsewhere nothing but the run's own is touched";
+        return Err(crate::experiment::ExperimentError(message.to_owned()).into());
+    }
+    dry_run_on_cluster(experiment)
+}
+
+#[cfg(feature = "k8s")]
+fn dry_run_on_cluster(experiment: &Experiment) -> Result<u8> {
+    on_cluster::dry_run(experiment)
+}
+
+#[cfg(not(feature = "k8s"))]
+fn dry_run_on_cluster(_experiment: &Experiment) -> Result<u8> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
 /// Undoes on a cluster what runs have left there.
 ///
 /// # Errors
@@ -186,7 +208,7 @@ mod on_cluster {
     };
     use crate::exit;
     use crate::experiment::{Experiment, Impossible, explain};
-    use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, roles_of};
+    use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, dry_run, roles_of};
     use crate::live::Live;
     use crate::local::view;
     use crate::mode;
@@ -235,6 +257,17 @@ mod on_cluster {
             .build()
             .context("cannot start the runtime")?;
         runtime.block_on(clean_up(args))
+    }
+
+    pub(super) fn dry_run(experiment: &Experiment) -> Result<u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let mut out = std::io::stdout().lock();
+        let rights = rights_of(experiment);
+        runtime.block_on(dry_run::print(experiment, &rights, &mut out))?;
+        Ok(exit::VALID)
     }
 
     async fn clean_up(args: &CleanArgs) -> Result<u8> {

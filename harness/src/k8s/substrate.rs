@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use checkers::Value;
 use k8s::discover::members;
 use k8s::forward::Forward;
 use k8s::names::{IMAGE, PORT, selector};
@@ -511,7 +512,14 @@ impl Substrate for K8sSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         let base_url = format!("http://{}", slot.forward.address()).into();
-        self.calls.start(thread, base_url, invocation.clone());
+        let mut invocation = invocation.clone();
+        if !self.inner.own {
+            // Another run, or somebody else, may have written to a key of the same name.
+            let key = invocation.key.as_ref();
+            let own = key.map(|key| format!("{}.{key}", self.inner.run));
+            invocation.key = own.map(|key| Value::Str(key.as_str().into()));
+        }
+        self.calls.start(thread, base_url, invocation);
     }
 
     fn inject(&mut self, id: u32, order: &Order) {
