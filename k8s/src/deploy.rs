@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 /// How long trouble may last that may pass by itself.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// The same of a quota, which the pods of a store that is going away may still use up.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Makes the namespace, with the label that allows faults, unless it is there. One that is there
 /// must carry that label: somebody else's namespace is not opened to faults in passing.
@@ -263,6 +265,16 @@ async fn hopeless(
                 }));
             }
             _ => {}
+        }
+    }
+    if waited >= QUOTA_PATIENCE && found.len() < usize::from(store.nodes) {
+        let why = last_event(cluster, namespace, &store.name, Some("FailedCreate")).await;
+        if let Some(why) = why.filter(|why| why.contains("exceeded quota")) {
+            return Ok(Some(Error::Quota {
+                name: store.name.clone(),
+                namespace: namespace.to_owned(),
+                why,
+            }));
         }
     }
     if waited >= PATIENCE

@@ -98,6 +98,18 @@ pub enum Error {
         /// The kubelet's reason.
         why: String,
     },
+    /// The namespace has no room for the pods.
+    #[error(
+        "the pods of {name} are more than namespace {namespace} may have ({why}); raise its quota, or say fewer --nodes"
+    )]
+    Quota {
+        /// The store.
+        name: String,
+        /// Where.
+        namespace: String,
+        /// What the controller says.
+        why: String,
+    },
     /// A volume did not come.
     #[error("the volume claim {claim} is still pending after {} s ({why}); name a storage class that provides volumes with --storage-class, or do without with --storage empty-dir", .after.as_secs())]
     Volume {

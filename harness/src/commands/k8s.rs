@@ -73,7 +73,8 @@ pub struct DownArgs {
     /// Which store.
     #[command(flatten)]
     pub store: StoreArgs,
-    /// Also remove the stores that broken runs have left.
+    /// Also remove the stores of runs that are not alive any more (`quorate clean --on k8s` undoes
+    /// everything that these have left).
     #[arg(long)]
     pub runs: bool,
 }
@@ -195,7 +196,7 @@ mod on_cluster {
     use k8s::forward::Forward;
     use k8s::names::{IMAGE, MODE, PORT, selector};
     use k8s::rights::{self, DEPLOY, REACH, Right, VIEW};
-    use k8s::{Cluster, Error, Member, Store, clean, deploy, kustomize, roles};
+    use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, kustomize, roles};
     use k8s_openapi::api::apps::v1::StatefulSet;
     use k8s_openapi::api::core::v1::Pod;
     use kube::api::{Api, LogParams};
@@ -379,11 +380,23 @@ mod on_cluster {
             }
             other => drop(other?),
         }
-        cluster.may(namespace, &[DEPLOY, VIEW].concat()).await?;
+        let leases = rights::RUN
+            .iter()
+            .filter(|right| args.runs && right.2 == "leases");
+        let rights: Vec<Right> = [DEPLOY, VIEW]
+            .concat()
+            .into_iter()
+            .chain(leases.copied())
+            .collect();
+        cluster.may(namespace, &rights).await?;
         let mut names = vec![name.clone()];
         if args.runs {
             let runs = deploy::of_runs(cluster, namespace).await?;
-            names.extend(runs.into_iter().map(|(store, _)| store));
+            if !runs.is_empty() {
+                let alive = beat::living(cluster, namespace).await?;
+                let dead = runs.into_iter().filter(|(_, run)| !alive.contains(run));
+                names.extend(dead.map(|(store, _)| store));
+            }
         }
         for name in &names {
             let removed = deploy::remove(cluster, namespace, name).await?;

@@ -41,13 +41,15 @@ fn faults_by_the_api_are_seen_and_healed() {
     };
     lab.make_namespace();
     lab.provide_volumes(3);
+    // One after the other: a disruption budget lets no eviction through while a node is down.
     let schedule = "\
-        - {at: 2s, for: 1s, fault: kill, target: follower, via: delete}\n\
-        - {at: 3s, for: 1s, fault: kill, target: n1, via: evict, within: 60s}\n\
-        - {at: 4s, for: 3s, fault: scale, target: n3, within: 60s}\n\
-        - {at: 5s, for: 3s, fault: no-endpoints, target: all, within: 90s}\n\
-        - {at: 6s, for: 3s, fault: drain, target: n2, within: 120s}\n";
-    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "100s"];
+        - at: 1s\n  sequence:\n\
+        \x20   - {fault: kill, target: follower, via: delete, for: 500ms}\n\
+        \x20   - {fault: no-endpoints, target: all, for: 2s}\n\
+        \x20   - {fault: scale, target: n3, for: 2s}\n\
+        \x20   - {fault: kill, target: n1, via: evict, for: 500ms}\n\
+        \x20   - {fault: drain, target: n2, for: 1s}\n";
+    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "130s"];
     let (code, verdict) = lab.test(&[&raft[..], lab.storage].concat(), schedule);
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 5);
@@ -63,11 +65,13 @@ fn versions_are_rolled_from_the_highest_ordinal_down() {
     lab.make_namespace();
     lab.provide_volumes(3);
     let schedule = "\
-        - {at: 2s, for: 1s, fault: upgrade, target: n3}\n\
-        - {at: 3s, for: 1s, fault: kill, target: n3, within: 60s}\n\
-        - {at: 4s, for: 1s, fault: upgrade, target: n1, within: 60s}\n\
-        - {at: 5s, for: 1s, fault: rolling-restart, target: all, within: 90s}\n";
-    let all = ["--mode", "async", "--seed", "4", "--time-limit", "100s"];
+        - at: 1s\n  sequence:\n\
+        \x20   - {fault: upgrade, target: n3, for: 500ms}\n\
+        \x20   - {fault: kill, target: n3, for: 500ms}\n\
+        \x20   - {fault: upgrade, target: n1, for: 500ms}\n\
+        \x20   - {fault: upgrade, target: n2, for: 500ms}\n\
+        \x20   - {fault: rolling-restart, target: all, for: 500ms}\n";
+    let all = ["--mode", "async", "--seed", "4", "--time-limit", "130s"];
     let (code, verdict) = lab.test(&[&all[..], lab.storage].concat(), schedule);
     let faults = verdict["faults"].as_array().unwrap();
     // n2 comes before n1, so that upgrade was refused; and so the run is no pass.
@@ -75,7 +79,7 @@ fn versions_are_rolled_from_the_highest_ordinal_down() {
         let refused = fault["name"] == "upgrade" && fault["targets"][0] == "n1";
         assert_eq!(fault["seen"], !refused, "{fault}");
     }
-    assert_eq!(faults.len(), 4);
+    assert_eq!(faults.len(), 5);
     assert!(
         verdict.to_string().contains("n2 comes before n1"),
         "{verdict}"

@@ -7,6 +7,7 @@
 mod faults;
 mod rights;
 mod store;
+mod weather;
 
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
