@@ -122,7 +122,7 @@ pub(super) struct Images {
 
 impl Inner {
     /// How many nodes there are.
-    pub fn nodes(&self) -> Node {
+    pub fn size(&self) -> Node {
         Node::try_from(self.slots.len()).unwrap_or(Node::MAX)
     }
 

@@ -21,7 +21,7 @@ pub(super) async fn inject(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof
 }
 
 async fn down(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Result<String, String> {
-    let all = inner.nodes();
+    let all = inner.size();
     let to = all - Node::try_from(nodes.len()).unwrap_or(all);
     if nodes.iter().any(|&node| node <= to) {
         return Err(format!("only n{} to n{all} can be taken away", to + 1));

@@ -1,6 +1,7 @@
 //! Faults by the API, each seen and healed; and what is undone when the harness dies in the middle.
 
-use std::process::Stdio;
+use std::path::PathBuf;
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process};
@@ -49,7 +50,7 @@ fn faults_by_the_api_are_seen_and_healed() {
         \x20   - {fault: scale, target: n3, for: 2s}\n\
         \x20   - {fault: kill, target: n1, via: evict, for: 500ms}\n\
         \x20   - {fault: drain, target: n2, for: 1s}\n";
-    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "130s"];
+    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "80s"];
     let (code, verdict) = lab.test(&[&raft[..], lab.storage].concat(), schedule);
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 5);
@@ -71,7 +72,7 @@ fn versions_are_rolled_from_the_highest_ordinal_down() {
         \x20   - {fault: upgrade, target: n1, for: 500ms}\n\
         \x20   - {fault: upgrade, target: n2, for: 500ms}\n\
         \x20   - {fault: rolling-restart, target: all, for: 500ms}\n";
-    let all = ["--mode", "async", "--seed", "4", "--time-limit", "130s"];
+    let all = ["--mode", "async", "--seed", "4", "--time-limit", "100s"];
     let (code, verdict) = lab.test(&[&all[..], lab.storage].concat(), schedule);
     let faults = verdict["faults"].as_array().unwrap();
     // n2 comes before n1, so that upgrade was refused; and so the run is no pass.
@@ -87,24 +88,59 @@ fn versions_are_rolled_from_the_highest_ordinal_down() {
     assert_ne!(code, Some(0), "{verdict}");
 }
 
+/// A harness in the middle of a fault, and where its run is. Killed when dropped.
+struct Running {
+    harness: Child,
+    store: PathBuf,
+}
+
+impl Running {
+    /// Starts a run with these faults, and waits until one is seen on the cluster.
+    fn start(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) -> Self {
+        let raft = ["--mode", "raft", "--seed", "5", "--time-limit", "120s"];
+        let all = [&raft[..], &["--storage", "empty-dir"]].concat();
+        let (args, store) = lab.test_args(&all, schedule);
+        let args: Vec<&str> = args.iter().map(String::as_str).collect();
+        let harness = lab
+            .command(&args)
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .unwrap();
+        let mut running = Self { harness, store };
+        until("injected", Duration::from_secs(90), || {
+            assert!(running.harness.try_wait().unwrap().is_none(), "it ended");
+            seen(lab)
+        });
+        running
+    }
+
+    fn run_dir(&self) -> PathBuf {
+        crate::run_dir(&self.store)
+    }
+
+    fn kill(&mut self) {
+        self.harness.kill().unwrap();
+        self.harness.wait().unwrap();
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.harness.kill();
+        let _ = self.harness.wait();
+    }
+}
+
+fn is_scaled(lab: &Lab) -> bool {
+    let sets = ["get", "statefulsets", "-n", &lab.namespace, "-o", "json"];
+    lab.kubectl(&sets).contains("quorate.dev/scaled")
+}
+
 /// Kills the harness once a fault is seen on the cluster; what it has left is undone without it.
 fn a_dead_harness_heals(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) {
-    let raft = ["--mode", "raft", "--seed", "5", "--time-limit", "120s"];
-    let (args, store) = lab.test_args(&[&raft[..], &["--storage", "empty-dir"]].concat(), schedule);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut harness = lab
-        .command(&args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    until("injected", Duration::from_secs(90), || {
-        assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
-        seen(lab)
-    });
-    let pid = Pid::from_raw(i32::try_from(harness.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    harness.wait().unwrap();
+    let mut running = Running::start(lab, schedule, seen);
+    running.kill();
     let killed = Instant::now();
     until("uncordoned", UNDONE_WITHIN, || cordoned(lab).is_empty());
     until("removed", UNDONE_WITHIN, || {
@@ -112,7 +148,7 @@ fn a_dead_harness_heals(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) 
     });
     eprintln!("undone after {:?}", killed.elapsed());
     // The history up to then is there to be read.
-    let run = crate::run_dir(&store);
+    let run = running.run_dir();
     let history = run.join("history.jsonl");
     assert!(history.metadata().is_ok_and(|history| history.len() > 0));
     until("the keeper done", UNDONE_WITHIN, || {
@@ -129,14 +165,47 @@ fn what_a_dead_harness_has_drained_and_scaled_is_undone() {
     let drain = "- {at: 1s, for: 100s, fault: drain, target: n3}\n";
     a_dead_harness_heals(&lab, drain, |lab| cordoned(lab).contains("true"));
     let scale = "- {at: 1s, for: 100s, fault: scale, target: n3}\n";
-    a_dead_harness_heals(&lab, scale, |lab| {
-        let sets = ["get", "statefulsets", "-n", &lab.namespace, "-o", "json"];
-        lab.kubectl(&sets).contains("quorate.dev/scaled")
-    });
+    a_dead_harness_heals(&lab, scale, is_scaled);
     // Nothing was left for it to do.
     let clean = lab.quorate(&["clean", "--on", "k8s", "--namespace", &lab.namespace]);
     assert_eq!(clean.status.code(), Some(0));
     assert!(String::from_utf8_lossy(&clean.stdout).contains("0 traces"));
+}
+
+#[test]
+fn what_is_left_of_harness_and_keeper_is_cleaned_but_nothing_of_a_living_run() {
+    let Some(lab) = Lab::find("clean") else {
+        return;
+    };
+    lab.make_namespace();
+    let clean = |args: &[&str]| {
+        let all = ["clean", "--on", "k8s", "--namespace", &lab.namespace];
+        let output = lab.quorate(&[&all[..], args].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let scale = "- {at: 1s, for: 100s, fault: scale, target: n3}\n";
+    let mut running = Running::start(&lab, scale, is_scaled);
+    let said = clean(&[]);
+    assert!(said.contains("0 traces of runs were undone"), "{said}");
+    assert!(said.contains("of living runs stay"), "{said}");
+    assert!(is_scaled(&lab));
+
+    let leases = std::fs::read_to_string(running.run_dir().join("leases.json")).unwrap();
+    let leases: serde_json::Value = serde_json::from_str(&leases).unwrap();
+    let keeper = i32::try_from(leases["keeper"]["pid"].as_u64().unwrap()).unwrap();
+    // The harness must not live to replace it.
+    let stop = Pid::from_raw(i32::try_from(running.harness.id()).unwrap()).unwrap();
+    kill_process(stop, Signal::STOP).unwrap();
+    kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
+    running.kill();
+    let said = clean(&["--dry-run"]);
+    assert!(said.contains("scaled from 3"), "{said}");
+    assert!(is_scaled(&lab));
+    let said = clean(&[]);
+    assert!(said.contains("store run-"), "{said}");
+    assert_eq!(there(&lab, "statefulsets,services,leases,pods"), "");
+    assert!(clean(&[]).contains("0 traces of runs were undone"));
 }
 
 #[test]
