@@ -525,6 +525,9 @@ pub struct CleanArgs {
     /// not alive any more have left.
     #[arg(long, value_name = "RUN", requires = "on")]
     pub run: Option<String>,
+    /// With --run: leave the Job that carries the run out; for what runs in that Job.
+    #[arg(long, requires = "run", hide = true)]
+    pub keep_job: bool,
 }
 
 fn processors() -> u16 {

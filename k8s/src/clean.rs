@@ -130,23 +130,41 @@ pub async fn traces(cluster: &Cluster, namespace: &str) -> Result<Vec<Trace>, Er
     Ok(found)
 }
 
+/// The Jobs of runs, as name and run.
 async fn jobs(cluster: &Cluster, namespace: &str) -> Result<Vec<(String, String)>, Error> {
-    let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
-    let found = match jobs.list(&ListParams::default().labels(RUN)).await {
-        Ok(found) => found,
-        // An account that may not look at Jobs has made none.
-        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Vec::new()),
-        Err(error) => return Err(Error::of(format!("listing Jobs in {namespace}"), &error)),
-    };
-    let named = found.items.into_iter().filter_map(|job| {
-        let run = job.metadata.labels?.get(RUN)?.clone();
-        Some((job.metadata.name?, run))
-    });
-    Ok(named.collect())
+    let found = list_jobs(cluster, namespace).await?.into_iter();
+    Ok(found
+        .filter_map(|job| Some((job.metadata.name.clone()?, run_of(&job)?)))
+        .collect())
 }
 
-/// The runs of a namespace that are alive, of those that have left something. Takes some seconds,
-/// if there are any.
+fn run_of(job: &Job) -> Option<String> {
+    job.metadata.labels.as_ref()?.get(RUN).cloned()
+}
+
+/// Whether a Job has neither ended nor failed.
+fn goes_on(job: &Job) -> bool {
+    let conditions = job
+        .status
+        .iter()
+        .flat_map(|it| it.conditions.iter().flatten());
+    !conditions
+        .filter(|condition| condition.status == "True")
+        .any(|condition| matches!(condition.type_.as_str(), "Complete" | "Failed"))
+}
+
+async fn list_jobs(cluster: &Cluster, namespace: &str) -> Result<Vec<Job>, Error> {
+    let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
+    match jobs.list(&ListParams::default().labels(RUN)).await {
+        Ok(found) => Ok(found.items),
+        // An account that may not look at Jobs has made none.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Vec::new()),
+        Err(error) => Err(Error::of(format!("listing Jobs in {namespace}"), &error)),
+    }
+}
+
+/// The runs of a namespace that are alive, of those that have left something: they say so, or a Job
+/// of theirs goes on. Takes some seconds, if there are any.
 ///
 /// # Errors
 /// If that cannot be told.
@@ -158,7 +176,10 @@ pub async fn living(
     if traces.is_empty() {
         return Ok(BTreeSet::new());
     }
-    beat::living(cluster, namespace).await
+    let mut living = beat::living(cluster, namespace).await?;
+    let jobs = list_jobs(cluster, namespace).await?;
+    living.extend(jobs.iter().filter(|job| goes_on(job)).filter_map(run_of));
+    Ok(living)
 }
 
 /// Undoes it. What is gone meanwhile is no error.
@@ -189,5 +210,39 @@ pub async fn undo(cluster: &Cluster, trace: &Trace) -> Result<(), Error> {
         }
         What::Store(name) => deploy::remove(cluster, namespace, name).await.map(drop),
         What::Lease(name) => beat::end(cluster, namespace, name).await,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_job_goes_on_until_it_says_otherwise() {
+        let job = |status: serde_json::Value| -> Job {
+            let metadata = json!({"name": "run-1", "labels": {RUN: "run-1"}});
+            serde_json::from_value(json!({"metadata": metadata, "status": status})).unwrap()
+        };
+        let said = |kind: &str, status: &str| {
+            job(json!({"conditions": [{"type": kind, "status": status}]}))
+        };
+        assert_eq!(run_of(&job(json!({}))).as_deref(), Some("run-1"));
+        assert!(goes_on(&job(json!({"active": 1}))));
+        assert!(goes_on(&said("Suspended", "True")));
+        assert!(goes_on(&said("Failed", "False")));
+        assert!(!goes_on(&said("Failed", "True")));
+        assert!(!goes_on(&said("Complete", "True")));
+    }
+
+    #[test]
+    fn a_trace_says_what_and_whose_it_is() {
+        let trace = Trace {
+            what: What::Cordon("worker".to_owned()),
+            run: "run-1".to_owned(),
+            namespace: "ns".to_owned(),
+        };
+        assert_eq!(trace.to_string(), "node worker, cordoned (run run-1 in ns)");
     }
 }

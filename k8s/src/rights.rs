@@ -79,8 +79,8 @@ pub const DRAIN: &[Right] = &[
     ("patch", "", "nodes", ""),
 ];
 
-/// The roles, ready to be bound. All are ClusterRoles, so that one of each does for every
-/// namespace; a RoleBinding gives the first two within its own namespace alone.
+/// The roles, ready to be bound. All are `ClusterRole`s, so that one of each does for every
+/// namespace; a `RoleBinding` gives the first two within its own namespace alone.
 pub fn roles() -> Vec<Value> {
     vec![
         role("quorate-viewer", VIEW),

@@ -191,6 +191,7 @@ mod on_cluster {
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result};
+    use k8s::clean::What;
     use k8s::cluster::is_system;
     use k8s::discover::members;
     use k8s::forward::Forward;
@@ -287,7 +288,10 @@ mod on_cluster {
         for namespace in &namespaces {
             let mut traces = clean::traces(&cluster, namespace).await?;
             match &args.run {
-                Some(run) => traces.retain(|trace| trace.run == *run),
+                Some(run) => traces.retain(|trace| {
+                    let job = matches!(trace.what, What::Job(_));
+                    trace.run == *run && !(job && args.keep_job)
+                }),
                 None => {
                     let alive = clean::living(&cluster, namespace, &traces).await?;
                     let before = traces.len();

@@ -65,10 +65,10 @@ impl Custody {
             let _ = events.send(Happening::Broken(why.to_string()));
         };
         let keeper = Keeper::start(launch, lost).context("cannot start the keeper")?;
-        let undo = Undo::Run(Command {
-            program,
-            arguments: clean(namespace, run),
-        });
+        let mut arguments = clean(namespace, run);
+        // The Job that the run may be in: whoever has made it waits for what it hands over.
+        arguments.push("--keep-job".to_owned());
+        let undo = Undo::Run(Command { program, arguments });
         keeper
             .register(Lease::new(TRACES, undo))
             .context("cannot start the keeper")?;

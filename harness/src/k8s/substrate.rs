@@ -322,11 +322,13 @@ pub(crate) fn described(
     })
 }
 
-/// Undoes everything that a run has done on a cluster.
+/// Undoes everything that a run has done on a cluster. The Job that it may be in goes on: it has
+/// still to hand over what was found.
 async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let mut failed = None;
     for trace in clean::traces(cluster, namespace).await? {
         if trace.run == run
+            && !matches!(trace.what, clean::What::Job(_))
             && let Err(error) = clean::undo(cluster, &trace).await
         {
             failed.get_or_insert(error);
