@@ -129,8 +129,9 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
         .into_iter()
         .fold(Capabilities::all(), |all, kind| {
             match (kind, kubernetes.storage) {
-                (K::Kill, Storage::Volumes) | (K::Wipe, Storage::EmptyDir) => all,
-                (K::Drain | K::Scale | K::RollingRestart | K::NoEndpoints, _) => all,
+                (K::Kill, Storage::Volumes)
+                | (K::Wipe, Storage::EmptyDir)
+                | (K::Drain | K::Scale | K::RollingRestart | K::NoEndpoints, _) => all,
                 (K::Upgrade | K::Downgrade, _) if kubernetes.statefulset.is_none() => all,
                 (K::Upgrade | K::Downgrade, _) => all.without(
                     kind,

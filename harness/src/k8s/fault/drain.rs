@@ -17,7 +17,7 @@ pub(super) async fn inject(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof
     match cordon(inner, nodes).await {
         Ok(hosts) => match pods::end(inner, id, nodes, How::Evict, "its volume stays").await {
             Proof::Seen(how) => Proof::Seen(format!("{} cordoned; {how}", hosts.join(", "))),
-            not => not,
+            not @ Proof::NotSeen(_) => not,
         },
         Err(why) => Proof::NotSeen(why),
     }
@@ -79,6 +79,6 @@ pub(super) async fn heal(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
     };
     match pods::back(inner, id, nodes).await {
         Proof::Seen(how) => Proof::Seen(format!("{freed}; {how}")),
-        not => not,
+        not @ Proof::NotSeen(_) => not,
     }
 }

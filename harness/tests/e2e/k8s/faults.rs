@@ -274,3 +274,48 @@ fn a_store_of_others_is_tested_scaled_back_and_left() {
     assert_eq!(whole.status.code(), Some(0));
     assert_eq!(replicas(), "3");
 }
+
+#[test]
+fn a_disruption_budget_is_kept_and_said() {
+    let Some(lab) = Lab::find("budget") else {
+        return;
+    };
+    let namespace = lab.namespace.as_str();
+    let up = [
+        "k8s",
+        "up",
+        "--namespace",
+        namespace,
+        "--mode",
+        "raft",
+        "--storage",
+        "empty-dir",
+        "--image",
+        &lab.image,
+    ];
+    assert_eq!(lab.quorate(&up).status.code(), Some(0));
+    let none = "{\"spec\":{\"maxUnavailable\":0}}";
+    let patch = ["patch", "pdb", "quorate", "--type=merge", "-p", none, "-n"];
+    lab.kubectl(&[&patch[..], &[namespace]].concat());
+    let uids = || {
+        let of = ["get", "pods", "-n", namespace, "-o"];
+        lab.kubectl(&[&of[..], &["jsonpath={.items[*].metadata.uid}"]].concat())
+    };
+    let before = uids();
+    let file = lab.dir.path().join("budget.yaml");
+    let text = format!(
+        "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 9\nlimits: {{time: 60s}}\n\
+         kubernetes:\n  namespace: {namespace}\n  storage: empty-dir\n  statefulset: \
+         {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
+         faults:\n  schedule:\n    - {{at: 1s, for: 1s, fault: wipe, target: n2, via: evict}}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let store = lab.dir.path().join("budget");
+    let store = store.to_str().unwrap();
+    let run = lab.quorate(&["test", file.to_str().unwrap(), "--store", store]);
+    assert_eq!(run.status.code(), Some(2));
+    let verdict = crate::run_dir(std::path::Path::new(store)).join("verdict.json");
+    let verdict = std::fs::read_to_string(verdict).unwrap();
+    assert!(verdict.contains("disruption budget"), "{verdict}");
+    assert_eq!(uids(), before);
+}
