@@ -29,6 +29,8 @@ const PAUSE: Duration = Duration::from_millis(250);
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 /// How long trouble may last that may pass by itself.
 const PATIENCE: Duration = Duration::from_secs(45);
+/// The same of a quota, which the pods of a store that is going away may still use up.
+const QUOTA_PATIENCE: Duration = Duration::from_secs(15);
 
 /// Makes the namespace, with the label that allows faults, unless it is there. One that is there
 /// must carry that label: somebody else's namespace is not opened to faults in passing.
@@ -120,6 +122,46 @@ pub async fn ready(
         };
         if start.elapsed() >= within {
             return Err(error);
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Waits until so many pods of this selector, all of one StatefulSet, are ready.
+///
+/// # Errors
+/// If that does not come about, with what there is instead.
+pub async fn standing(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+    wanted: usize,
+    within: Duration,
+) -> Result<Vec<Member>, Error> {
+    let deadline = Instant::now() + within;
+    loop {
+        let found = members(cluster, namespace, selector).await?;
+        let sets: std::collections::BTreeSet<&str> = found
+            .iter()
+            .filter_map(|member| member.pod.rsplit_once('-'))
+            .map(|(set, _)| set)
+            .collect();
+        let ready = found.iter().filter(|member| member.ready).count();
+        if found.len() == wanted && ready == wanted && sets.len() == 1 {
+            return Ok(found);
+        }
+        // Waiting adds no pods to a StatefulSet that is as large as it is to be.
+        if ready == found.len() || Instant::now() >= deadline {
+            return Err(Error::NotStanding {
+                selector: selector.to_owned(),
+                namespace: namespace.to_owned(),
+                found: format!(
+                    "{} pods, {ready} of them ready, of {} StatefulSets",
+                    found.len(),
+                    sets.len()
+                ),
+                wanted,
+            });
         }
         sleep(PAUSE).await;
     }
@@ -223,6 +265,16 @@ async fn hopeless(
                 }));
             }
             _ => {}
+        }
+    }
+    if waited >= QUOTA_PATIENCE && found.len() < usize::from(store.nodes) {
+        let why = last_event(cluster, namespace, &store.name, Some("FailedCreate")).await;
+        if let Some(why) = why.filter(|why| why.contains("exceeded quota")) {
+            return Ok(Some(Error::Quota {
+                name: store.name.clone(),
+                namespace: namespace.to_owned(),
+                why,
+            }));
         }
     }
     if waited >= PATIENCE

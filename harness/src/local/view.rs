@@ -52,6 +52,7 @@ fn describe(node: Node, status: Option<Status>) -> NodeView {
             storage_version: status.storage_version,
             stopped: status.stopped.is_some(),
             standbys: status.standbys.iter().map(|standby| standby.0).collect(),
+            host: None,
         },
         None => NodeView::silent(node),
     }
