@@ -116,6 +116,9 @@ pub enum Error {
         /// What holds the others up.
         why: String,
     },
+    /// No agent can do it.
+    #[error("{0}")]
+    NoAgent(String),
     /// Something does not go away.
     #[error("{what} is still there after {} s; `kubectl describe` says what holds it", .after.as_secs())]
     StillThere {

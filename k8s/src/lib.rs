@@ -10,6 +10,7 @@
 //! | [`forward`] | a port on loopback for a pod, through the API server |
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
+//! | [`agent`] | faults that need the node: an agent on each, driven by Lease objects |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -20,6 +21,7 @@
 //! **Guard.** [`cluster::Cluster::allowed`] is asked before anything is started or broken: only
 //! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
 
+pub mod agent;
 pub mod cluster;
 pub mod deploy;
 pub mod discover;
