@@ -11,6 +11,7 @@
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
 //! | [`agent`] | faults that need the node: an agent on each, driven by Lease objects |
+//! | [`rollout`] | lets pods run another version, from the highest ordinal down |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -31,6 +32,7 @@ pub mod kustomize;
 pub mod names;
 pub mod pod;
 pub mod roles;
+pub mod rollout;
 pub mod store;
 
 pub use cluster::Cluster;
