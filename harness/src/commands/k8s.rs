@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use super::agent::AgentCommands;
 use crate::experiment::Experiment;
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
@@ -34,6 +35,8 @@ pub enum K8sCommand {
     Status(StoreArgs),
     /// Print what the nodes of a store have written.
     Logs(LogsArgs),
+    /// Start, end or show the agents, which do to pods what the API server cannot.
+    Agent(AgentCommands),
     /// Write the manifests for `kubectl apply -k`.
     Manifests(ManifestsArgs),
 }
@@ -155,7 +158,7 @@ mod on_cluster {
     use k8s::cluster::{DEPLOY, RUN, VIEW};
     use k8s::discover::members;
     use k8s::forward::Forward;
-    use k8s::names::{IMAGE, MODE, PORT, selector};
+    use k8s::names::{IMAGE, MODE, NAMESPACE, PORT, selector};
     use k8s::{Cluster, Error, Member, Store, deploy, kustomize, roles};
     use k8s_openapi::api::apps::v1::StatefulSet;
     use k8s_openapi::api::core::v1::Pod;
@@ -205,6 +208,7 @@ mod on_cluster {
                 K8sCommand::Down(args) => down(&cluster, args).await,
                 K8sCommand::Status(args) => status(&cluster, args).await,
                 K8sCommand::Logs(args) => logs(&cluster, args).await,
+                K8sCommand::Agent(args) => crate::commands::agent::on_cluster(&cluster, args).await,
                 K8sCommand::Manifests(_) => Ok(exit::VALID),
             }
         })
@@ -426,7 +430,11 @@ mod on_cluster {
             .iter()
             .map(|word| Ok(((*word).to_owned(), store(word)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(kustomize::files(&store("semi-sync")?, &overlays))
+        let mut files = kustomize::files(&store("semi-sync")?, &overlays);
+        let mut agent = k8s::agent::install::objects(IMAGE_OF_MANIFESTS);
+        agent.push(k8s::agent::install::binding(NAMESPACE));
+        files.extend(kustomize::folder("agent", &agent));
+        Ok(files)
     }
 
     fn write_manifests(args: &ManifestsArgs) -> Result<u8> {

@@ -24,6 +24,7 @@ use tokio::task::JoinHandle;
 use workloads::Invocation;
 use workloads::client::HttpClient;
 
+use super::fault::agent::Agents;
 use super::options::{Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
@@ -89,12 +90,21 @@ pub(super) struct Inner {
     /// The name of the store.
     pub store: String,
     slots: Vec<Arc<Slot>>,
+    /// What a node has stored ends with its pod.
+    pub data_ends_with_pod: bool,
+    /// The agents, where the experiment wants them.
+    pub agents: Option<Agents>,
     /// What pods were last labelled with.
     labelled: Mutex<Vec<(Node, Option<String>)>>,
-    events: Sender<Happening>,
+    pub events: Sender<Happening>,
 }
 
 impl Inner {
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> {
+        self.slots.iter().map(|slot| slot.node)
+    }
+
     pub fn slot(&self, node: Node) -> Option<&Arc<Slot>> {
         self.slots.get(usize::from(node).checked_sub(1)?)
     }
@@ -110,6 +120,7 @@ impl Inner {
 
 struct Fault {
     action: Action,
+    via: Option<String>,
     task: JoinHandle<()>,
 }
 
@@ -330,7 +341,14 @@ async fn start_store(
             known: Mutex::new(known),
         }));
     }
+    let agents = if options.kubernetes.agent {
+        Some(Agents::find(cluster, namespace, &store.name, &members).await?)
+    } else {
+        None
+    };
     Ok(Inner {
+        data_ends_with_pod: options.kubernetes.storage == Storage::EmptyDir,
+        agents,
         cluster: cluster.clone(),
         namespace: namespace.clone(),
         store: store.name.clone(),
@@ -439,32 +457,29 @@ impl Substrate for K8sSubstrate {
             let proof = Proof::NotSeen(format!("fault {id} was injected already"));
             return self.post(Happening::Injected { id, proof });
         }
-        if let Some(via) = order.via() {
-            let proof = Proof::NotSeen(format!("there is no mechanism {via} on Kubernetes"));
-            return self.post(Happening::Injected { id, proof });
-        }
         let action = order.action().clone();
-        let (inner, owned) = (Arc::clone(&self.inner), action.clone());
+        let via = order.via().map(str::to_owned);
+        let (inner, owned, by) = (Arc::clone(&self.inner), action.clone(), via.clone());
         let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&inner, id, &owned).await;
+            let proof = fault::inject(&inner, id, &owned, by.as_deref()).await;
             let _ = inner.events.send(Happening::Injected { id, proof });
         });
-        self.faults.insert(id, Fault { action, task });
+        self.faults.insert(id, Fault { action, via, task });
     }
 
     fn heal(&mut self, id: u32) {
-        let Some(Fault { action, task }) = self.faults.remove(&id) else {
+        let Some(Fault { action, via, task }) = self.faults.remove(&id) else {
             let proof = Proof::NotSeen(format!("no fault {id} was injected"));
             return self.post(Happening::Healed { id, proof });
         };
-        let (inner, owned) = (Arc::clone(&self.inner), action.clone());
+        let (inner, owned, by) = (Arc::clone(&self.inner), action.clone(), via.clone());
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let _ = task.await;
-            let proof = fault::heal(&inner, id, &owned).await;
+            let proof = fault::heal(&inner, id, &owned, by.as_deref()).await;
             let _ = inner.events.send(Happening::Healed { id, proof });
         });
-        self.faults.insert(id, Fault { action, task });
+        self.faults.insert(id, Fault { action, via, task });
     }
 
     fn poll_view(&mut self) {

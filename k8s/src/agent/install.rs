@@ -66,9 +66,11 @@ fn subjects() -> Value {
 }
 
 /// What lets the agents write proofs in a namespace, and so hurt the pods there that opted in.
-pub fn binding() -> Value {
+pub fn binding(namespace: &str) -> Value {
     let body = json!({"roleRef": role_ref(REPORTS), "subjects": subjects()});
-    object("rbac.authorization.k8s.io/v1", "RoleBinding", AGENT, body)
+    let mut binding = object("rbac.authorization.k8s.io/v1", "RoleBinding", AGENT, body);
+    binding["metadata"]["namespace"] = namespace.into();
+    binding
 }
 
 /// All objects but the bindings by namespace, in the order in which they are applied; the first is
@@ -224,7 +226,7 @@ pub async fn up(
         apply(cluster, AGENT_NAMESPACE, &object).await?;
     }
     for namespace in namespaces {
-        apply(cluster, namespace, &binding()).await?;
+        apply(cluster, namespace, &binding(namespace)).await?;
     }
     let sets = Api::<DaemonSet>::namespaced(cluster.client.clone(), AGENT_NAMESPACE);
     let deadline = Instant::now() + within;
@@ -441,7 +443,7 @@ mod tests {
 
     #[test]
     fn every_field_is_one_that_kubernetes_knows() {
-        known::<RoleBinding>(&binding());
+        known::<RoleBinding>(&binding("shop"));
         for object in objects("i:1") {
             match object["kind"].as_str().unwrap() {
                 "Namespace" => known::<Namespace>(&object),

@@ -37,6 +37,10 @@ use crate::error::{causes, is_missing};
 const ANSWER_WITHIN: Duration = Duration::from_secs(3);
 /// How long a report is tried to be delivered.
 const DELIVER_WITHIN: Duration = Duration::from_secs(10);
+/// How long it may take to reach the API server.
+const CONNECT_WITHIN: Duration = Duration::from_secs(8);
+/// What is said of faults that an agent before this one has left.
+const RESTARTED: &str = "healed: the agent was started again";
 /// Between two tries.
 const PAUSE: Duration = Duration::from_millis(500);
 /// Between two looks at the time.
@@ -145,40 +149,28 @@ enum Known {
 struct Agent {
     cluster: Cluster,
     own: Own,
-    bench: Bench,
+    bench: Arc<Bench>,
 }
 
 /// Serves until `end` resolves; then heals everything and returns.
 ///
 /// # Errors
 /// If the state folder cannot be used.
-pub async fn run(
-    cluster: Cluster,
-    options: &Options,
-    end: impl Future<Output = ()>,
-) -> Result<(), Error> {
+pub async fn run(options: &Options, end: impl Future<Output = ()>) -> Result<(), Error> {
     let doing = |source| Error::Io {
         doing: "the agent's state folder cannot be used".to_owned(),
         source,
     };
     let journal = Journal::open(&options.state).map_err(doing)?;
     let left = journal.all().map_err(doing)?;
-    let agent = Arc::new(Agent {
-        cluster,
-        own: Own {
-            node: options.node.clone(),
-            uid: options.uid.clone(),
-        },
-        bench: Bench::new(Tree::at(&options.cgroups), journal),
-    });
-    recover(&agent, left).await;
-    tracing::info!(node = options.node, "the agent serves");
+    let bench = Arc::new(Bench::new(Tree::at(&options.cgroups), journal));
+    // Before anything is asked of the API server, which may be away.
+    recover(&bench, &left).await;
     let mut tasks = JoinSet::new();
     let mut known = BTreeMap::new();
-    let mut end = pin!(end);
     tokio::select! {
-        () = follow(&agent, &mut known, &mut tasks) => {}
-        () = &mut end => {}
+        () = serve(options, &bench, &left, &mut known, &mut tasks) => {}
+        () = end => {}
     }
     for known in known.values() {
         if let Known::Kept(updates) = known {
@@ -192,32 +184,61 @@ pub async fn run(
     Ok(())
 }
 
-/// Undoes what an agent before this one has left.
-async fn recover(agent: &Arc<Agent>, left: Vec<(String, Record)>) {
+/// Says what was recovered, then follows the Leases; ends never.
+async fn serve(
+    options: &Options,
+    bench: &Arc<Bench>,
+    left: &[(String, Record)],
+    known: &mut BTreeMap<String, Known>,
+    tasks: &mut JoinSet<()>,
+) {
+    let cluster = loop {
+        let _ = bench.journal.alive();
+        match timeout(CONNECT_WITHIN, Cluster::connect()).await {
+            Ok(Ok(cluster)) => break cluster,
+            Ok(Err(error)) => tracing::warn!("{error}"),
+            Err(_) => tracing::warn!("the API server gives no answer in {CONNECT_WITHIN:?}"),
+        }
+        sleep(PAUSE).await;
+    };
+    let agent = Arc::new(Agent {
+        cluster,
+        own: Own {
+            node: options.node.clone(),
+            uid: options.uid.clone(),
+        },
+        bench: Arc::clone(bench),
+    });
     for (uid, record) in left {
-        let shared = Arc::clone(agent);
-        let undo = record.undo.clone();
+        let report = Report::new(State::Faded, RESTARTED);
+        agent
+            .report(&record.namespace, &record.lease, uid, &report)
+            .await;
+    }
+    tracing::info!(node = options.node, "the agent serves");
+    follow(&agent, known, tasks).await;
+}
+
+/// Undoes what an agent before this one has left.
+async fn recover(bench: &Arc<Bench>, left: &[(String, Record)]) {
+    for (uid, record) in left {
         // Nothing new is done before the old is undone.
-        while let Err(error) = undo_all(&shared, &undo).await {
+        while let Err(error) = undo_all(bench, &record.undo).await {
             tracing::error!(lease = record.lease, "what was left is not undone: {error}");
-            let _ = agent.bench.journal.alive();
+            let _ = bench.journal.alive();
             sleep(PAUSE).await;
         }
-        let _ = agent.bench.journal.forget(&uid);
-        tracing::warn!(lease = record.lease, "healed: the agent was started again");
-        let report = Report::new(State::Faded, "healed: the agent was started again");
-        agent
-            .report(&record.namespace, &record.lease, &uid, &report)
-            .await;
+        let _ = bench.journal.forget(uid);
+        tracing::warn!(lease = record.lease, "{RESTARTED}");
     }
 }
 
-async fn undo_all(agent: &Arc<Agent>, undo: &[super::undo::Undo]) -> Result<(), String> {
-    let (agent, undo) = (Arc::clone(agent), undo.to_vec());
+async fn undo_all(bench: &Arc<Bench>, undo: &[super::undo::Undo]) -> Result<(), String> {
+    let (bench, undo) = (Arc::clone(bench), undo.to_vec());
     let work = move || {
         let mut last_first = undo.iter().rev();
         last_first.try_for_each(|undo| {
-            let undone = undo.carry_out(&agent.bench.tree);
+            let undone = undo.carry_out(&bench.tree);
             undone.map_err(|error| format!("{undo}: {error}"))
         })
     };
@@ -398,7 +419,7 @@ async fn consider(agent: &Arc<Agent>, tasks: &mut JoinSet<()>, lease: &Lease, su
         {
             answer(Report::new(
                 State::Faded,
-                "healed: the agent was started again",
+                RESTARTED,
             ))
             .await
         }

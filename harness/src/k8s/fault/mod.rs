@@ -3,7 +3,9 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `pods` | ends pods by the API |
+//! | `agent` | what agents on the nodes do |
 
+pub(super) mod agent;
 mod pods;
 
 use std::sync::Arc;
@@ -16,7 +18,18 @@ use nemesis::{Action, Node, Proof};
 use super::substrate::Inner;
 
 /// Carries out an action, and proves it.
-pub(super) async fn inject(inner: &Arc<Inner>, id: u32, action: &Action) -> Proof {
+pub(super) async fn inject(
+    inner: &Arc<Inner>,
+    id: u32,
+    action: &Action,
+    via: Option<&str>,
+) -> Proof {
+    if agent::does(inner, action, via) {
+        return agent::inject(inner, id, action, via).await;
+    }
+    if let Some(via) = via {
+        return Proof::NotSeen(format!("there is no mechanism {via} on Kubernetes"));
+    }
     match action {
         Action::Kill(nodes) => pods::end(inner, id, nodes, "its volume stays").await,
         Action::Wipe(nodes) => pods::end(inner, id, nodes, "its data went with it").await,
@@ -25,7 +38,10 @@ pub(super) async fn inject(inner: &Arc<Inner>, id: u32, action: &Action) -> Proo
 }
 
 /// Proves that an action is gone.
-pub(super) async fn heal(inner: &Arc<Inner>, id: u32, action: &Action) -> Proof {
+pub(super) async fn heal(inner: &Arc<Inner>, id: u32, action: &Action, via: Option<&str>) -> Proof {
+    if agent::does(inner, action, via) {
+        return agent::heal(inner, id, action).await;
+    }
     match action {
         Action::Kill(nodes) | Action::Wipe(nodes) => pods::back(inner, id, nodes).await,
         _ => Proof::NotSeen("this fault is not known on Kubernetes yet".to_owned()),
