@@ -417,11 +417,7 @@ async fn consider(agent: &Arc<Agent>, tasks: &mut JoinSet<()>, lease: &Lease, su
                 State::Taken | State::Seen | State::NotSeen | State::NotHealed
             ) =>
         {
-            answer(Report::new(
-                State::Faded,
-                RESTARTED,
-            ))
-            .await
+            answer(Report::new(State::Faded, RESTARTED)).await
         }
         Some(_) => Known::Ignored,
     }
