@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use nemesis::mechanism::cgroup::{Controller, Group};
 use nemesis::mechanism::process::{Identity, processor_time};
 
-use super::fault::{Bench, Fault, Local};
+use super::fault::{Bench, Fault, Local, processes as counted};
 use super::undo::Undo;
 
 /// How long a stopped or limited container is watched.
@@ -52,7 +52,8 @@ pub(super) fn check(bench: &Bench, fault: &mut Fault) -> Result<String, String> 
             .map(|(name, _)| *name)
             .collect();
         Ok(format!(
-            "may be hurt: {processes} processes, freezer {}, {}",
+            "may be hurt: {}, freezer {}, {}",
+            counted(processes),
             groups.freezer.version,
             has.join(", ")
         ))
@@ -83,8 +84,8 @@ pub(super) fn kill(bench: &Bench, fault: &mut Fault) -> Result<String, String> {
             }
         }
         Ok(format!(
-            "was killed: {} processes of its container got SIGKILL and have ended",
-            processes.len()
+            "was killed: {} of its container got SIGKILL and ended",
+            counted(processes.len())
         ))
     })
 }
@@ -107,8 +108,8 @@ pub(super) fn pause(bench: &Bench, fault: &mut Fault) -> Result<String, String> 
             return Err(format!("ran for {ran:.1?} while it was frozen"));
         }
         Ok(format!(
-            "is frozen: its {} processes took no processor time in {WATCHED:?} (freezer {})",
-            processes.len(),
+            "is frozen: {} took no processor time in {WATCHED:?} (freezer {})",
+            counted(processes.len()),
             group.version
         ))
     })
@@ -261,7 +262,10 @@ pub(super) fn heal(bench: &Bench, fault: &mut Fault) -> Result<String, String> {
                 format!("a limit is again what it was ({setting})")
             }
             Undo::Thaw(group) if !group.is_freezing().map_err(said)? => {
-                format!("{} processes go on", group.processes().map_err(said)?.len())
+                format!(
+                    "runs again ({})",
+                    counted(group.processes().map_err(said)?.len())
+                )
             }
             _ => return Err(format!("{undo} still")),
         });

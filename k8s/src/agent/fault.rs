@@ -166,6 +166,14 @@ pub(super) fn until<T>(
     }
 }
 
+/// `1 process`, `2 processes`.
+pub(super) fn processes(count: usize) -> String {
+    match count {
+        1 => "1 process".to_owned(),
+        count => format!("{count} processes"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use nemesis::mechanism::cgroup::{Group, Version};

@@ -568,6 +568,8 @@ impl Agent {
         let mut told = false;
         let healed = loop {
             let healed;
+            // Nobody reads the proof when the Lease is gone.
+            let release = release.filter(|_| !updates.borrow().gone);
             (fault, healed) = self
                 .blocking(fault, move |fault, bench| fault.heal(bench, release))
                 .await;

@@ -555,7 +555,7 @@ pub(super) fn heal(
     for shaper in &fault.held.shapers {
         why.extend(shaper.release(fault.number).err().map(said));
     }
-    let mut undone = 0;
+    let mut undone = Vec::new();
     for undo in fault.record.undo.iter().rev() {
         let Undo::Network(network) = undo else {
             continue;
@@ -564,7 +564,9 @@ pub(super) fn heal(
         if network.by != By::Shaper {
             why.extend(undo.carry_out(&bench.tree).err().map(said));
         }
-        undone += 1;
+        let uid = &network.uid;
+        let pod = fault.order.pods.iter().find(|pod| pod.uid == *uid);
+        undone.extend(pod.map(|pod| format!("n{}", pod.node)));
     }
     // A pod that is gone took all with it, and tools fail there.
     why.retain(|_| {
@@ -578,7 +580,10 @@ pub(super) fn heal(
     }
     // The last fault that uses a queue or a shaper takes it along.
     fault.held = Held::default();
-    let mut seen = vec![format!("the rules are gone from {undone} pods")];
+    let mut seen = Vec::new();
+    if !undone.is_empty() {
+        seen.push(format!("no rule is left at {}", undone.join(", ")));
+    }
     if release == Some(Release::Alone) {
         let go = AtomicBool::new(false);
         for path in outgoing(fault) {
@@ -596,8 +601,8 @@ pub(super) fn heal(
             })?;
             seen.push(format!("{path} answers in {took:.1?}"));
         }
-    } else {
-        seen.push("not tried, as other faults stand or nobody asks".to_owned());
+    } else if !fault.order.links.is_empty() {
+        seen.push("no link was tried, as other faults stand or nobody asks".to_owned());
     }
     Ok(seen.join("; "))
 }

@@ -176,6 +176,11 @@ fn seen(reports: &Reports, wanted: State, namespace: &str) -> Result<String, Str
                     texts.push(report.text.clone());
                 }
             }
+            Some(report) if wanted == State::Healed && report.state != State::NotHealed => {
+                return Err(format!(
+                    "the agent on {node} does not say that it has healed (its fault ends with the node, else some seconds after the last sign of life from here)"
+                ));
+            }
             Some(report) => return Err(format!("the agent on {node}: {}", report.text)),
         }
     }
