@@ -68,8 +68,9 @@ mod done {
 
     use anyhow::Context;
     use k8s::Cluster;
-    use k8s::agent::install::{agents, down, ordered, up};
+    use k8s::agent::install::{down, up};
     use k8s::agent::keep::{self, Options};
+    use k8s::agent::status::{agents, ordered};
     use k8s::agent::undo::is_alive;
     use tokio::signal::unix::{SignalKind, signal};
 

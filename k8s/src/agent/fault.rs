@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use super::locate::{Container, Tree};
 use super::protocol::{Order, Release, Report, State, Target, What};
 use super::undo::{Journal, Record, Undo};
-use super::{container, links};
+use super::{container, impair, links};
 
 /// Between two looks at something that takes a moment.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -21,7 +21,7 @@ pub(super) struct Bench {
     pub journal: Journal,
     /// What undoes the faults that stand, by the uid of their Lease.
     standing: Mutex<BTreeMap<String, Vec<Undo>>>,
-    pub networks: links::Networks,
+    pub networks: impair::Networks,
 }
 
 impl Bench {
@@ -30,7 +30,7 @@ impl Bench {
             tree,
             journal,
             standing: Mutex::default(),
-            networks: links::Networks::default(),
+            networks: impair::Networks::default(),
         }
     }
 
@@ -71,7 +71,7 @@ pub(super) struct Fault {
     /// The pods of the order that are on this node.
     pub locals: Vec<Local>,
     pub record: Record,
-    pub held: links::Held,
+    pub held: impair::Held,
 }
 
 impl Fault {
@@ -90,7 +90,7 @@ impl Fault {
                 lease: lease.to_owned(),
                 undo: Vec::new(),
             },
-            held: links::Held::default(),
+            held: impair::Held::default(),
         }
     }
 
@@ -113,7 +113,7 @@ impl Fault {
             What::Cpu(percent) => container::limit_cpu(bench, self, percent),
             What::Memory(mib) => container::limit_memory(bench, self, mib),
             What::Cut => links::cut(bench, self, stop),
-            What::Impair(how) => links::impair(bench, self, how.into(), stop),
+            What::Impair(how) => impair::impair(bench, self, how.into(), stop),
         };
         match done {
             Ok(text) => Report::new(State::Seen, text),

@@ -91,11 +91,14 @@ impl Run {
         };
         until("the faults are seen", || {
             let history = run.history();
-            let seen =
-                |line: &&str| line.contains(r#""f":"inject""#) && line.contains(r#""seen":true"#);
-            history.lines().filter(seen).count() == how_many
+            let injected = |line: &&str| line.contains(r#""f":"inject""#);
+            let injected: Vec<&str> = history.lines().filter(injected).collect();
+            let seen = |line: &&str| line.contains(r#""seen":true"#);
+            assert!(injected.iter().all(seen), "{injected:#?}");
+            injected.len() == how_many
         });
         let pods = pods(
+            lab,
             &lab.namespace,
             "app.kubernetes.io/name=quorate-store",
             CONTAINER,
@@ -108,6 +111,8 @@ impl Run {
             .into_iter()
             .flatten()
             .flatten();
+        // The link `latest` leads to one of them.
+        let runs = runs.filter(|run| run.file_type().is_ok_and(|kind| kind.is_dir()));
         let files = runs.map(|run| run.path().join("history.jsonl"));
         files
             .filter_map(|file| std::fs::read_to_string(file).ok())
@@ -199,6 +204,7 @@ fn hurt(pod: &Pod) -> Vec<String> {
     };
     for (program, ours) in [
         (&["nft", "list", "ruleset"][..], "quorate"),
+        (&["iptables", "-t", "mangle", "-S"][..], "quorate fault"),
         (&["tc", "qdisc", "show", "dev", "eth0"][..], "7175:"),
     ] {
         if inside(program).contains(ours) {
