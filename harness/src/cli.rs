@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
+use crate::commands::agent::AgentArgs;
 use crate::commands::k8s::K8sArgs;
 use crate::commands::keeper::KeeperArgs;
 use crate::defaults::{self, Given};
@@ -84,6 +85,9 @@ pub enum Command {
     /// Undo what a run has done, once it is gone; started by `quorate test`.
     #[command(hide = true)]
     Keeper(KeeperArgs),
+    /// Hurt pods of this Kubernetes node as Leases say; started by `quorate k8s agent up`.
+    #[command(hide = true)]
+    Agent(AgentArgs),
 }
 
 /// Flags that change an experiment.

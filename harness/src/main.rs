@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         Command::Clean(args) => commands::clean::run(&args),
         Command::K8s(args) => commands::k8s::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
+        Command::Agent(args) => commands::agent::run(&args),
         Command::Keeper(args) => commands::keeper::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {

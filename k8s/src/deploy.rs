@@ -72,7 +72,7 @@ pub async fn apply(cluster: &Cluster, namespace: &str, store: &Store) -> Result<
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let name = text(&object["metadata"]["name"]);
-        dynamic(cluster, namespace, &version, &kind)
+        dynamic(cluster, Some(namespace), &version, &kind)
             .patch(&name, &params, &Patch::Apply(&object))
             .await
             .map_err(|error| Error::of(format!("applying {kind} {name}"), &error))?;
@@ -80,10 +80,20 @@ pub async fn apply(cluster: &Cluster, namespace: &str, store: &Store) -> Result<
     Ok(())
 }
 
-fn dynamic(cluster: &Cluster, namespace: &str, version: &str, kind: &str) -> Api<DynamicObject> {
+/// Objects of any kind, in a namespace or of the cluster.
+pub(crate) fn dynamic(
+    cluster: &Cluster,
+    namespace: Option<&str>,
+    version: &str,
+    kind: &str,
+) -> Api<DynamicObject> {
     let (group, version) = version.split_once('/').unwrap_or(("", version));
     let resource = ApiResource::from_gvk(&GroupVersionKind::gvk(group, version, kind));
-    Api::namespaced_with(cluster.client.clone(), namespace, &resource)
+    let client = cluster.client.clone();
+    match namespace {
+        Some(namespace) => Api::namespaced_with(client, namespace, &resource),
+        None => Api::all_with(client, &resource),
+    }
 }
 
 /// Waits until every node is ready in a pod of the newest template.
@@ -388,7 +398,7 @@ pub async fn remove(cluster: &Cluster, namespace: &str, name: &str) -> Result<us
     removed += each::<ConfigMap>(cluster, namespace, &labels).await?;
     let budgets = dynamic(
         cluster,
-        namespace,
+        Some(namespace),
         cluster.features.disruption_budget,
         "PodDisruptionBudget",
     );

@@ -158,6 +158,9 @@ pub enum Error {
         /// How many it should be.
         wanted: usize,
     },
+    /// No agent can do it.
+    #[error("{0}")]
+    NoAgent(String),
     /// Something does not go away.
     #[error("{what} is still there after {} s; `kubectl describe` says what holds it", .after.as_secs())]
     StillThere {

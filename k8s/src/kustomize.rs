@@ -130,6 +130,27 @@ pub fn files(base: &Store, overlays: &[(String, Store)]) -> BTreeMap<String, Str
     files
 }
 
+/// The files of a folder that stands by itself: objects that say their own namespace.
+pub fn folder(name: &str, objects: &[Value]) -> BTreeMap<String, String> {
+    let mut files = BTreeMap::new();
+    let mut resources = Vec::new();
+    for object in objects {
+        let file = file_name(object);
+        put(&mut files, &format!("{name}/{file}"), object);
+        resources.push(file);
+    }
+    put(
+        &mut files,
+        &format!("{name}/kustomization.yaml"),
+        &json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1",
+            "kind": "Kustomization",
+            "resources": resources,
+        }),
+    );
+    files
+}
+
 fn volumes(store: &Store) -> Value {
     let objects = store.objects(Features::of_minor("37"));
     let set = objects

@@ -10,6 +10,7 @@
 //! | [`forward`] | a port on loopback for a pod, through the API server |
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
+//! | [`agent`] | faults that need the node: an agent on each, driven by Lease objects |
 //! | [`rollout`] | lets pods run another version, from the highest ordinal down |
 //! | [`hosts`] | Kubernetes nodes: cordons them, and never those of the control plane |
 //! | [`scale`] | makes a StatefulSet smaller, and as large again |
@@ -27,6 +28,7 @@
 //! **Guard.** [`cluster::Cluster::allowed`] is asked before anything is started or broken: only
 //! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
 
+pub mod agent;
 pub mod beat;
 pub mod clean;
 pub mod cluster;

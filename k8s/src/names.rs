@@ -37,6 +37,10 @@ pub const PORT: u16 = 7100;
 pub const NAMESPACE: &str = "quorate";
 /// The store's name when none is given.
 pub const NAME: &str = "quorate";
+/// What the agents' objects are called, and their [`APP_LABEL`].
+pub const AGENT: &str = "quorate-agent";
+/// The namespace of the agents.
+pub const AGENT_NAMESPACE: &str = "quorate-agent";
 /// The container that is the node.
 pub const CONTAINER: &str = "node";
 

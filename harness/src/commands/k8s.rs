@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
+use super::agent::AgentCommands;
 use crate::cli::CleanArgs;
 use crate::experiment::{Experiment, On};
 use crate::k8s::options::KubernetesArgs;
@@ -35,6 +36,8 @@ pub enum K8sCommand {
     Status(StoreArgs),
     /// Print what the nodes of a store have written.
     Logs(LogsArgs),
+    /// Start, end or show the agents, which do to pods what the API server cannot.
+    Agent(AgentCommands),
     /// Write the manifests for `kubectl apply -k`.
     Manifests(ManifestsArgs),
 }
@@ -195,7 +198,7 @@ mod on_cluster {
     use k8s::cluster::is_system;
     use k8s::discover::members;
     use k8s::forward::Forward;
-    use k8s::names::{IMAGE, MODE, PORT, selector};
+    use k8s::names::{IMAGE, MODE, NAMESPACE, PORT, selector};
     use k8s::rights::{self, DEPLOY, REACH, Right, VIEW};
     use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, kustomize, roles};
     use k8s_openapi::api::apps::v1::StatefulSet;
@@ -248,6 +251,7 @@ mod on_cluster {
                 K8sCommand::Down(args) => down(&cluster, args).await,
                 K8sCommand::Status(args) => status(&cluster, args).await,
                 K8sCommand::Logs(args) => logs(&cluster, args).await,
+                K8sCommand::Agent(args) => crate::commands::agent::on_cluster(&cluster, args).await,
                 K8sCommand::Manifests(_) => Ok(exit::VALID),
             }
         })
@@ -551,7 +555,11 @@ mod on_cluster {
             .iter()
             .map(|word| Ok(((*word).to_owned(), store(word)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(kustomize::files(&store("semi-sync")?, &overlays))
+        let mut files = kustomize::files(&store("semi-sync")?, &overlays);
+        let mut agent = k8s::agent::install::objects(IMAGE_OF_MANIFESTS);
+        agent.push(k8s::agent::install::binding(NAMESPACE));
+        files.extend(kustomize::folder("agent", &agent));
+        Ok(files)
     }
 
     fn write_manifests(args: &ManifestsArgs) -> Result<u8> {

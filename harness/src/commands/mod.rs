@@ -1,5 +1,6 @@
 //! What each subcommand does.
 
+pub mod agent;
 pub mod check;
 pub mod clean;
 pub mod compare;

@@ -30,6 +30,10 @@ pub struct Kubernetes {
     pub storage_class: Option<String>,
     /// Size of each volume.
     pub volume_mib: u32,
+    /// Have the agents on the nodes do what the API server cannot; `quorate k8s agent up` starts
+    /// them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub agent: bool,
     /// How long the pods may take until all are ready, in seconds.
     pub ready_within_s: u64,
 }
@@ -56,6 +60,11 @@ pub enum Client {
     Reference,
 }
 
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Where nodes keep their journals.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +86,7 @@ impl Default for Kubernetes {
             storage: Storage::default(),
             storage_class: None,
             volume_mib: 256,
+            agent: false,
             ready_within_s: 120,
         }
     }
@@ -98,6 +108,9 @@ pub struct KubernetesArgs {
     /// The class of volumes; by default the cluster's own.
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,
+    /// Let the agents on the nodes do what the API server cannot: pause, cut off, slow down.
+    #[arg(long)]
+    pub agent: bool,
 }
 
 impl KubernetesArgs {
@@ -113,6 +126,7 @@ impl KubernetesArgs {
         if let Some(storage) = self.storage {
             to.storage = storage;
         }
+        to.agent |= self.agent;
         if self.image.is_some() {
             to.image.clone_from(&self.image);
         }
@@ -122,7 +136,19 @@ impl KubernetesArgs {
     }
 }
 
-/// What can be done to pods, by the API alone.
+/// What agents on the nodes of the cluster can do.
+const BY_AGENT: [FaultKind; 8] = [
+    FaultKind::Pause,
+    FaultKind::Partition,
+    FaultKind::Slow,
+    FaultKind::Loss,
+    FaultKind::Reorder,
+    FaultKind::Duplicate,
+    FaultKind::Cpu,
+    FaultKind::Memory,
+];
+
+/// What can be done to pods: by the API, and by agents where the experiment wants them.
 pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
     use FaultKind as K;
     FaultKind::ALL
@@ -136,6 +162,22 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
                 (K::Upgrade | K::Downgrade, _) => all.without(
                     kind,
                     "only a store of the run's own is given another version",
+                ),
+                // An agent ends the container: what is in the pod stays.
+                (K::Kill, Storage::EmptyDir) if kubernetes.agent => all,
+                (kind, _) if BY_AGENT.contains(&kind) => {
+                    if kubernetes.agent {
+                        all
+                    } else {
+                        all.without(
+                            kind,
+                            "it takes an agent on each node: `quorate k8s agent up` starts them, --agent uses them",
+                        )
+                    }
+                }
+                (K::ClockJump | K::ClockDrift | K::ClockStrobe, _) => all.without(
+                    kind,
+                    "a pod has the clock of its node, which all other pods there have, too",
                 ),
                 (K::Kill, Storage::EmptyDir) => all.without(
                     kind,

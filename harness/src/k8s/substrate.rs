@@ -26,6 +26,7 @@ use workloads::Invocation;
 use workloads::client::HttpClient;
 
 use super::custody::{self, Custody};
+use super::fault::agent::Agents;
 use super::options::{Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
@@ -106,9 +107,13 @@ pub(super) struct Inner {
     pub images: Images,
     slots: Vec<Arc<Slot>>,
     http: reqwest::Client,
+    /// What a node has stored ends with its pod.
+    pub data_ends_with_pod: bool,
+    /// The agents, where the experiment wants them.
+    pub agents: Option<Agents>,
     /// What pods were last labelled with.
     labelled: Mutex<Vec<(Node, Option<String>)>>,
-    events: Sender<Happening>,
+    pub events: Sender<Happening>,
 }
 
 /// What the nodes of a run's own store run.
@@ -124,6 +129,11 @@ impl Inner {
     /// How many nodes there are.
     pub fn size(&self) -> Node {
         Node::try_from(self.slots.len()).unwrap_or(Node::MAX)
+    }
+
+    /// All nodes.
+    pub fn nodes(&self) -> impl Iterator<Item = Node> {
+        self.slots.iter().map(|slot| slot.node)
     }
 
     /// Which storage format each node that answers says it writes.
@@ -150,6 +160,7 @@ impl Inner {
 
 struct Fault {
     action: Action,
+    via: Option<String>,
     task: JoinHandle<()>,
 }
 
@@ -407,7 +418,14 @@ async fn bring_up(
             known: Mutex::new(known),
         }));
     }
+    let agents = if kubernetes.agent {
+        Some(Agents::find(cluster, namespace, &store, &members).await?)
+    } else {
+        None
+    };
     Ok(Arc::new(Inner {
+        data_ends_with_pod: kubernetes.storage == Storage::EmptyDir,
+        agents,
         cluster: cluster.clone(),
         namespace: namespace.clone(),
         run: run.to_owned(),
@@ -531,27 +549,27 @@ impl Substrate for K8sSubstrate {
         }
         let action = order.action().clone();
         let via = order.via().map(str::to_owned);
-        let (inner, owned) = (Arc::clone(&self.inner), action.clone());
+        let (inner, owned, by) = (Arc::clone(&self.inner), action.clone(), via.clone());
         let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&inner, id, &owned, via.as_deref()).await;
+            let proof = fault::inject(&inner, id, &owned, by.as_deref()).await;
             let _ = inner.events.send(Happening::Injected { id, proof });
         });
-        self.faults.insert(id, Fault { action, task });
+        self.faults.insert(id, Fault { action, via, task });
     }
 
     fn heal(&mut self, id: u32) {
-        let Some(Fault { action, task }) = self.faults.remove(&id) else {
+        let Some(Fault { action, via, task }) = self.faults.remove(&id) else {
             let proof = Proof::NotSeen(format!("no fault {id} was injected"));
             return self.post(Happening::Healed { id, proof });
         };
-        let (inner, owned) = (Arc::clone(&self.inner), action.clone());
+        let (inner, owned, by) = (Arc::clone(&self.inner), action.clone(), via.clone());
         let task = self.runtime().spawn(async move {
             // A fault lasts at least until it is proven, and a second healing follows the first.
             let _ = task.await;
-            let proof = fault::heal(&inner, id, &owned).await;
+            let proof = fault::heal(&inner, id, &owned, by.as_deref()).await;
             let _ = inner.events.send(Happening::Healed { id, proof });
         });
-        self.faults.insert(id, Fault { action, task });
+        self.faults.insert(id, Fault { action, via, task });
     }
 
     fn poll_view(&mut self) {

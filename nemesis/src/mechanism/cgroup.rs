@@ -93,6 +93,31 @@ pub struct Group {
     pub path: PathBuf,
 }
 
+/// What a group was set to before, word for word: its files and what they held.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setting(Vec<(String, String)>);
+
+impl Setting {
+    /// Whether it is a setting of the same controller.
+    pub fn is_of_same_files(&self, other: &Self) -> bool {
+        let names = |setting: &Self| -> Vec<String> {
+            setting.0.iter().map(|(file, _)| file.clone()).collect()
+        };
+        names(self) == names(other)
+    }
+}
+
+/// `cpu.max: max 100000`.
+impl fmt::Display for Setting {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (file, text)) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { ", " };
+            write!(f, "{comma}{file}: {text}")?;
+        }
+        Ok(())
+    }
+}
+
 /// How much memory a group has, and what came of it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Memory {
@@ -236,6 +261,49 @@ impl Group {
             Version::V1 => self.write("cpu.cfs_quota_us", "-1"),
             Version::V2 => self.write("cpu.max", "max"),
         })
+    }
+
+    /// What its limit of a controller is, for [`Self::restore`]: a group that somebody else made may
+    /// have had one before.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn setting(&self, controller: Controller) -> io::Result<Setting> {
+        let files: &[&str] = match (controller, self.version) {
+            (Controller::Cpu, Version::V1) => &["cpu.cfs_period_us", "cpu.cfs_quota_us"],
+            (Controller::Cpu, Version::V2) => &["cpu.max"],
+            (Controller::Memory, Version::V1) => &["memory.limit_in_bytes"],
+            (Controller::Memory, Version::V2) => &["memory.max"],
+            (Controller::Freezer, _) => &[],
+        };
+        let read = |file: &&str| Ok(((*file).to_owned(), self.read(file)?.trim().to_owned()));
+        files
+            .iter()
+            .map(read)
+            .collect::<io::Result<_>>()
+            .map(Setting)
+    }
+
+    /// Sets it to what it was. One that does not exist needs nothing.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn restore(&self, setting: &Setting) -> io::Result<()> {
+        let mut write = setting.0.iter();
+        write.try_for_each(|(file, text)| existing(self.write(file, text)))
+    }
+
+    /// Whether it is set to this now.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn is_set_to(&self, setting: &Setting) -> io::Result<bool> {
+        for (file, text) in &setting.0 {
+            if self.read(file)?.trim() != text {
+                return Ok(false);
+            }
+        }
+        Ok(true)
     }
 
     /// How many percent of one processor its processes may have; `None` is unlimited.

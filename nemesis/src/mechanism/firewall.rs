@@ -113,6 +113,25 @@ pub fn release(namespace: &Namespace, fault: u32) -> io::Result<usize> {
     Ok(ours.len())
 }
 
+/// Removes our table if it has no rules left; whether there was one to remove.
+///
+/// # Errors
+/// If nftables is missing or refuses.
+pub fn tidy(namespace: &Namespace) -> io::Result<bool> {
+    let listed = namespace.run(|| tool::run("nft", &["-j", "list", "ruleset", "inet"]))?;
+    let listed: Value = serde_json::from_str(&listed.map_err(io::Error::other)?)?;
+    let objects = listed["nftables"].as_array().into_iter().flatten();
+    let (mut tables, mut rules) = (0, 0);
+    for object in objects {
+        tables += usize::from(object["table"]["name"] == MARK);
+        rules += usize::from(object["rule"]["table"] == MARK);
+    }
+    if tables == 0 || rules > 0 {
+        return Ok(false);
+    }
+    apply(namespace, &format!("delete table inet {MARK}\n")).map(|()| true)
+}
+
 /// All our rules, of all faults.
 ///
 /// # Errors
@@ -217,5 +236,17 @@ mod tests {
             "{listed}"
         );
         assert!(!listed.contains("fault"), "{listed}");
+
+        // A table that somebody else has put a rule into stays; an empty one goes.
+        assert!(!tidy(&cable.here).unwrap());
+        apply(&cable.here, "flush chain inet quorate c\n").unwrap();
+        assert!(tidy(&cable.here).unwrap());
+        assert!(!tidy(&cable.here).unwrap());
+        let listed = cable.here.run(|| tool::run("nft", &["list", "ruleset"]));
+        let listed = listed.unwrap().unwrap();
+        assert!(
+            listed.contains("theirs") && !listed.contains("quorate"),
+            "{listed}"
+        );
     }
 }

@@ -7,8 +7,8 @@
 //! An ordinary user gets them inside a user namespace, in which this program is root; its files
 //! still belong to the user.
 //!
-//! **Invariant.** A [`Namespace`] is one that this program made: what takes one cannot touch the
-//! network of the machine.
+//! **Invariant.** A [`Namespace`] is one that this program made, or that of a container
+//! ([`Namespace::of_process`]): what takes one cannot touch the network of the machine.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -207,6 +207,35 @@ impl Namespace {
         ))
     }
 
+    /// The one that a process is in: a container's, seen from the pid namespace of its machine.
+    ///
+    /// # Errors
+    /// If the process is gone; if it is in the network of the machine (that of process 1), or in
+    /// this program's own: these are left alone.
+    pub fn of_process(pid: u32) -> io::Result<Self> {
+        let handle = File::open(format!("/proc/{pid}/ns/net"))?;
+        let found = handle.metadata()?;
+        for other in [OWN, "/proc/1/ns/net"] {
+            let other = File::open(other)?.metadata()?;
+            if (other.dev(), other.ino()) == (found.dev(), found.ino()) {
+                return Err(io::Error::other(format!(
+                    "process {pid} is in the network of the machine, which is left alone"
+                )));
+            }
+        }
+        Ok(Self(handle.into()))
+    }
+
+    /// Device and number: the same for every handle of one network, and no other's while one is
+    /// held.
+    ///
+    /// # Errors
+    /// If the kernel does not say.
+    pub fn identity(&self) -> io::Result<(u64, u64)> {
+        let found = File::from(self.0.try_clone()?).metadata()?;
+        Ok((found.dev(), found.ino()))
+    }
+
     /// Moves the calling thread here; what it starts, and the sockets it opens, belong here too.
     ///
     /// # Errors
@@ -263,6 +292,25 @@ mod tests {
         assert!(links.contains("lo:") && !links.contains("eth0:"), "{links}");
         // The thread that was there has ended; this one never was.
         assert!(Namespace::current().is_err());
+    }
+
+    #[test]
+    fn the_network_of_a_process_is_had_unless_it_is_the_machines() {
+        let own = Namespace::of_process(std::process::id()).unwrap_err();
+        assert!(own.to_string().contains("left alone"), "{own}");
+        if File::open("/proc/1/ns/net").is_err() {
+            // Then no network can be told from the machine's, and none is had.
+            return eprintln!("not tested: process 1 may not be looked at");
+        }
+        let Ok(made) = Namespace::create() else {
+            return eprintln!("not tested: network namespaces cannot be made");
+        };
+        let sleeper = made.run(|| std::process::Command::new("sleep").arg("60").spawn());
+        let mut sleeper = sleeper.unwrap().unwrap();
+        let found = Namespace::of_process(sleeper.id()).unwrap();
+        assert_eq!(found.identity().unwrap(), made.identity().unwrap());
+        sleeper.kill().unwrap();
+        sleeper.wait().unwrap();
     }
 
     #[test]

@@ -87,6 +87,43 @@ pub fn available() -> Available {
         .clone()
 }
 
+/// Our rules in the name of a fault, as iptables lists them.
+fn rules(namespace: &Namespace, fault: u32) -> io::Result<Vec<String>> {
+    let listed = namespace
+        .run(|| tool::run("iptables", &["-w", "-t", "mangle", "-S"]))?
+        .map_err(io::Error::other)?;
+    let ours = format!("\"{} ", comment(fault));
+    let listed = listed.lines().filter(|line| line.contains(&ours));
+    Ok(listed.map(str::to_owned).collect())
+}
+
+fn restore(namespace: &Namespace, rules: impl Iterator<Item = String>) -> io::Result<()> {
+    let mut script = "*mangle\n".to_owned();
+    for rule in rules {
+        script += &rule;
+        script.push('\n');
+    }
+    script += "COMMIT\n";
+    let arguments = ["-w", "--noflush"];
+    let done: Result<String, ToolError> =
+        namespace.run(|| tool::run_with_input("iptables-restore", &arguments, &script))?;
+    done.map(|_| ()).map_err(io::Error::other)
+}
+
+/// Removes the rules of a fault, also those that a program has left which is no more; how many
+/// there were.
+///
+/// # Errors
+/// If iptables is missing or refuses.
+pub fn remove(namespace: &Namespace, fault: u32) -> io::Result<usize> {
+    let found = rules(namespace, fault)?;
+    if !found.is_empty() {
+        let gone = found.iter().map(|rule| rule.replacen("-A", "-D", 1));
+        restore(namespace, gone)?;
+    }
+    Ok(found.len())
+}
+
 /// The queue of one node.
 #[derive(Debug)]
 pub struct Queue {
@@ -185,7 +222,7 @@ impl Queue {
             }
         }
         let rules = link.iter().map(|(way, link)| way.rule(fault, link));
-        self.restore(rules).inspect_err(|_| self.forget(fault))
+        restore(&self.namespace, rules).inspect_err(|_| self.forget(fault))
     }
 
     /// Undoes what was done in the name of a fault, and lets go what it holds back.
@@ -193,10 +230,7 @@ impl Queue {
     /// # Errors
     /// If iptables is missing or refuses.
     pub fn release(&self, fault: u32) -> io::Result<()> {
-        let rules = self.rules(fault)?;
-        if !rules.is_empty() {
-            self.restore(rules.iter().map(|rule| rule.replacen("-A", "-D", 1)))?;
-        }
+        remove(&self.namespace, fault)?;
         self.forget(fault);
         Ok(())
     }
@@ -207,31 +241,6 @@ impl Queue {
         }
         // It has ended by itself, and nothing waits there any more.
         let _ = self.shared.wake();
-    }
-
-    /// Our rules in the name of a fault, as iptables lists them.
-    fn rules(&self, fault: u32) -> io::Result<Vec<String>> {
-        let listed = self
-            .namespace
-            .run(|| tool::run("iptables", &["-w", "-t", "mangle", "-S"]))?
-            .map_err(io::Error::other)?;
-        let ours = format!("\"{} ", comment(fault));
-        let listed = listed.lines().filter(|line| line.contains(&ours));
-        Ok(listed.map(str::to_owned).collect())
-    }
-
-    fn restore(&self, rules: impl Iterator<Item = String>) -> io::Result<()> {
-        let mut script = "*mangle\n".to_owned();
-        for rule in rules {
-            script += &rule;
-            script.push('\n');
-        }
-        script += "COMMIT\n";
-        let arguments = ["-w", "--noflush"];
-        let done: Result<String, ToolError> = self
-            .namespace
-            .run(|| tool::run_with_input("iptables-restore", &arguments, &script))?;
-        done.map(|_| ()).map_err(io::Error::other)
     }
 
     /// What happened to the packets of a lane since it was first impaired.
@@ -250,7 +259,7 @@ impl Queue {
                 "the thread that holds packets back has ended: {why}"
             )));
         }
-        let rules = self.rules(fault)?;
+        let rules = rules(&self.namespace, fault)?;
         if rules.len() < ways.len() {
             return Ok(Err(format!(
                 "{} of {} rules are gone",

@@ -2,7 +2,8 @@
 //!
 //! Packets are sorted on their way out of an interface by a queueing discipline of our own, known by
 //! its handle; those of no lane pass it directly. An interface that carries such packets is one that
-//! this program made, so that no discipline of somebody else's is ever replaced.
+//! this program made, or one of a container that has no discipline of its own ([`foreign`]): none of
+//! somebody else's is ever replaced.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -107,6 +108,43 @@ impl Kind {
     }
 }
 
+/// Why an interface is not to be shaped: the discipline of somebody else at its root.
+///
+/// # Errors
+/// If `tc` is missing or refuses.
+pub fn foreign(namespace: &Namespace, interface: &str) -> io::Result<Option<String>> {
+    let listed = listed(namespace, interface)?;
+    let root = listed.lines().find(|line| line.contains(" root "));
+    Ok(root
+        .filter(|line| !line.contains(ROOT) && !line.starts_with("qdisc noqueue "))
+        .map(|line| {
+            format!(
+                "{interface} has a queueing discipline of its own ({})",
+                line.trim()
+            )
+        }))
+}
+
+/// Removes our discipline from an interface, whoever has put it there; whether there was one.
+///
+/// # Errors
+/// If `tc` is missing or refuses.
+pub fn remove(namespace: &Namespace, interface: &str) -> io::Result<bool> {
+    if !listed(namespace, interface)?.contains(ROOT) {
+        return Ok(false);
+    }
+    let script = format!("qdisc del dev {interface} root handle {ROOT} htb\n");
+    let done = namespace.run(|| tool::run_with_input("tc", &["-batch", "-"], &script))?;
+    done.map(|_| true).map_err(io::Error::other)
+}
+
+/// The disciplines of an interface, as `tc` lists them.
+fn listed(namespace: &Namespace, interface: &str) -> io::Result<String> {
+    let arguments = ["qdisc", "show", "dev", interface];
+    let listed = namespace.run(|| tool::run("tc", &arguments))?;
+    listed.map_err(io::Error::other)
+}
+
 /// Packets on their way out of an interface.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Match {
@@ -149,7 +187,7 @@ pub struct Shaper {
 }
 
 impl Shaper {
-    /// Of an interface that this program made.
+    /// Of an interface that this program made, or may take ([`foreign`]).
     pub fn new(namespace: Arc<Namespace>, interface: String) -> Self {
         Self {
             namespace,
@@ -262,9 +300,7 @@ impl Shaper {
 
     /// The disciplines of the interface, as `tc` lists them.
     fn listed(&self) -> io::Result<String> {
-        let arguments = ["qdisc", "show", "dev", &self.interface];
-        let listed = self.namespace.run(|| tool::run("tc", &arguments))?;
-        listed.map_err(io::Error::other)
+        listed(&self.namespace, &self.interface)
     }
 
     fn apply(&self, script: &str) -> io::Result<()> {

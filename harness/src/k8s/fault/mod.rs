@@ -7,10 +7,12 @@
 //! | `scale` | takes the last nodes away |
 //! | `rolling` | has the controller make all pods anew, as they are or as another version |
 //! | `endpoints` | lets Services lead nowhere |
+//! | `agent` | what agents on the nodes do |
 //!
 //! What undoes a fault is written on the objects that it changes, by the request that changes them:
 //! see [`k8s::clean`].
 
+pub(super) mod agent;
 mod drain;
 mod endpoints;
 mod pods;
@@ -41,6 +43,9 @@ pub(super) async fn inject(
     action: &Action,
     via: Option<&str>,
 ) -> Proof {
+    if agent::does(inner, action, via) {
+        return agent::inject(inner, id, action, via).await;
+    }
     let how = match (action, via) {
         (Action::Kill(_) | Action::Wipe(_), via) => How::of(via),
         (_, None) => Ok(How::Force),
@@ -64,7 +69,10 @@ pub(super) async fn inject(
 }
 
 /// Undoes an action, and proves that it is gone.
-pub(super) async fn heal(inner: &Arc<Inner>, id: u32, action: &Action) -> Proof {
+pub(super) async fn heal(inner: &Arc<Inner>, id: u32, action: &Action, via: Option<&str>) -> Proof {
+    if agent::does(inner, action, via) {
+        return agent::heal(inner, id, action).await;
+    }
     match action {
         Action::Kill(nodes) | Action::Wipe(nodes) => pods::back(inner, id, nodes).await,
         Action::Upgrade(nodes)

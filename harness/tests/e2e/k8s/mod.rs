@@ -4,6 +4,7 @@
 //! then stopped), else what `KUBECONFIG` names with the image `QUORATE_K8S_IMAGE`, else none: then
 //! the tests say so and pass. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
+mod agent;
 mod faults;
 mod rights;
 mod store;
@@ -314,11 +315,35 @@ fn image(kit: &Path) -> Result<String, String> {
             .status();
         let smaller = stripping.is_ok_and(|status| status.success());
         let binary = if smaller { &stripped } else { binary };
-        let tar = run(kit, "make-image", &[&tag, binary.to_str().unwrap()])?;
+        let mut all = vec![tag.clone(), binary.display().to_string()];
+        all.extend(tools());
+        let all: Vec<&str> = all.iter().map(String::as_str).collect();
+        let tar = run(kit, "make-image", &all)?;
         run(kit, "load-image", &[&tar])?;
         Ok(tag)
     };
     IMAGE.get_or_init(make).clone()
+}
+
+/// The programs that agents run, and what those load, as far as this machine has them: `FILE:PLACE`.
+fn tools() -> Vec<String> {
+    let mut all = Vec::new();
+    for program in ["nft", "tc", "ip", "iptables", "iptables-restore"] {
+        for folder in ["/usr/sbin", "/sbin", "/usr/bin"] {
+            if let Ok(file) = std::fs::canonicalize(format!("{folder}/{program}")) {
+                all.push(format!("{}:/usr/sbin/{program}", file.display()));
+                break;
+            }
+        }
+    }
+    let folder = format!("/usr/lib/{}-linux-gnu/xtables", std::env::consts::ARCH);
+    for extension in ["libxt_NFQUEUE", "libxt_comment", "libxt_standard"] {
+        let file = format!("{folder}/{extension}.so");
+        if Path::new(&file).exists() {
+            all.push(format!("{file}:{file}"));
+        }
+    }
+    all
 }
 
 fn every_fault_was_seen_and_healed(verdict: &Value, how_many: usize) {

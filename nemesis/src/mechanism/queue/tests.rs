@@ -35,7 +35,7 @@ fn packets_are_held_back_one_way_and_let_go() {
     let from = Way::From(THERE);
     queue.impair(3, &link(from), |_| slow(60)).unwrap();
     queue.impair(3, &link(from), |_| slow(60)).unwrap();
-    assert_eq!(queue.rules(3).unwrap().len(), 1);
+    assert_eq!(rules(&queue.namespace, 3).unwrap().len(), 1);
     assert_eq!(queue.stands(3, &[from]).unwrap(), Ok(()));
     let came = fly(&there, &here, 50, QUIET);
     assert_eq!(came.len(), 50);
@@ -64,7 +64,7 @@ fn packets_are_held_back_one_way_and_let_go() {
         assert_eq!(here.recv(&mut bytes).unwrap(), 1);
         assert_eq!(bytes[0], number);
     }
-    assert!(queue.rules(4).unwrap().is_empty());
+    assert!(rules(&queue.namespace, 4).unwrap().is_empty());
     let gone = queue.stands(4, &[from]).unwrap();
     assert!(gone.unwrap_err().contains("1 of 1 rules are gone"));
 }
@@ -140,7 +140,7 @@ fn a_queue_that_nobody_listens_to_lets_packets_pass() {
     };
     queue.impair(1, &link(Way::From(THERE)), |_| asked).unwrap();
     assert!(fly(&there, &here, 5, QUIET).is_empty());
-    let rules = queue.rules(1).unwrap();
+    let rules = rules(&queue.namespace, 1).unwrap();
     drop(queue);
     assert_eq!(rules.len(), 1);
     assert_eq!(fly(&there, &here, 5, QUIET).len(), 5);
