@@ -8,6 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
+use crate::commands::in_cluster::InClusterArgs;
 use crate::commands::k8s::K8sArgs;
 use crate::commands::keeper::KeeperArgs;
 use crate::defaults::{self, Given};
@@ -84,6 +85,9 @@ pub enum Command {
     /// Undo what a run has done, once it is gone; started by `quorate test`.
     #[command(hide = true)]
     Keeper(KeeperArgs),
+    /// Run an experiment in the pod of a Job; started by `quorate test --in-cluster`.
+    #[command(hide = true)]
+    InCluster(InClusterArgs),
 }
 
 /// Flags that change an experiment.
@@ -152,6 +156,9 @@ pub struct TestArgs {
     /// The run store.
     #[arg(long, default_value = "store", value_name = "DIR")]
     pub store: PathBuf,
+    /// On Kubernetes: run in a Job of the cluster, and fetch what it found.
+    #[arg(long, help_heading = "Kubernetes")]
+    pub in_cluster: bool,
     /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,

@@ -46,6 +46,7 @@ fn main() -> ExitCode {
         Command::K8s(args) => commands::k8s::run(&args),
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Keeper(args) => commands::keeper::run(&args),
+        Command::InCluster(args) => commands::in_cluster::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {
             use clap::CommandFactory;

@@ -10,6 +10,8 @@
 //! | [`forward`] | a port on loopback for a pod, through the API server |
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
+//! | [`job`] | a run in a Job: the harness inside the cluster, and what it may do there |
+//! | [`results`] | what such a run hands over |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -25,9 +27,11 @@ pub mod deploy;
 pub mod discover;
 mod error;
 pub mod forward;
+pub mod job;
 pub mod kustomize;
 pub mod names;
 pub mod pod;
+pub mod results;
 pub mod roles;
 pub mod store;
 

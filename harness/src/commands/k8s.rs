@@ -1,6 +1,6 @@
 //! `quorate k8s`: the reference store on Kubernetes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -9,6 +9,7 @@ use crate::experiment::Experiment;
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
 use crate::recorder::Sink;
+use crate::report::Summary;
 use crate::runner::Ended;
 use crate::store::RunDir;
 
@@ -138,8 +139,20 @@ pub(super) fn run_test(
     anyhow::bail!(NOT_BUILT_IN)
 }
 
+/// Runs an experiment in a Job.
+#[cfg(feature = "k8s")]
+pub(super) fn run_in_cluster(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
+    crate::k8s::in_cluster::run_once(experiment, store)
+}
+
+/// Refuses.
 #[cfg(not(feature = "k8s"))]
-const NOT_BUILT_IN: &str =
+pub(super) fn run_in_cluster(_experiment: &Experiment, _store: &Path) -> Result<(Summary, RunDir)> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
+#[cfg(not(feature = "k8s"))]
+pub(super) const NOT_BUILT_IN: &str =
     "this quorate was built without Kubernetes; build it with `cargo build --features k8s`";
 
 #[cfg(feature = "k8s")]

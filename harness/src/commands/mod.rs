@@ -5,6 +5,7 @@ pub mod clean;
 pub mod compare;
 pub mod doctor;
 pub mod explore;
+pub mod in_cluster;
 pub mod k8s;
 pub mod keeper;
 pub mod list;

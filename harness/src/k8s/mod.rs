@@ -14,12 +14,21 @@
 //! | `substrate` | [`K8sSubstrate`] |
 //! | `fault` | deletes pods, and proves that they ended and are back |
 //! | `logs` | keeps what the nodes write |
+//! | `in_cluster` | the run in a Job, from outside |
+//! | `pack` | a run directory as one piece of bytes |
+//! | `digest` | a run in a few figures |
 
+#[cfg(feature = "k8s")]
+pub mod digest;
 #[cfg(feature = "k8s")]
 mod fault;
 #[cfg(feature = "k8s")]
+pub(crate) mod in_cluster;
+#[cfg(feature = "k8s")]
 mod logs;
 pub mod options;
+#[cfg(feature = "k8s")]
+pub(crate) mod pack;
 #[cfg(feature = "k8s")]
 mod substrate;
 
@@ -27,4 +36,4 @@ pub use options::Kubernetes;
 #[cfg(feature = "k8s")]
 pub use substrate::{K8sOptions, K8sSubstrate};
 #[cfg(feature = "k8s")]
-pub(crate) use substrate::{described, roles_of};
+pub(crate) use substrate::{described, new_run, roles_of};

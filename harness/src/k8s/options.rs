@@ -25,6 +25,10 @@ pub struct Kubernetes {
     pub volume_mib: u32,
     /// How long the pods may take until all are ready, in seconds.
     pub ready_within_s: u64,
+    /// The run's name, which its store has, too; drawn if absent. Not of the file: no two runs have
+    /// the same.
+    #[serde(skip)]
+    pub run: Option<String>,
 }
 
 /// Where nodes keep their journals.
@@ -47,6 +51,7 @@ impl Default for Kubernetes {
             storage_class: None,
             volume_mib: 256,
             ready_within_s: 120,
+            run: None,
         }
     }
 }
