@@ -11,6 +11,7 @@ use workloads::Policy;
 use crate::commands::in_cluster::InClusterArgs;
 use crate::commands::k8s::K8sArgs;
 use crate::commands::keeper::KeeperArgs;
+use crate::commands::operator::OperatorArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::explore::Guidance;
@@ -73,6 +74,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// The reference store on Kubernetes: up, down, status, logs, manifests.
     K8s(K8sArgs),
+    /// Run the ConsistencyTests and Scorecards of a Kubernetes cluster, once or by their schedules.
+    Operator(OperatorArgs),
     /// List workloads, faults, checkers and modes.
     List,
     /// Print shell completions.

@@ -47,6 +47,7 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Keeper(args) => commands::keeper::run(&args),
         Command::InCluster(args) => commands::in_cluster::run(&args),
+        Command::Operator(args) => commands::operator::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {
             use clap::CommandFactory;

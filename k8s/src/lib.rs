@@ -12,6 +12,11 @@
 //! | [`pod`] | ends pods, and sees them end |
 //! | [`job`] | a run in a Job: the harness inside the cluster, and what it may do there |
 //! | [`results`] | what such a run hands over |
+//! | [`crd`] | the resources `ConsistencyTest` and `Scorecard` |
+//! | [`phase`] | what comes next for such a resource: a pure function |
+//! | [`schedule`] | when a schedule is due |
+//! | [`leader`] | one operator of several, by a Lease |
+//! | [`operator`] | the operator's own manifests |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -23,16 +28,21 @@
 //! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
 
 pub mod cluster;
+pub mod crd;
 pub mod deploy;
 pub mod discover;
 mod error;
 pub mod forward;
 pub mod job;
 pub mod kustomize;
+pub mod leader;
 pub mod names;
+pub mod operator;
+pub mod phase;
 pub mod pod;
 pub mod results;
 pub mod roles;
+pub mod schedule;
 pub mod store;
 
 pub use cluster::Cluster;

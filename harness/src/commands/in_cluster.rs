@@ -53,11 +53,15 @@ mod inside {
     use k8s_openapi::api::batch::v1::Job;
     use kube::api::Api;
 
+    use clap::Parser;
+
     use super::{InClusterArgs, InClusterTask};
+    use crate::cli::{Cli, Command};
+    use crate::commands;
     use crate::commands::test::run_shown;
     use crate::exit;
     use crate::experiment::{Experiment, ExperimentError, explain};
-    use crate::k8s::digest::Digest;
+    use crate::k8s::digest::{figures, of_scorecard};
     use crate::k8s::pack::pack;
     use crate::live::Live;
     use crate::report::Summary;
@@ -91,7 +95,7 @@ mod inside {
         // The runs make runtimes of their own, which must not be within another.
         let (outcome, dir) = match args.task {
             InClusterTask::Test => test(args),
-            InClusterTask::Compare => (failed(exit::CRASHED, "not known yet".to_owned()), None),
+            InClusterTask::Compare => compare(),
         };
         let (outcome, archive) = packed(outcome, dir.as_deref());
         let code = outcome.exit_code.unwrap_or(exit::CRASHED);
@@ -138,6 +142,37 @@ mod inside {
         }
     }
 
+    /// The same of a comparison, as `quorate compare` makes it.
+    fn compare() -> (Outcome, Option<PathBuf>) {
+        let words = ["quorate", "compare", EXPERIMENT_FILE, "--store", STORE];
+        let code = Cli::try_parse_from(words)
+            .context("cannot compare")
+            .and_then(|cli| match cli.command {
+                Command::Compare(args) => commands::compare::run(&args),
+                _ => bail!("cannot compare"),
+            });
+        let dir = std::fs::canonicalize(Path::new(STORE).join("compare/latest")).ok();
+        let ended = code.and_then(|code| {
+            let dir = dir.as_deref().context("there is no comparison")?;
+            let text = std::fs::read_to_string(dir.join("scorecard.json"));
+            let text = text.context("there is no scorecard")?;
+            let figures = of_scorecard(&serde_json::from_str(&text)?);
+            Ok((code, serde_json::to_string(&figures)?))
+        });
+        let outcome = match ended {
+            Ok((code, figures)) => Outcome {
+                exit_code: Some(code),
+                verdict: Some(figures),
+                ..Outcome::default()
+            },
+            Err(error) if error.downcast_ref::<ExperimentError>().is_some() => {
+                failed(exit::USAGE, exit::said(&error))
+            }
+            Err(error) => failed(exit::CRASHED, exit::said(&error)),
+        };
+        (outcome, dir)
+    }
+
     /// The run in a few figures; without them the verdict stands all the same.
     fn digest(experiment: &Experiment, dir: &RunDir, summary: &Summary) -> Option<String> {
         let options = checkers::format::ReadOptions {
@@ -145,9 +180,7 @@ mod inside {
             ..Default::default()
         };
         match checkers::format::read_path(&dir.history(), None, &options) {
-            Ok(read) => Digest::of(experiment, &read.history, summary)
-                .to_json()
-                .ok(),
+            Ok(read) => serde_json::to_string(&figures(experiment, &read.history, summary)).ok(),
             Err(error) => {
                 tracing::warn!("no figures: {error}");
                 None

@@ -439,7 +439,9 @@ mod on_cluster {
             .iter()
             .map(|word| Ok(((*word).to_owned(), store(word)?)))
             .collect::<Result<Vec<_>>>()?;
-        Ok(kustomize::files(&store("semi-sync")?, &overlays))
+        let mut files = kustomize::files(&store("semi-sync")?, &overlays);
+        files.extend(k8s::operator::files(IMAGE_OF_MANIFESTS));
+        Ok(files)
     }
 
     fn write_manifests(args: &ManifestsArgs) -> Result<u8> {

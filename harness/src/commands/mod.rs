@@ -10,6 +10,7 @@ pub mod k8s;
 pub mod keeper;
 pub mod list;
 pub mod museum;
+pub mod operator;
 pub mod shrink;
 pub mod sim;
 pub mod test;

@@ -1,82 +1,78 @@
 //! What a run came to in a few figures: what the status of a `ConsistencyTest` shows.
 
 use checkers::{History, Verdict};
-use serde::{Deserialize, Serialize};
+use k8s::crd::Row;
+use k8s::phase::Figures;
+use serde_json::Value;
 
-use crate::compare::cell::{Figures, measure};
+use crate::compare::cell::measure;
 use crate::experiment::Experiment;
 use crate::report::Summary;
 
-/// A run in a few figures.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Digest {
-    /// `valid`, `invalid` or `unknown`.
-    pub verdict: String,
-    /// Why it is unknown, or what is violated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
-    /// The exit code.
-    pub exit_code: i32,
-    /// The seed.
-    pub seed: u64,
-    /// Acknowledged writes that are lost, if that was judged.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lost_writes: Option<u64>,
-    /// How far back lost writes reach, in seconds, under the worst fault: from the first lost one to
-    /// the fault's beginning; 0 where nothing was lost.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rpo_s: Option<f64>,
-    /// From a fault's beginning to the first write that succeeded since, in seconds, under the worst
-    /// fault; absent if there was none, or a fault without any.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub rto_s: Option<f64>,
+/// A run in a few figures. RPO and RTO are those of the worst fault, and absent if one of them is
+/// not known: it may be worse than all others.
+pub(crate) fn figures(experiment: &Experiment, history: &History, summary: &Summary) -> Figures {
+    let measured = measure(experiment, history, &summary.results);
+    let reason = match &summary.verdict {
+        Verdict::Valid => None,
+        Verdict::Unknown(reason) => Some(reason.clone()),
+        Verdict::Invalid => {
+            let violated = summary.results.iter();
+            let violated = violated.filter(|result| result.verdict == Verdict::Invalid);
+            let names: Vec<&str> = violated.map(|result| result.checker.as_str()).collect();
+            Some(format!("violated: {}", names.join(", ")))
+        }
+    };
+    let faults = &measured.faults;
+    Figures {
+        verdict: Some(summary.verdict_word().to_owned()),
+        reason,
+        seed: Some(summary.seed),
+        lost_writes: measured.lost,
+        rpo_seconds: worst(faults.iter().map(|fault| fault.rpo_s)),
+        rto_seconds: worst(faults.iter().map(|fault| fault.write_rto_s)),
+        ..Figures::default()
+    }
 }
 
-impl Digest {
-    /// Of a run.
-    pub fn of(experiment: &Experiment, history: &History, summary: &Summary) -> Self {
-        Self::from_figures(&measure(experiment, history, &summary.results), summary)
-    }
-
-    fn from_figures(figures: &Figures, summary: &Summary) -> Self {
-        let reason = match &summary.verdict {
-            Verdict::Valid => None,
-            Verdict::Unknown(reason) => Some(reason.clone()),
-            Verdict::Invalid => {
-                let violated = summary.results.iter();
-                let violated = violated.filter(|result| result.verdict == Verdict::Invalid);
-                let names: Vec<&str> = violated.map(|result| result.checker.as_str()).collect();
-                Some(format!("violated: {}", names.join(", ")))
-            }
-        };
-        let worst = |each: Vec<Option<f64>>| {
-            // One that is not known may be worse than all others.
-            let known: Option<Vec<f64>> = each.into_iter().collect();
-            known?.into_iter().max_by(f64::total_cmp)
-        };
-        Self {
-            verdict: summary.verdict_word().to_owned(),
-            reason,
-            exit_code: summary.exit_code,
-            seed: summary.seed,
-            lost_writes: figures.lost,
-            rpo_s: worst(figures.faults.iter().map(|fault| fault.rpo_s).collect()),
-            rto_s: worst(
-                figures
-                    .faults
-                    .iter()
-                    .map(|fault| fault.write_rto_s)
-                    .collect(),
-            ),
+/// A scorecard in a few lines.
+pub(crate) fn of_scorecard(scorecard: &Value) -> Figures {
+    let rows = scorecard["rows"].as_array().cloned().unwrap_or_default();
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let table = rows.iter().map(|row| {
+        let measure = |name: &str| row["measures"][name]["value"].as_f64();
+        Row {
+            mode: text(&row["mode"]),
+            fault: text(&row["fault"]),
+            lost_share: measure("lost_share"),
+            rpo_seconds: measure("rpo_seconds_worst"),
+            rto_seconds: measure("write_rto_median"),
         }
+    });
+    Figures {
+        seed: scorecard["definition"]["seed"].as_u64(),
+        runs: Some(rows.iter().filter_map(|row| row["runs"].as_u64()).sum()),
+        table: table.collect(),
+        ..Figures::default()
     }
+}
 
-    /// As JSON.
-    ///
-    /// # Errors
-    /// Only if a figure cannot be written as JSON.
-    pub fn to_json(&self) -> serde_json::Result<String> {
-        serde_json::to_string(self)
+fn worst(each: impl Iterator<Item = Option<f64>>) -> Option<f64> {
+    let known: Option<Vec<f64>> = each.collect();
+    known?.into_iter().max_by(f64::total_cmp)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_is_not_known_unless_all_are() {
+        assert_eq!(
+            worst([Some(1.0), Some(3.0), Some(2.0)].into_iter()),
+            Some(3.0)
+        );
+        assert_eq!(worst([Some(1.0), None].into_iter()), None);
+        assert_eq!(worst(std::iter::empty()), None);
     }
 }

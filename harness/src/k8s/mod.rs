@@ -15,17 +15,20 @@
 //! | `fault` | deletes pods, and proves that they ended and are back |
 //! | `logs` | keeps what the nodes write |
 //! | `in_cluster` | the run in a Job, from outside |
+//! | [`operator`] | serves `ConsistencyTest`s and `Scorecard`s |
 //! | `pack` | a run directory as one piece of bytes |
 //! | `digest` | a run in a few figures |
 
 #[cfg(feature = "k8s")]
-pub mod digest;
+pub(crate) mod digest;
 #[cfg(feature = "k8s")]
 mod fault;
 #[cfg(feature = "k8s")]
 pub(crate) mod in_cluster;
 #[cfg(feature = "k8s")]
 mod logs;
+#[cfg(feature = "k8s")]
+pub mod operator;
 pub mod options;
 #[cfg(feature = "k8s")]
 pub(crate) mod pack;
