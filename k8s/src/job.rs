@@ -313,6 +313,26 @@ pub async fn start(cluster: &Cluster, namespace: &str, run: &JobRun) -> Result<J
     Ok(job)
 }
 
+/// The experiment of a run, as it was handed to its Job.
+///
+/// # Errors
+/// If there is none.
+pub async fn experiment_of(cluster: &Cluster, namespace: &str, run: &str) -> Result<String, Error> {
+    let configs = Api::<ConfigMap>::namespaced(cluster.client.clone(), namespace);
+    let doing = || format!("looking at the experiment of {run}");
+    let found = configs
+        .get(&format!("{run}-experiment"))
+        .await
+        .map_err(|error| Error::of(doing(), &error))?;
+    let text = found
+        .data
+        .and_then(|mut data| data.remove("experiment.yaml"));
+    text.ok_or_else(|| Error::Refused {
+        doing: doing(),
+        message: "it is empty".to_owned(),
+    })
+}
+
 /// Has a run end early: its pod is asked to end, heals and hands over what there is. The Job stays
 /// until it is removed. (Deleting the pod alone would have the Job make another one.)
 ///

@@ -3,6 +3,9 @@
 //!
 //! `RUN-result` is made before the run starts anything, and only one pod can make it: a Job whose
 //! pod was evicted makes another pod, which finds it there and does nothing.
+//!
+//! While the run goes on, its history so far is handed over in parts (`RUN-part-0`, …), so that a
+//! harness which is killed takes only the last seconds with it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -92,6 +95,67 @@ pub async fn begin(
     }
 }
 
+/// Hands over the next part of the history.
+///
+/// # Errors
+/// If the server refuses, or stays away.
+pub async fn put_part(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    owner: &Value,
+    number: usize,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let name = format!("{run}-part-{number}");
+    put_bytes(cluster, namespace, run, owner, &name, bytes).await
+}
+
+/// All parts of the history that were handed over, in order.
+///
+/// # Errors
+/// If the server refuses.
+pub async fn parts(cluster: &Cluster, namespace: &str, run: &str) -> Result<Vec<Vec<u8>>, Error> {
+    let configs = Api::<ConfigMap>::namespaced(cluster.client.clone(), namespace);
+    let mut parts = Vec::new();
+    loop {
+        let name = format!("{run}-part-{}", parts.len());
+        let found = configs
+            .get_opt(&name)
+            .await
+            .map_err(|error| Error::of(format!("fetching {name}"), &error))?;
+        match found.and_then(|found| found.binary_data?.remove("part")) {
+            Some(part) => parts.push(part.0),
+            None => return Ok(parts),
+        }
+    }
+}
+
+async fn put_bytes(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    owner: &Value,
+    name: &str,
+    bytes: &[u8],
+) -> Result<(), Error> {
+    let configs = Api::<ConfigMap>::namespaced(cluster.client.clone(), namespace);
+    let mut object: ConfigMap =
+        serde_json::from_value(object(run, name, owner)).map_err(refused)?;
+    let part = ("part".to_owned(), ByteString(bytes.to_vec()));
+    object.binary_data = Some(BTreeMap::from([part]));
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match configs.create(&PostParams::default(), &object).await {
+            Ok(_) => return Ok(()),
+            // An attempt whose answer was lost.
+            Err(kube::Error::Api(status)) if status.code == 409 => return Ok(()),
+            Err(error) => patience(error, deadline)?,
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 /// Hands over how the run ended: first the archive, then what it came to, so that whoever sees the
 /// latter finds the former.
 ///
@@ -109,18 +173,7 @@ pub async fn put(
     let chunks = split(archive);
     for (i, chunk) in chunks.iter().enumerate() {
         let name = format!("{}-{i}", index_name(run));
-        let mut object: ConfigMap =
-            serde_json::from_value(object(run, &name, owner)).map_err(refused)?;
-        let part = ("part".to_owned(), ByteString(chunk.to_vec()));
-        object.binary_data = Some(BTreeMap::from([part]));
-        patiently(
-            async || match configs.create(&PostParams::default(), &object).await {
-                // An attempt whose answer was lost.
-                Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
-                other => other.map(drop),
-            },
-        )
-        .await?;
+        put_bytes(cluster, namespace, run, owner, &name, chunk).await?;
     }
     let mut data = json!({"chunks": chunks.len().to_string()});
     if let Some(code) = outcome.exit_code {
@@ -134,30 +187,25 @@ pub async fn put(
     }
     let patch = json!({"data": data});
     let name = index_name(run);
-    patiently(async || {
-        let patch = Patch::Merge(&patch);
-        configs
-            .patch(&name, &PatchParams::default(), &patch)
-            .await
-            .map(drop)
-    })
-    .await
-}
-
-/// Tries again for a while what fails because the API server is away.
-async fn patiently(attempt: impl AsyncFn() -> Result<(), kube::Error>) -> Result<(), Error> {
     let deadline = Instant::now() + PATIENCE;
     loop {
-        match attempt().await {
-            Ok(()) => return Ok(()),
-            Err(kube::Error::Api(status)) if status.code < 500 && status.code != 429 => {
-                return Err(refused(status.message));
-            }
-            Err(error) if Instant::now() >= deadline => {
-                return Err(Error::of("handing over the results", &error));
-            }
-            Err(_) => sleep(PAUSE).await,
+        let params = PatchParams::default();
+        match configs.patch(&name, &params, &Patch::Merge(&patch)).await {
+            Ok(_) => return Ok(()),
+            Err(error) => patience(error, deadline)?,
         }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Whether it is worth to try again: the API server may be away for a while.
+fn patience(error: kube::Error, deadline: Instant) -> Result<(), Error> {
+    match error {
+        kube::Error::Api(status) if status.code < 500 && status.code != 429 => {
+            Err(refused(status.message.clone()))
+        }
+        error if Instant::now() >= deadline => Err(Error::of("handing over the results", &error)),
+        _ => Ok(()),
     }
 }
 

@@ -44,7 +44,9 @@ pub fn run(args: &InClusterArgs) -> Result<u8> {
 
 #[cfg(feature = "k8s")]
 mod inside {
+    use std::io::{Read, Seek, SeekFrom};
     use std::path::{Path, PathBuf};
+    use std::time::Duration;
 
     use anyhow::{Context, Result, bail};
     use k8s::Cluster;
@@ -52,6 +54,7 @@ mod inside {
     use k8s::results::{self, LARGEST, Outcome};
     use k8s_openapi::api::batch::v1::Job;
     use kube::api::Api;
+    use serde_json::Value;
 
     use clap::Parser;
 
@@ -66,6 +69,11 @@ mod inside {
     use crate::live::Live;
     use crate::report::Summary;
     use crate::store::RunDir;
+
+    /// How often the history so far is handed over, at first.
+    const PART_EVERY: Duration = Duration::from_secs(5);
+    /// How much of it at once: histories pack to a tenth, and a ConfigMap holds 1 MiB.
+    const PART_OF: u64 = 4 << 20;
 
     pub(super) fn run(args: &InClusterArgs) -> Result<u8> {
         let variable = |name: &str| {
@@ -92,17 +100,66 @@ mod inside {
             }
             Ok(owner)
         })?;
+        let keeping = match args.task {
+            InClusterTask::Test => {
+                let (cluster, owner) = (cluster.clone(), owner.clone());
+                let (namespace, run) = (namespace.clone(), args.run.clone());
+                Some(runtime.spawn(async move {
+                    hand_over_history(&cluster, &namespace, &run, &owner).await;
+                }))
+            }
+            InClusterTask::Compare => None,
+        };
         // The runs make runtimes of their own, which must not be within another.
         let (outcome, dir) = match args.task {
             InClusterTask::Test => test(args),
             InClusterTask::Compare => compare(),
         };
+        if let Some(keeping) = keeping {
+            keeping.abort();
+        }
         let (outcome, archive) = packed(outcome, dir.as_deref());
         let code = outcome.exit_code.unwrap_or(exit::CRASHED);
         runtime.block_on(results::put(
             &cluster, &namespace, &args.run, &owner, &outcome, &archive,
         ))?;
         Ok(code)
+    }
+
+    /// Hands over what is recorded while it is recorded; what cannot be handed over now comes with
+    /// the next part.
+    async fn hand_over_history(cluster: &Cluster, namespace: &str, run: &str, owner: &Value) {
+        let began = tokio::time::Instant::now();
+        let (mut number, mut from) = (0, 0);
+        loop {
+            // Less and less often, so that long runs do not make too many.
+            tokio::time::sleep(PART_EVERY.max(began.elapsed() / 10)).await;
+            let Ok((bytes, to)) = part(from) else {
+                continue;
+            };
+            if to > from
+                && results::put_part(cluster, namespace, run, owner, number, &bytes)
+                    .await
+                    .is_ok()
+            {
+                (number, from) = (number + 1, to);
+            }
+        }
+    }
+
+    /// What was recorded from here on, packed, and up to where.
+    fn part(from: u64) -> std::io::Result<(Vec<u8>, u64)> {
+        let experiment = Experiment::read(Path::new(EXPERIMENT_FILE));
+        let (experiment, _) = experiment.map_err(std::io::Error::other)?;
+        let path = Path::new(STORE)
+            .join(experiment.name)
+            .join("latest/history.jsonl");
+        let mut file = std::fs::File::open(path)?;
+        file.seek(SeekFrom::Start(from))?;
+        let mut bytes = Vec::new();
+        file.take(PART_OF).read_to_end(&mut bytes)?;
+        let to = from + bytes.len() as u64;
+        Ok((zstd::encode_all(&bytes[..], 3)?, to))
     }
 
     fn failed(code: u8, why: String) -> Outcome {

@@ -9,7 +9,7 @@ use crate::experiment::Experiment;
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
 use crate::recorder::Sink;
-use crate::report::Summary;
+use crate::report::{Format, Summary};
 use crate::runner::Ended;
 use crate::store::RunDir;
 
@@ -35,6 +35,8 @@ pub enum K8sCommand {
     Status(StoreArgs),
     /// Print what the nodes of a store have written.
     Logs(LogsArgs),
+    /// Fetch what a run in a Job has found, e.g. one that the operator has made.
+    Fetch(FetchArgs),
     /// Write the manifests for `kubectl apply -k`.
     Manifests(ManifestsArgs),
 }
@@ -89,6 +91,22 @@ pub struct LogsArgs {
     /// The last so many lines of each.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub tail: u32,
+}
+
+/// `quorate k8s fetch`.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The run, as the status of a ConsistencyTest names it.
+    pub run: String,
+    /// The namespace.
+    #[arg(long, default_value = "quorate", value_name = "NAMESPACE")]
+    pub namespace: String,
+    /// The run store.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// `quorate k8s manifests`.
@@ -177,15 +195,19 @@ mod on_cluster {
     use reference_cluster::core::Config;
     use workloads::substream;
 
-    use super::{DownArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs, UpArgs};
+    use super::{
+        DownArgs, FetchArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs, UpArgs,
+    };
     use crate::exit;
     use crate::experiment::{Experiment, Impossible, explain};
+    use crate::k8s::in_cluster;
     use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, roles_of};
     use crate::live::Live;
     use crate::local::view;
     use crate::mode;
     use crate::plan::plan;
     use crate::recorder::Sink;
+    use crate::report;
     use crate::runner::{self, Ended};
     use crate::store::RunDir;
 
@@ -218,6 +240,7 @@ mod on_cluster {
                 K8sCommand::Down(args) => down(&cluster, args).await,
                 K8sCommand::Status(args) => status(&cluster, args).await,
                 K8sCommand::Logs(args) => logs(&cluster, args).await,
+                K8sCommand::Fetch(args) => fetch(&cluster, args).await,
                 K8sCommand::Manifests(_) => Ok(exit::VALID),
             }
         })
@@ -415,6 +438,19 @@ mod on_cluster {
             }
         }
         Ok(exit::VALID)
+    }
+
+    async fn fetch(cluster: &Cluster, args: &FetchArgs) -> Result<u8> {
+        let (summary, dir) =
+            in_cluster::fetch(cluster, &args.namespace, &args.run, &args.store).await?;
+        let Some(summary) = summary else {
+            println!("{}", dir.path().display());
+            return Ok(exit::VALID);
+        };
+        let style = report::screen::Style::of_stdout();
+        let text = report::formats::render(&summary, args.output, Some(dir.path()), style)?;
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(summary.exit_code as u8)
     }
 
     /// The manifests by path, relative to their folder.

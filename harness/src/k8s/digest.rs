@@ -59,7 +59,9 @@ pub(crate) fn of_scorecard(scorecard: &Value) -> Figures {
 
 fn worst(each: impl Iterator<Item = Option<f64>>) -> Option<f64> {
     let known: Option<Vec<f64>> = each.collect();
-    known?.into_iter().max_by(f64::total_cmp)
+    let worst = known?.into_iter().max_by(f64::total_cmp)?;
+    // Milliseconds: what is beyond them is of no use in a column.
+    Some((worst * 1000.0).round() / 1000.0)
 }
 
 #[cfg(test)]
@@ -73,6 +75,7 @@ mod tests {
             Some(3.0)
         );
         assert_eq!(worst([Some(1.0), None].into_iter()), None);
+        assert_eq!(worst([Some(0.123_456)].into_iter()), Some(0.123));
         assert_eq!(worst(std::iter::empty()), None);
     }
 }

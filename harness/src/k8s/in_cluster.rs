@@ -121,11 +121,16 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
         };
         let outcome = watched.until_ended(&mut live, &mut interrupted).await?;
         live.step("fetching the results");
-        let fetched = results::archive(&cluster, namespace, &run.run, outcome.chunks).await?;
-        unpack(&fetched, dir.path())?;
-        anyhow::Ok(outcome)
+        let found = fetched(&cluster, namespace, &run.run, &outcome, &dir).await?;
+        anyhow::Ok((outcome, found))
     }
     .await;
+    if ended.is_err() {
+        live.step("fetching the history so far");
+        if let Err(error) = salvage(&cluster, namespace, &run.run, &dir).await {
+            tracing::warn!("no history: {error:#}");
+        }
+    }
     live.step("removing the Job");
     if let Err(error) = remove(&cluster, namespace, &run.run).await {
         // The history is whole; what is left on the cluster does not change the verdict.
@@ -137,22 +142,104 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     live.finish();
     let with_dir =
         |why: &str| anyhow::anyhow!("{why}\nwhat was recorded is in {}", dir.path().display());
-    let outcome = ended.map_err(|error| with_dir(&crate::exit::said(&error)))?;
+    let (outcome, found) = ended.map_err(|error| with_dir(&crate::exit::said(&error)))?;
     if let Some(why) = outcome.error {
         return Err(with_dir(why.trim_end()));
     }
-    // The command in there is of the harness inside.
+    // The experiment in there says the name that its store had.
     dir.write("experiment.yaml", &run.experiment)?;
-    let mut summary = Summary::load(&dir.file("verdict.json"))?;
-    summary.reproduce = format!("{} --in-cluster", judge::reproduce(experiment, &dir));
+    let summary = found.context("the Job has handed over no verdict")?;
+    let summary = presented(experiment, &dir, summary)?;
+    Ok((summary, dir))
+}
+
+/// Unpacks what a run has handed over; its verdict, if it came to one.
+async fn fetched(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    outcome: &Outcome,
+    dir: &RunDir,
+) -> Result<Option<Summary>> {
+    let archive = results::archive(cluster, namespace, run, outcome.chunks).await?;
+    if archive.is_empty() {
+        return Ok(None);
+    }
+    unpack(&archive, dir.path())?;
+    let verdict = dir.file("verdict.json");
+    verdict
+        .exists()
+        .then(|| Summary::load(&verdict))
+        .transpose()
+}
+
+/// The history so far of a run whose harness is gone.
+async fn salvage(cluster: &Cluster, namespace: &str, run: &str, dir: &RunDir) -> Result<()> {
+    let path = dir.file("history.jsonl");
+    if path.exists() {
+        return Ok(());
+    }
+    let mut history = Vec::new();
+    for part in results::parts(cluster, namespace, run).await? {
+        history.extend(zstd::decode_all(&part[..]).context("a part of it is damaged")?);
+    }
+    if history.is_empty() {
+        return Ok(());
+    }
+    std::fs::write(&path, history).with_context(|| format!("cannot write {}", path.display()))
+}
+
+/// Reports as of a run from here: the command that repeats it, and the page that was left out.
+fn presented(experiment: &Experiment, dir: &RunDir, summary: Summary) -> Result<Summary> {
+    let summary = Summary {
+        reproduce: format!("{} --in-cluster", judge::reproduce(experiment, dir)),
+        ..summary
+    };
     let options = checkers::format::ReadOptions {
         partial: true,
         ..Default::default()
     };
     let read = checkers::format::read_path(&dir.history(), None, &options)
         .context("cannot read back the history")?;
-    write_reports(experiment, &dir, &summary, &read.history)?;
-    Ok((summary, dir))
+    write_reports(experiment, dir, &summary, &read.history)?;
+    Ok(summary)
+}
+
+/// Fetches what a run has handed over, as of an operator's, into a new directory below `store`; a
+/// comparison has no verdict.
+///
+/// # Errors
+/// If there is no such run, or it has not ended.
+pub(crate) async fn fetch(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    store: &Path,
+) -> Result<(Option<Summary>, RunDir)> {
+    let outcome = results::outcome(cluster, namespace, run).await?;
+    let outcome = outcome.with_context(|| {
+        format!(
+            "there are no results of {run} in namespace {namespace}; `kubectl get \
+             consistencytests,scorecards,jobs --namespace {namespace}` names runs"
+        )
+    })?;
+    if outcome.exit_code.is_none() {
+        bail!("{run} has not ended yet");
+    }
+    let text = job::experiment_of(cluster, namespace, run).await?;
+    let experiment = Experiment::parse(&text, "the experiment of the Job")?;
+    let name = match experiment.compare {
+        Some(_) => "compare",
+        None => &experiment.name,
+    };
+    let dir = RunDir::create(store, name, Timestamp::now())?;
+    let found = fetched(cluster, namespace, run, &outcome, &dir).await?;
+    dir.write("experiment.yaml", &text)?;
+    match (found, outcome.error) {
+        (_, Some(why)) => bail!("{why}\nwhat was recorded is in {}", dir.path().display()),
+        (Some(summary), None) => Ok((Some(presented(&experiment, &dir, summary)?), dir)),
+        (None, None) => Ok((None, dir)),
+    }
 }
 
 /// Removes the Job, and what its run may have left: a harness that was killed removed nothing.
@@ -284,7 +371,7 @@ impl Watched<'_> {
         };
         Ok(Err(anyhow::anyhow!(
             "the harness's own pod ended before the run did ({why}), so there is no verdict; its \
-             store was removed{log}"
+             store was removed and what was recorded until then is kept{log}"
         )))
     }
 

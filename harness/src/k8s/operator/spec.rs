@@ -102,7 +102,13 @@ pub fn schedule(text: Option<&str>) -> Result<(), String> {
 
 fn read(spec: &Map<String, Value>, place: &str) -> Result<(Experiment, String), String> {
     let text = serde_yaml::to_string(spec).map_err(|error| format!("{place}: {error}"))?;
-    let experiment = Experiment::parse(&text, place).map_err(|error| error.to_string())?;
+    let experiment = Experiment::parse(&text, place).map_err(|error| {
+        // Its line is one of a text that nobody has written.
+        let said = error.to_string();
+        let rest = said.strip_prefix(place).unwrap_or(&said);
+        let rest = rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
+        format!("{place}: {}", rest.trim_start())
+    })?;
     Ok((experiment, text))
 }
 
