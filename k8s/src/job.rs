@@ -372,6 +372,10 @@ pub async fn pods(cluster: &Cluster, namespace: &str, run: &str) -> Result<Vec<P
 /// # Errors
 /// If the server refuses, or the pod does not end.
 pub async fn remove(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
+    let outcome = crate::results::outcome(cluster, namespace, run).await?;
+    // What it had to heal is healed by then; kubelets of 1.20 take ten seconds to say that a pod has
+    // ended.
+    let over = outcome.is_some_and(|outcome| outcome.exit_code.is_some());
     let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
     match jobs.delete(run, &DeleteParams::background()).await {
         Ok(_) => {}
@@ -381,6 +385,12 @@ pub async fn remove(cluster: &Cluster, namespace: &str, run: &str) -> Result<(),
     let within = GRACE + Duration::from_secs(30);
     let deadline = Instant::now() + within;
     while let Some(pod) = pods(cluster, namespace, run).await?.first() {
+        if over {
+            let all = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+            let at_once = DeleteParams::default().grace_period(0);
+            // One that cannot be deleted at once goes in its own time.
+            let _ = all.delete(&pod.name_any(), &at_once).await;
+        }
         if Instant::now() >= deadline {
             return Err(Error::StillThere {
                 what: format!("pod {}", pod.name_any()),
