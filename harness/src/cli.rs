@@ -9,8 +9,10 @@ use nemesis::{FaultKind, duration};
 use workloads::Policy;
 
 use crate::commands::agent::AgentArgs;
+use crate::commands::in_cluster::InClusterArgs;
 use crate::commands::k8s::K8sArgs;
 use crate::commands::keeper::KeeperArgs;
+use crate::commands::operator::OperatorArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::explore::Guidance;
@@ -73,6 +75,8 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// The reference store on Kubernetes: up, down, status, logs, manifests.
     K8s(K8sArgs),
+    /// Run the ConsistencyTests and Scorecards of a Kubernetes cluster, once or by their schedules.
+    Operator(OperatorArgs),
     /// List workloads, faults, checkers and modes.
     List,
     /// Print shell completions.
@@ -88,6 +92,9 @@ pub enum Command {
     /// Hurt pods of this Kubernetes node as Leases say; started by `quorate k8s agent up`.
     #[command(hide = true)]
     Agent(AgentArgs),
+    /// Run an experiment in the pod of a Job; started by `quorate test --in-cluster`.
+    #[command(hide = true)]
+    InCluster(InClusterArgs),
 }
 
 /// Flags that change an experiment.
@@ -156,6 +163,9 @@ pub struct TestArgs {
     /// The run store.
     #[arg(long, default_value = "store", value_name = "DIR")]
     pub store: PathBuf,
+    /// On Kubernetes: run in a Job of the cluster, and fetch what it found.
+    #[arg(long, help_heading = "Kubernetes")]
+    pub in_cluster: bool,
     /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,

@@ -218,7 +218,7 @@ fn assemble(
 
 /// The command that repeats the run. In simulation it repeats it to the byte; elsewhere it does
 /// the same to the same nodes at the same times.
-fn reproduce(experiment: &Experiment, dir: &RunDir) -> String {
+pub(crate) fn reproduce(experiment: &Experiment, dir: &RunDir) -> String {
     let file = |name: &str| quoted(&dir.path().join(name).display().to_string());
     let mut command = format!("{} test {}", program(), file("experiment.yaml"));
     if experiment.substrate != crate::experiment::On::Sim {

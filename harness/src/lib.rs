@@ -11,6 +11,7 @@
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
+//! * [`plugin`]: the name `kubectl-quorate`.
 //! * [`explore`]: schedules steered by the protocol states that they reach.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
@@ -34,6 +35,7 @@ pub mod museum;
 pub mod node;
 pub mod overlay;
 pub mod plan;
+pub mod plugin;
 pub mod recorder;
 pub mod report;
 pub mod runner;

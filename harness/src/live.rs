@@ -1,9 +1,10 @@
 //! What is shown on stderr while a run goes on: a live panel of two lines on a terminal, plain lines
-//! otherwise.
+//! otherwise. A harness in a pod says the same as JSON in its log, and whoever follows that log shows it.
 
 use std::io::IsTerminal;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use serde::{Deserialize, Serialize};
 
 use crate::report::screen;
 use crate::report::text::{clip, plain};
@@ -12,9 +13,38 @@ use crate::runner::{Counts, Observer, Phase, Snapshot};
 /// How often plain lines are written, nanoseconds of the run's clock.
 const PLAIN_EVERY: u64 = 5_000_000_000;
 
+/// What a line begins with that is meant for whoever follows the log of a pod.
+const RELAYED: &str = "quorate-live ";
+/// How often such lines are written, nanoseconds of the run's clock.
+const RELAY_EVERY: u64 = 500_000_000;
+
+/// What is relayed: a step, or a [`Snapshot`].
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Relayed {
+    Step(String),
+    Run {
+        now: u64,
+        ends: u64,
+        phase: Phase,
+        counts: Counts,
+        leader: Option<u16>,
+        faults: Vec<String>,
+    },
+}
+
+impl Relayed {
+    fn write(&self) {
+        if let Ok(json) = serde_json::to_string(self) {
+            eprintln!("{RELAYED}{json}");
+        }
+    }
+}
+
 /// Shows the progress of one run.
 pub struct Live {
     bar: Option<ProgressBar>,
+    relayed: bool,
     next_plain: u64,
     last: (u64, Counts),
     rate: f64,
@@ -35,6 +65,7 @@ impl Live {
         });
         Self {
             bar,
+            relayed: false,
             next_plain: 0,
             last: (0, Counts::default()),
             rate: 0.0,
@@ -44,8 +75,54 @@ impl Live {
         }
     }
 
+    /// Writes to stderr what [`Self::relay`] shows elsewhere.
+    pub fn relayed(one_leader: bool) -> Self {
+        Self {
+            bar: None,
+            relayed: true,
+            ..Self::new(one_leader)
+        }
+    }
+
+    /// Whether a line is one that [`Self::relayed`] has written.
+    pub fn is_relayed(line: &str) -> bool {
+        line.starts_with(RELAYED)
+    }
+
+    /// Shows a line of the log of a pod: as a progress if it is one, else as it is.
+    pub fn relay(&mut self, line: &str) {
+        let relayed = line
+            .strip_prefix(RELAYED)
+            .and_then(|json| serde_json::from_str(json).ok());
+        match relayed {
+            Some(Relayed::Step(text)) => self.step(&text),
+            Some(Relayed::Run {
+                now,
+                ends,
+                phase,
+                counts,
+                leader,
+                faults,
+            }) => self.observe(&Snapshot {
+                now,
+                ends,
+                phase,
+                counts,
+                leader,
+                faults: &faults,
+            }),
+            None => match &self.bar {
+                Some(bar) => bar.suspend(|| eprintln!("{line}")),
+                None => eprintln!("{line}"),
+            },
+        }
+    }
+
     /// Shows what is being done when no run is under way.
     pub fn step(&mut self, text: &str) {
+        if self.relayed {
+            return Relayed::Step(text.to_owned()).write();
+        }
         match &self.bar {
             Some(bar) => {
                 bar.set_message(text.to_owned());
@@ -106,6 +183,33 @@ fn panel([figures, faults]: &[String; 2], columns: usize) -> String {
 
 impl Observer for Live {
     fn observe(&mut self, snapshot: &Snapshot<'_>) {
+        let changed = self.phase != Some(snapshot.phase) || self.faults != snapshot.faults;
+        if self.relayed {
+            if changed || snapshot.now >= self.next_plain {
+                self.phase = Some(snapshot.phase);
+                self.faults = snapshot.faults.to_vec();
+                self.next_plain = snapshot.now + RELAY_EVERY;
+                let Snapshot {
+                    now,
+                    ends,
+                    phase,
+                    counts,
+                    leader,
+                    faults,
+                } = *snapshot;
+                let faults = faults.to_vec();
+                Relayed::Run {
+                    now,
+                    ends,
+                    phase,
+                    counts,
+                    leader,
+                    faults,
+                }
+                .write();
+            }
+            return;
+        }
         let total = |c: &Counts| c.ok + c.fail + c.info;
         let (then, before) = self.last;
         let elapsed = snapshot.now.saturating_sub(then);
@@ -123,7 +227,6 @@ impl Observer for Live {
             bar.tick();
             return;
         }
-        let changed = self.phase != Some(snapshot.phase) || self.faults != snapshot.faults;
         if changed || snapshot.now >= self.next_plain {
             self.phase = Some(snapshot.phase);
             self.faults = snapshot.faults.to_vec();
@@ -145,6 +248,7 @@ mod tests {
     fn the_panel_shows_everything_and_never_wraps() {
         let mut live = Live {
             bar: None,
+            relayed: false,
             next_plain: 0,
             last: (0, Counts::default()),
             rate: 197.4,

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use clap::Parser;
 use quorate::cli::{Cli, Command};
 use quorate::experiment::ExperimentError;
-use quorate::{commands, exit, node, serve};
+use quorate::{commands, exit, node, plugin, serve};
 
 fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let cli = match Cli::try_parse_from(plugin::words(std::env::args_os())) {
         Ok(cli) => cli,
         Err(e) => {
             let _ = e.print();
@@ -22,6 +22,7 @@ fn main() -> ExitCode {
     };
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)
+        .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
                 // The client of Kubernetes logs as an error what is said better elsewhere.
@@ -47,6 +48,8 @@ fn main() -> ExitCode {
         Command::Doctor(args) => commands::doctor::run(&args),
         Command::Agent(args) => commands::agent::run(&args),
         Command::Keeper(args) => commands::keeper::run(&args),
+        Command::InCluster(args) => commands::in_cluster::run(&args),
+        Command::Operator(args) => commands::operator::run(&args),
         Command::List => commands::list::run(),
         Command::Completions { shell } => {
             use clap::CommandFactory;

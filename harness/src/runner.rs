@@ -44,7 +44,8 @@ pub struct Plan {
 }
 
 /// Which part of the run is under way.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Phase {
     /// Clients and faults.
     Main,

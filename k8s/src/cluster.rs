@@ -62,6 +62,8 @@ pub struct Cluster {
     pub version: String,
     /// What it knows.
     pub features: Features,
+    /// Whether this process runs in a pod of it.
+    pub inside: bool,
 }
 
 impl std::fmt::Debug for Cluster {
@@ -79,8 +81,11 @@ impl Cluster {
         let mut config = Config::infer()
             .await
             .map_err(|error| Error::NoCluster(causes(&error)))?;
+        let own = Config::incluster().ok();
+        let inside = own.is_some_and(|own| own.cluster_url == config.cluster_url);
         config.connect_timeout = Some(CONNECT_WITHIN);
-        Self::with(config).await
+        let cluster = Self::with(config).await?;
+        Ok(Self { inside, ..cluster })
     }
 
     /// The cluster of this configuration.
@@ -105,6 +110,7 @@ impl Cluster {
             features: Features::of_minor(&version.minor),
             version: version.git_version,
             url,
+            inside: false,
         })
     }
 

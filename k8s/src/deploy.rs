@@ -67,13 +67,25 @@ pub async fn namespace(cluster: &Cluster, name: &str, image: &str) -> Result<(),
 /// If the server refuses one.
 pub async fn apply(cluster: &Cluster, namespace: &str, store: &Store) -> Result<(), Error> {
     store.validate()?;
+    apply_objects(cluster, namespace, &store.objects(cluster.features)).await
+}
+
+/// Applies objects in this order, server-side.
+///
+/// # Errors
+/// If the server refuses one.
+pub async fn apply_objects(
+    cluster: &Cluster,
+    namespace: &str,
+    objects: &[Value],
+) -> Result<(), Error> {
     let params = PatchParams::apply(MANAGER).force();
-    for object in store.objects(cluster.features) {
+    for object in objects {
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let (version, kind) = (text(&object["apiVersion"]), text(&object["kind"]));
         let name = text(&object["metadata"]["name"]);
         dynamic(cluster, Some(namespace), &version, &kind)
-            .patch(&name, &params, &Patch::Apply(&object))
+            .patch(&name, &params, &Patch::Apply(object))
             .await
             .map_err(|error| Error::of(format!("applying {kind} {name}"), &error))?;
     }
@@ -347,7 +359,7 @@ async fn held_up(cluster: &Cluster, namespace: &str, store: &Store, found: &[Mem
 }
 
 /// The newest event about an object of this name, in its own words.
-async fn last_event(
+pub async fn last_event(
     cluster: &Cluster,
     namespace: &str,
     name: &str,

@@ -109,20 +109,6 @@ pub fn member(pod: &Pod) -> Option<Member> {
     let containers = status
         .and_then(|status| status.container_statuses.as_deref())
         .unwrap_or_default();
-    let unscheduled = condition("PodScheduled").filter(|condition| condition.status == "False");
-    let phase = status
-        .and_then(|status| status.phase.as_deref())
-        .unwrap_or("Unknown");
-    let trouble = containers.iter().find_map(trouble).or_else(|| {
-        unscheduled.map(|condition| {
-            Trouble::Unschedulable(
-                condition
-                    .message
-                    .clone()
-                    .unwrap_or_else(|| "no reason given".to_owned()),
-            )
-        })
-    });
     Some(Member {
         node: ordinal.checked_add(1)?,
         pod: name.to_owned(),
@@ -141,8 +127,30 @@ pub fn member(pod: &Pod) -> Option<Member> {
             .and_then(|spec| spec.containers.first())
             .and_then(|container| container.image.clone())
             .unwrap_or_default(),
-        trouble: trouble.or_else(|| (phase != "Running").then(|| Trouble::Phase(phase.to_owned()))),
+        trouble: trouble_of(pod),
     })
+}
+
+/// Why a pod does not run; `None` if it does.
+pub fn trouble_of(pod: &Pod) -> Option<Trouble> {
+    let status = pod.status.as_ref();
+    let containers = status.and_then(|status| status.container_statuses.as_deref());
+    if let Some(trouble) = containers.unwrap_or_default().iter().find_map(trouble) {
+        return Some(trouble);
+    }
+    let conditions = status.and_then(|status| status.conditions.as_deref());
+    let unscheduled = conditions
+        .unwrap_or_default()
+        .iter()
+        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
+    if let Some(condition) = unscheduled {
+        let why = condition.message.as_deref().unwrap_or("no reason given");
+        return Some(Trouble::Unschedulable(why.to_owned()));
+    }
+    let phase = status
+        .and_then(|status| status.phase.as_deref())
+        .unwrap_or("Unknown");
+    (phase != "Running").then(|| Trouble::Phase(phase.to_owned()))
 }
 
 fn trouble(container: &ContainerStatus) -> Option<Trouble> {

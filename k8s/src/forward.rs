@@ -1,6 +1,10 @@
-//! A port on loopback for a pod, through the API server, as `kubectl port-forward` makes one.
+//! The way of clients to a pod.
 //!
-//! Each connection is a stream of its own through API server and kubelet to the container's
+//! From outside the cluster it is a port on loopback, through the API server, as `kubectl
+//! port-forward` makes one. From a pod of the cluster it is the pod's own address, which is asked
+//! for again and again, as a successor of the pod has another.
+//!
+//! Through the API server each connection is a stream of its own through API server and kubelet to the container's
 //! loopback, so it reaches a pod that the network between pods does not, and takes no part in what
 //! faults do to that network. It is opened by the pod's name: after the pod has been replaced, new
 //! connections reach its successor.
@@ -8,7 +12,9 @@
 //! A connection is taken before it is known whether the pod will take it, too. One that leads
 //! nowhere is closed; whoever has sent a request over it cannot know that it arrived nowhere.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, Portforwarder};
@@ -19,19 +25,70 @@ use tokio::task::JoinHandle;
 use crate::Error;
 use crate::cluster::Cluster;
 
-/// A port that leads to a pod, until it is dropped.
+/// Between two looks at a pod's address.
+const LOOK_EVERY: Duration = Duration::from_millis(500);
+
+/// A way to a pod, until it is dropped.
 #[derive(Debug)]
 pub struct Forward {
-    address: SocketAddr,
-    accepting: JoinHandle<()>,
+    address: Arc<Mutex<SocketAddr>>,
+    /// What keeps the way open.
+    task: JoinHandle<()>,
 }
 
 impl Forward {
-    /// Listens on a free port of loopback for connections to this port of the pod.
+    /// A way to this port of the pod: its own address if this process runs in the cluster, too, else
+    /// a free port of loopback.
     ///
     /// # Errors
-    /// If no port can be had.
+    /// If no port can be had, or the pod has no address.
     pub async fn start(
+        cluster: &Cluster,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<Self, Error> {
+        if cluster.inside {
+            Self::direct(cluster, namespace, pod, port).await
+        } else {
+            Self::through_server(cluster, namespace, pod, port).await
+        }
+    }
+
+    async fn direct(
+        cluster: &Cluster,
+        namespace: &str,
+        pod: &str,
+        port: u16,
+    ) -> Result<Self, Error> {
+        let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+        let found = pods
+            .get(pod)
+            .await
+            .map_err(|error| Error::of(format!("looking at {pod}"), &error))?;
+        let ip = address_of(&found).ok_or_else(|| Error::Refused {
+            doing: format!("looking for the address of {pod}"),
+            message: "it has none".to_owned(),
+        })?;
+        let address = Arc::new(Mutex::new(SocketAddr::new(ip, port)));
+        let (known, pod) = (Arc::clone(&address), pod.to_owned());
+        let task = tokio::spawn(async move {
+            loop {
+                tokio::time::sleep(LOOK_EVERY).await;
+                // While there is no pod, or the API server is away, the address stays what it was:
+                // nobody else is asked meanwhile.
+                if let Ok(Some(found)) = pods.get_opt(&pod).await
+                    && let Some(ip) = address_of(&found)
+                {
+                    *known.lock().unwrap_or_else(PoisonError::into_inner) =
+                        SocketAddr::new(ip, port);
+                }
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    async fn through_server(
         cluster: &Cluster,
         namespace: &str,
         pod: &str,
@@ -47,7 +104,7 @@ impl Forward {
         let address = listener.local_addr().map_err(listening)?;
         let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
         let pod = pod.to_owned();
-        let accepting = tokio::spawn(async move {
+        let task = tokio::spawn(async move {
             let mut connections = tokio::task::JoinSet::new();
             loop {
                 tokio::select! {
@@ -61,20 +118,25 @@ impl Forward {
                 }
             }
         });
-        Ok(Self { address, accepting })
+        let address = Arc::new(Mutex::new(address));
+        Ok(Self { address, task })
     }
 
-    /// Where it listens.
+    /// Where clients connect to.
     pub fn address(&self) -> SocketAddr {
-        self.address
+        *self.address.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Drop for Forward {
     fn drop(&mut self) {
         // The connections are tasks of this one's set, and end with it.
-        self.accepting.abort();
+        self.task.abort();
     }
+}
+
+fn address_of(pod: &Pod) -> Option<IpAddr> {
+    pod.status.as_ref()?.pod_ip.as_ref()?.parse().ok()
 }
 
 async fn forward(mut client: TcpStream, pods: Api<Pod>, pod: String, port: u16) {

@@ -186,7 +186,7 @@ fn file_name(object: &Value) -> String {
     )
 }
 
-fn put(files: &mut BTreeMap<String, String>, path: &str, object: &Value) {
+pub(crate) fn put(files: &mut BTreeMap<String, String>, path: &str, object: &Value) {
     let text = serde_yaml::to_string(object).unwrap_or_default();
     files.insert(path.to_owned(), format!("{HEAD}{text}"));
 }

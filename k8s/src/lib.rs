@@ -18,6 +18,13 @@
 //! | [`beat`] | says that a run is alive |
 //! | [`clean`] | finds what runs have left, and undoes it |
 //! | [`rights`] | what an account may have to do, as lists and as roles |
+//! | [`job`] | a run in a Job: the harness inside the cluster, and what it may do there |
+//! | [`results`] | what such a run hands over |
+//! | [`crd`] | the resources `ConsistencyTest` and `Scorecard` |
+//! | [`phase`] | what comes next for such a resource: a pure function |
+//! | [`schedule`] | when a schedule is due |
+//! | [`leader`] | one operator of several, by a Lease |
+//! | [`operator`] | the operator's own manifests |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -32,19 +39,27 @@ pub mod agent;
 pub mod beat;
 pub mod clean;
 pub mod cluster;
+pub mod crd;
 pub mod deploy;
 pub mod discover;
 pub mod endpoints;
 mod error;
 pub mod forward;
 pub mod hosts;
+pub mod job;
 pub mod kustomize;
+pub mod leader;
 pub mod names;
+pub mod operator;
+pub mod phase;
 pub mod pod;
+pub mod results;
 pub mod rights;
+pub mod roles;
 pub mod roles;
 pub mod rollout;
 pub mod scale;
+pub mod schedule;
 pub mod store;
 
 pub use cluster::Cluster;

@@ -1,6 +1,6 @@
 //! `quorate k8s`: the reference store on Kubernetes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::Result;
 use clap::{Args, Subcommand};
@@ -11,6 +11,7 @@ use crate::experiment::{Experiment, On};
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
 use crate::recorder::Sink;
+use crate::report::{Format, Summary};
 use crate::runner::Ended;
 use crate::store::RunDir;
 
@@ -38,6 +39,8 @@ pub enum K8sCommand {
     Logs(LogsArgs),
     /// Start, end or show the agents, which do to pods what the API server cannot.
     Agent(AgentCommands),
+    /// Fetch what a run in a Job has found, e.g. one that the operator has made.
+    Fetch(FetchArgs),
     /// Write the manifests for `kubectl apply -k`.
     Manifests(ManifestsArgs),
 }
@@ -93,6 +96,22 @@ pub struct LogsArgs {
     /// The last so many lines of each.
     #[arg(long, value_name = "N", default_value_t = 100)]
     pub tail: u32,
+}
+
+/// `quorate k8s fetch`.
+#[derive(Debug, Args)]
+pub struct FetchArgs {
+    /// The run, as the status of a ConsistencyTest names it.
+    pub run: String,
+    /// The namespace.
+    #[arg(long, default_value = "quorate", value_name = "NAMESPACE")]
+    pub namespace: String,
+    /// The run store.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// How the result is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Format,
 }
 
 /// `quorate k8s manifests`.
@@ -180,8 +199,20 @@ pub(super) fn run_test(
     anyhow::bail!(NOT_BUILT_IN)
 }
 
+/// Runs an experiment in a Job.
+#[cfg(feature = "k8s")]
+pub(super) fn run_in_cluster(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
+    crate::k8s::in_cluster::run_once(experiment, store)
+}
+
+/// Refuses.
 #[cfg(not(feature = "k8s"))]
-const NOT_BUILT_IN: &str =
+pub(super) fn run_in_cluster(_experiment: &Experiment, _store: &Path) -> Result<(Summary, RunDir)> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
+#[cfg(not(feature = "k8s"))]
+pub(super) const NOT_BUILT_IN: &str =
     "this quorate was built without Kubernetes; build it with `cargo build --features k8s`";
 
 #[cfg(feature = "k8s")]
@@ -209,16 +240,19 @@ mod on_cluster {
     use workloads::substream;
 
     use super::{
-        CleanArgs, DownArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs, UpArgs,
+        CleanArgs, DownArgs, FetchArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs,
+        UpArgs,
     };
     use crate::exit;
     use crate::experiment::{Experiment, Impossible, explain};
+    use crate::k8s::in_cluster;
     use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, dry_run, roles_of};
     use crate::live::Live;
     use crate::local::view;
     use crate::mode;
     use crate::plan::plan;
     use crate::recorder::Sink;
+    use crate::report;
     use crate::runner::{self, Ended};
     use crate::store::RunDir;
 
@@ -252,6 +286,7 @@ mod on_cluster {
                 K8sCommand::Status(args) => status(&cluster, args).await,
                 K8sCommand::Logs(args) => logs(&cluster, args).await,
                 K8sCommand::Agent(args) => crate::commands::agent::on_cluster(&cluster, args).await,
+                K8sCommand::Fetch(args) => fetch(&cluster, args).await,
                 K8sCommand::Manifests(_) => Ok(exit::VALID),
             }
         })
@@ -533,6 +568,19 @@ mod on_cluster {
         Ok(exit::VALID)
     }
 
+    async fn fetch(cluster: &Cluster, args: &FetchArgs) -> Result<u8> {
+        let (summary, dir) =
+            in_cluster::fetch(cluster, &args.namespace, &args.run, &args.store).await?;
+        let Some(summary) = summary else {
+            println!("{}", dir.path().display());
+            return Ok(exit::VALID);
+        };
+        let style = report::screen::Style::of_stdout();
+        let text = report::formats::render(&summary, args.output, Some(dir.path()), style)?;
+        std::io::stdout().lock().write_all(text.as_bytes())?;
+        Ok(summary.exit_code as u8)
+    }
+
     /// The manifests by path, relative to their folder.
     ///
     /// # Errors
@@ -559,6 +607,7 @@ mod on_cluster {
         let mut agent = k8s::agent::install::objects(IMAGE_OF_MANIFESTS);
         agent.push(k8s::agent::install::binding(NAMESPACE));
         files.extend(kustomize::folder("agent", &agent));
+        files.extend(k8s::operator::files(IMAGE_OF_MANIFESTS));
         Ok(files)
     }
 

@@ -10,7 +10,7 @@ use jiff::Timestamp;
 use workloads::substream;
 
 use crate::cli::TestArgs;
-use crate::experiment::{Experiment, On};
+use crate::experiment::{Experiment, ExperimentError, On};
 use crate::live::Live;
 use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
@@ -30,6 +30,13 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
     }
+    if args.in_cluster && experiment.substrate != On::K8s {
+        return Err(ExperimentError(format!(
+            "--in-cluster is of a run on Kubernetes, and this one is on {}; say --on k8s",
+            experiment.substrate
+        ))
+        .into());
+    }
     let first = experiment.seed.unwrap_or_else(random_seed);
     if args.dry_run {
         experiment.seed = Some(first);
@@ -39,7 +46,11 @@ pub fn run(args: &TestArgs) -> Result<u8> {
     let mut code = exit::VALID;
     for i in 0..args.test_count {
         experiment.seed = Some(first.wrapping_add(u64::from(i)));
-        let (summary, dir) = run_once(&experiment, &args.store)?;
+        let (summary, dir) = if args.in_cluster {
+            super::k8s::run_in_cluster(&experiment, &args.store)?
+        } else {
+            run_once(&experiment, &args.store)?
+        };
         let style = report::screen::Style::of_stdout();
         let text = report::formats::render(&summary, args.output, Some(dir.path()), style)?;
         let mut out = std::io::stdout().lock();
@@ -56,7 +67,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
 }
 
 /// A seed for those who did not choose one; it is written out, so that the run can be repeated.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new()
         .build_hasher()
@@ -67,10 +78,18 @@ fn random_seed() -> u64 {
 
 /// Runs an experiment once and leaves everything in a new run directory.
 pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)> {
+    run_shown(experiment, store, Live::new(experiment.target.one_log()))
+}
+
+/// The same, and shows it like this.
+pub(crate) fn run_shown(
+    experiment: &Experiment,
+    store: &Path,
+    mut live: Live,
+) -> Result<(Summary, RunDir)> {
     let started = Timestamp::now();
     let dir = RunDir::create(store, &experiment.name, started)?;
     dir.write("experiment.yaml", &experiment.to_yaml())?;
-    let mut live = Live::new(experiment.target.one_log());
     let mut sink = FileSink::create(&dir.file("history.jsonl"))
         .with_context(|| format!("cannot write the history below {}", dir.path().display()))?;
     let ended = match experiment.substrate {

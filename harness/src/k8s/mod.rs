@@ -16,16 +16,28 @@
 //! | `custody` | undoes on the cluster what the harness does not live to undo |
 //! | `dry_run` | what a test would do, without doing it |
 //! | `logs` | keeps what the nodes write |
+//! | `in_cluster` | the run in a Job, from outside |
+//! | [`operator`] | serves `ConsistencyTest`s and `Scorecard`s |
+//! | `pack` | a run directory as one piece of bytes |
+//! | `digest` | a run in a few figures |
 
 #[cfg(feature = "k8s")]
 mod custody;
+#[cfg(feature = "k8s")]
+pub(crate) mod digest;
 #[cfg(feature = "k8s")]
 pub(crate) mod dry_run;
 #[cfg(feature = "k8s")]
 mod fault;
 #[cfg(feature = "k8s")]
+pub(crate) mod in_cluster;
+#[cfg(feature = "k8s")]
 mod logs;
+#[cfg(feature = "k8s")]
+pub mod operator;
 pub mod options;
+#[cfg(feature = "k8s")]
+pub(crate) mod pack;
 #[cfg(feature = "k8s")]
 mod substrate;
 
@@ -33,4 +45,4 @@ pub use options::Kubernetes;
 #[cfg(feature = "k8s")]
 pub use substrate::{K8sOptions, K8sSubstrate};
 #[cfg(feature = "k8s")]
-pub(crate) use substrate::{described, roles_of};
+pub(crate) use substrate::{described, new_run, roles_of};

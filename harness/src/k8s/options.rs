@@ -36,6 +36,10 @@ pub struct Kubernetes {
     pub agent: bool,
     /// How long the pods may take until all are ready, in seconds.
     pub ready_within_s: u64,
+    /// The run's name, which its store has, too; drawn if absent. Not of the file: no two runs have
+    /// the same.
+    #[serde(skip)]
+    pub run: Option<String>,
 }
 
 /// A store that runs already, as a StatefulSet. It is neither made nor removed.
@@ -88,6 +92,7 @@ impl Default for Kubernetes {
             volume_mib: 256,
             agent: false,
             ready_within_s: 120,
+            run: None,
         }
     }
 }

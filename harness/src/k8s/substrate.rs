@@ -196,7 +196,7 @@ impl K8sSubstrate {
         let (events, happenings) = channel();
         let completions = events.clone();
         let namespace = options.kubernetes.namespace.clone();
-        let run = format!("run-{:06x}", run_id());
+        let run = options.kubernetes.run.clone().unwrap_or_else(new_run);
         let hint = custody::clean(&namespace, &run).join(" ");
         let interrupted = events.clone();
         let handler = Handler {
@@ -294,13 +294,13 @@ impl K8sSubstrate {
     }
 }
 
-/// A number that no other run has at the same time.
-fn run_id() -> u32 {
+/// A name that no other run has at the same time.
+pub(crate) fn new_run() -> String {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new()
         .build_hasher()
         .finish();
-    (random & 0x00ff_ffff) as u32
+    format!("run-{:06x}", random & 0x00ff_ffff)
 }
 
 /// The store that these options describe.

@@ -6,6 +6,8 @@
 
 mod agent;
 mod faults;
+mod in_cluster;
+mod operator;
 mod rights;
 mod store;
 mod weather;

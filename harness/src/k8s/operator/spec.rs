@@ -1,0 +1,177 @@
+//! What a resource asks for, or why it is refused: nothing is started for what cannot be run.
+
+use k8s::schedule::Schedule;
+use serde_json::{Map, Value};
+
+use crate::compare::Definition;
+use crate::defaults::{self, Given};
+use crate::experiment::{Experiment, On, explain};
+use crate::k8s::options::choose_faults;
+use crate::locate::says;
+
+/// The experiment of a `ConsistencyTest` in this namespace, every default chosen.
+///
+/// # Errors
+/// One sentence that names the field.
+pub fn experiment(
+    spec: &Map<String, Value>,
+    namespace: &str,
+    image: Option<&str>,
+) -> Result<Experiment, String> {
+    const PLACE: &str = "spec.experiment";
+    let (mut experiment, text) = read(spec, PLACE)?;
+    if experiment.compare.is_some() {
+        return Err(format!("{PLACE}.compare: is of a Scorecard"));
+    }
+    if !says(&text, "substrate") {
+        experiment.substrate = On::K8s;
+    }
+    if !matches!(experiment.substrate, On::K8s | On::Sim) {
+        return Err(format!(
+            "{PLACE}.substrate: expected k8s or sim in a pod, not {}",
+            experiment.substrate
+        ));
+    }
+    let given = Given {
+        workload: says(&text, "workload"),
+        policy: says(&text, "clients.policy"),
+        faults: says(&text, "faults.packages") || says(&text, "faults.schedule"),
+    };
+    if experiment.substrate == On::K8s {
+        let kubernetes = experiment.kubernetes.get_or_insert_default();
+        if says(&text, "kubernetes.namespace") && kubernetes.namespace != namespace {
+            return Err(format!(
+                "{PLACE}.kubernetes.namespace: a test hurts its own namespace {namespace}, not {}",
+                kubernetes.namespace
+            ));
+        }
+        namespace.clone_into(&mut kubernetes.namespace);
+        if let Some(image) = image {
+            kubernetes.image = Some(image.to_owned());
+        }
+    }
+    defaults::choose(&mut experiment, given);
+    if experiment.substrate == On::K8s && !given.faults {
+        choose_faults(&mut experiment);
+    }
+    experiment
+        .validate()
+        .map_err(|impossible| format!("{PLACE}.{}", explain(&impossible, PLACE, None)))?;
+    Ok(experiment.resolved())
+}
+
+/// The comparison of a `Scorecard`.
+///
+/// # Errors
+/// One sentence that names the field.
+pub fn comparison(spec: &Map<String, Value>) -> Result<Experiment, String> {
+    const PLACE: &str = "spec.comparison";
+    let (mut experiment, text) = read(spec, PLACE)?;
+    if !says(&text, "substrate") {
+        experiment.substrate = On::Sim;
+    }
+    if experiment.substrate != On::Sim {
+        return Err(format!(
+            "{PLACE}.substrate: a Scorecard is made in simulation (sim), not on {}",
+            experiment.substrate
+        ));
+    }
+    experiment.compare.get_or_insert_default();
+    let given = Given {
+        workload: says(&text, "workload"),
+        policy: says(&text, "clients.policy"),
+        faults: true,
+    };
+    // The definition is made anew from the same by the Job; here it is only asked whether it can be.
+    Definition::new(experiment.clone(), given, 1)
+        .map_err(|impossible| format!("{PLACE}.{}", explain(&impossible, PLACE, None)))?;
+    Ok(experiment)
+}
+
+/// Refuses a schedule that is none.
+///
+/// # Errors
+/// What was expected.
+pub fn schedule(text: Option<&str>) -> Result<(), String> {
+    text.map_or(Ok(()), |text| {
+        Schedule::parse(text)
+            .map(drop)
+            .map_err(|why| format!("spec.{why}"))
+    })
+}
+
+fn read(spec: &Map<String, Value>, place: &str) -> Result<(Experiment, String), String> {
+    let text = serde_yaml::to_string(spec).map_err(|error| format!("{place}: {error}"))?;
+    let experiment = Experiment::parse(&text, place).map_err(|error| {
+        // Its line is one of a text that nobody has written.
+        let said = error.to_string();
+        let rest = said.strip_prefix(place).unwrap_or(&said);
+        let rest = rest.trim_start_matches(|c: char| c == ':' || c.is_ascii_digit());
+        format!("{place}: {}", rest.trim_start())
+    })?;
+    Ok((experiment, text))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn object(value: Value) -> Map<String, Value> {
+        value.as_object().unwrap().clone()
+    }
+
+    #[test]
+    fn an_experiment_runs_in_its_own_namespace() {
+        let raft = json!({"target": {"mode": "raft"}, "nodes": 3});
+        let chosen = experiment(&object(raft), "ns", Some("i:1")).unwrap();
+        assert_eq!(chosen.substrate, On::K8s);
+        let kubernetes = chosen.kubernetes.clone().unwrap();
+        assert_eq!(kubernetes.namespace, "ns");
+        assert_eq!(kubernetes.image.as_deref(), Some("i:1"));
+        assert_eq!(chosen.faults.packages, ["kill-leader"]);
+        // What is handed to the Job is read there as the same.
+        let again = Experiment::parse(&chosen.to_yaml(), "x").unwrap();
+        assert_eq!(again, chosen);
+    }
+
+    #[test]
+    fn what_cannot_be_run_is_refused_by_field() {
+        for (bad, says) in [
+            (json!({"nodes": 0}), "nodes"),
+            (json!({"target": {"mode": "magic"}}), "magic"),
+            (json!({"colour": "red"}), "colour"),
+            (json!({"substrate": "local"}), "substrate"),
+            (json!({"kubernetes": {"namespace": "other"}}), "other"),
+            (json!({"compare": {"modes": ["raft"]}}), "Scorecard"),
+            (json!({"faults": {"packages": ["meteor"]}}), "meteor"),
+        ] {
+            let why = experiment(&object(bad.clone()), "ns", None).unwrap_err();
+            assert!(
+                why.contains(says) && why.starts_with("spec.experiment"),
+                "{bad}: {why}"
+            );
+            assert!(!why.contains('\n'), "{why}");
+        }
+        assert!(schedule(Some("0 3 * * *")).is_ok());
+        assert!(
+            schedule(Some("at night"))
+                .unwrap_err()
+                .starts_with("spec.schedule")
+        );
+    }
+
+    #[test]
+    fn a_comparison_is_one_of_simulations() {
+        let some = json!({"compare": {"modes": ["async", "raft"], "faults": ["kill-leader"], "repeat": 3}});
+        assert_eq!(comparison(&object(some)).unwrap().substrate, On::Sim);
+        for (bad, says) in [
+            (json!({"compare": {"modes": ["magic"]}}), "magic"),
+            (json!({"substrate": "k8s"}), "simulation"),
+        ] {
+            let why = comparison(&object(bad)).unwrap_err();
+            assert!(why.contains(says), "{why}");
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! Runs in a Job: the verdict comes back, whatever it is, and nothing of them stays.
+
+use std::path::Path;
+use std::process::Stdio;
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use super::{Lab, every_fault_was_seen_and_healed};
+use crate::run_dir;
+
+/// What one of these may take; they end long before.
+const WITHIN: Duration = Duration::from_secs(120);
+
+/// Waits until something is so.
+pub fn until(what: &str, mut so: impl FnMut() -> bool) {
+    let deadline = Instant::now() + WITHIN;
+    while !so() {
+        assert!(Instant::now() < deadline, "{what}: not after {WITHIN:?}");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+}
+
+/// The objects of runs in a namespace, by kind and name.
+pub fn of_runs(lab: &Lab) -> String {
+    let kinds =
+        "jobs,pods,statefulsets,services,poddisruptionbudgets,configmaps,persistentvolumeclaims";
+    lab.kubectl(&[
+        "get",
+        kinds,
+        "-n",
+        &lab.namespace,
+        "-l",
+        "quorate.dev/run",
+        "-o",
+        "name",
+    ])
+}
+
+fn nothing_is_left(lab: &Lab) {
+    until("nothing of the run is left", || of_runs(lab).is_empty());
+}
+
+fn verdict(store: &Path) -> Value {
+    let text = std::fs::read_to_string(run_dir(store).join("verdict.json")).unwrap();
+    serde_json::from_str(&text).unwrap()
+}
+
+#[test]
+fn a_job_brings_its_verdict_back() {
+    let Some(lab) = Lab::find("job") else { return };
+    lab.make_namespace();
+    let inside = ["--in-cluster", "--storage", "empty-dir", "--mode"];
+    let calm = ["raft", "--seed", "5", "--time-limit", "10s"];
+    let wipe = "- {at: 3s, for: 4s, fault: wipe, target: follower}\n";
+    let (code, found) = lab.test(&[&inside[..], &calm].concat(), wipe);
+    // A Raft that has lost a replica's log with the pod is another matter than a calm one; both
+    // bring a verdict, and this one is about the way back.
+    every_fault_was_seen_and_healed(&found, 1);
+    assert_eq!(code.map(i64::from), found["exit_code"].as_i64(), "{found}");
+    nothing_is_left(&lab);
+
+    let all = "- {at: 3s, for: 4s, fault: wipe, target: all}\n";
+    let lossy = ["async", "--seed", "6", "--time-limit", "12s"];
+    let (args, store) = lab.test_args(&[&inside[..], &lossy].concat(), all);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = lab.quorate(&args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("recovering"), "the run is shown: {said}");
+    let found = verdict(&store);
+    assert_eq!(found["verdict"], "invalid");
+    let repeat = found["reproduce"].as_str().unwrap();
+    assert!(repeat.contains("--in-cluster"), "{repeat}");
+    assert!(repeat.contains(store.to_str().unwrap()), "{repeat}");
+    for file in [
+        "experiment.yaml",
+        "schedule.yaml",
+        "history.jsonl",
+        "report.html",
+        "junit.xml",
+    ] {
+        assert!(run_dir(&store).join(file).exists(), "{file}");
+    }
+    // What came back is judged here as it was there.
+    let again = lab.quorate(&["report", run_dir(&store).to_str().unwrap()]);
+    assert_eq!(again.status.code(), Some(1));
+    nothing_is_left(&lab);
+}
+
+#[test]
+fn a_job_that_cannot_start_or_is_killed_ends_in_a_sentence() {
+    let Some(lab) = Lab::find("jobend") else {
+        return;
+    };
+    lab.make_namespace();
+    let inside = ["--in-cluster", "--storage", "empty-dir", "--mode", "raft"];
+    let missing = ["--image", "quorate-e2e-missing:1"];
+    let (args, _) = lab.test_args(&[&inside[..], &missing].concat(), "[]\n");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let output = lab.quorate(&args);
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(255), "{said}");
+    assert!(
+        said.contains("cannot have the image quorate-e2e-missing:1"),
+        "{said}"
+    );
+    nothing_is_left(&lab);
+
+    // The harness's pod is gone at once, without time to say anything.
+    let (args, store) = lab.test_args(&[&inside[..], &["--time-limit", "60s"]].concat(), "[]\n");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let child = lab
+        .command(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a part of the history is handed over", || {
+        of_runs(&lab).contains("-part-1")
+    });
+    let harness = [
+        "-l",
+        "app.kubernetes.io/name=quorate-run",
+        "-n",
+        &lab.namespace,
+    ];
+    lab.kubectl(
+        &[
+            &["delete", "pod", "--grace-period=0", "--force"][..],
+            &harness,
+        ]
+        .concat(),
+    );
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(255), "{said}");
+    assert!(
+        said.contains("the harness's own pod ended before the run did"),
+        "{said}"
+    );
+    let history = std::fs::read_to_string(run_dir(&store).join("history.jsonl")).unwrap();
+    assert!(
+        history.lines().count() > 100,
+        "{} lines",
+        history.lines().count()
+    );
+    // What there is can be judged, and does not pass for a whole run.
+    let judged = lab.quorate(&["report", run_dir(&store).to_str().unwrap()]);
+    assert_eq!(judged.status.code(), Some(2));
+    nothing_is_left(&lab);
+}
+
+#[test]
+fn an_interrupted_job_heals_and_hands_over() {
+    let Some(lab) = Lab::find("jobint") else {
+        return;
+    };
+    lab.make_namespace();
+    let args = [
+        "--in-cluster",
+        "--storage",
+        "empty-dir",
+        "--mode",
+        "raft",
+        "--time-limit",
+        "60s",
+    ];
+    let (args, store) = lab.test_args(&args, "[]\n");
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut child = lab.command(&args).spawn().unwrap();
+    until("the run has begun", || of_runs(&lab).contains("-part-0"));
+    let pid = rustix::process::Pid::from_child(&child);
+    rustix::process::kill_process(pid, rustix::process::Signal::INT).unwrap();
+    let status = child.wait().unwrap();
+    assert_eq!(status.code(), Some(130));
+    let found = verdict(&store);
+    assert_eq!(found["verdict"], "unknown");
+    assert!(found["ops"]["ok"].as_u64().unwrap() > 0, "{found}");
+    nothing_is_left(&lab);
+}
