@@ -12,6 +12,7 @@
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
 //! * [`explore`]: schedules steered by the protocol states that they reach.
+//! * [`versions`]: two versions of a store, for runs that go from one to the other.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
@@ -45,3 +46,4 @@ pub mod statistics;
 pub mod store;
 pub mod substrate;
 pub mod truth_table;
+pub mod versions;

@@ -23,6 +23,8 @@ pub struct Plan {
     pub threads: u32,
     /// How long clients and faults go on.
     pub time_limit: Duration,
+    /// Whether they end when the schedule is over, if that is earlier.
+    pub until_schedule_ends: bool,
     /// How long to wait for recovery before the final reads.
     pub recovery_limit: Duration,
     /// What clients do, paced.
@@ -173,6 +175,10 @@ struct Run<'a> {
     next_observation: u64,
     interrupted: bool,
     broken: Option<String>,
+    /// Nothing is left to be injected or healed, and the run is to end then.
+    schedule_over: bool,
+    /// The nodes that say that they have stopped replicating.
+    halted: Vec<nemesis::Node>,
 }
 
 /// How often the live display is told, nanoseconds.
@@ -224,6 +230,8 @@ pub fn run(
         next_observation: 0,
         interrupted: false,
         broken: None,
+        schedule_over: false,
+        halted: Vec::new(),
     };
     // A history that marks its phases and lacks the final one has no final reads.
     run.remark("phase", Value::str("main"));
@@ -262,7 +270,7 @@ pub fn run(
 impl Run<'_> {
     fn main_phase(&mut self) {
         let ends = nanos(self.plan.time_limit);
-        while self.substrate.now() < ends && !self.stopped() {
+        while self.substrate.now() < ends && !self.stopped() && !self.schedule_over {
             let mut wake = ends;
             wake = wake.min(self.drive_nemesis());
             wake = wake.min(self.issue());
@@ -530,7 +538,10 @@ impl Run<'_> {
                 }
                 Step::Heal { id } => self.substrate.heal(id),
                 Step::Wait(until) => return until,
-                Step::Done => return u64::MAX,
+                Step::Done => {
+                    self.schedule_over = self.plan.until_schedule_ends;
+                    return u64::MAX;
+                }
             }
         }
     }
@@ -600,6 +611,7 @@ impl Run<'_> {
             Happening::View(view) => {
                 let beliefs: Vec<_> = view.nodes.iter().map(|n| (n.node, n.leader)).collect();
                 self.plan.router.observe(&beliefs);
+                self.look_for_halted(&view);
                 let last_acknowledged = self.view.last_acknowledged;
                 self.view = View {
                     last_acknowledged,
@@ -609,6 +621,21 @@ impl Run<'_> {
             Happening::Interrupted => self.interrupted = true,
             Happening::Broken(why) => self.broken = Some(why),
             Happening::Deadline => {}
+        }
+    }
+
+    /// Records which nodes have stopped replicating, when that changes. One that does not answer has
+    /// said nothing new.
+    fn look_for_halted(&mut self, view: &View) {
+        let halted = |n: &&nemesis::NodeView| {
+            n.stopped || (n.role.is_none() && self.halted.contains(&n.node))
+        };
+        let halted: Vec<_> = view.nodes.iter().filter(halted).map(|n| n.node).collect();
+        if halted != self.halted {
+            let names = halted.iter().map(|n| Value::str(&format!("n{n}")));
+            let names: Value = names.collect();
+            self.halted = halted;
+            self.remark("stopped", names);
         }
     }
 
