@@ -10,6 +10,7 @@
 //! | [`forward`] | a port on loopback for a pod, through the API server |
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
+//! | [`rollout`] | lets pods run another version, from the highest ordinal down |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -29,6 +30,7 @@ pub mod kustomize;
 pub mod names;
 pub mod pod;
 pub mod roles;
+pub mod rollout;
 pub mod store;
 
 pub use cluster::Cluster;

@@ -7,15 +7,15 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use k8s::discover::members;
 use k8s::forward::Witness;
-use k8s::names::{PORT, selector};
-use k8s::{Error, Member, pod};
-use nemesis::{Action, Node, Proof};
+use k8s::names::PORT;
+use k8s::{Member, pod};
+use nemesis::{Node, Proof};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::substrate::{Inner, Slot};
+use super::super::substrate::{Inner, Slot};
+use super::{all, found, short};
 
 /// How long a pod may take to answer before it is deleted.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -26,40 +26,8 @@ const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Carries out an action, and proves it.
-pub(super) async fn inject(inner: &Arc<Inner>, id: u32, action: &Action) -> Proof {
-    match action {
-        Action::Kill(nodes) => end(inner, id, nodes, "its volume stays").await,
-        Action::Wipe(nodes) => end(inner, id, nodes, "its data went with it").await,
-        _ => Proof::NotSeen("this fault is not known on Kubernetes yet".to_owned()),
-    }
-}
-
-/// Proves that an action is gone.
-pub(super) async fn heal(inner: &Arc<Inner>, id: u32, action: &Action) -> Proof {
-    match action {
-        Action::Kill(nodes) | Action::Wipe(nodes) => back(inner, id, nodes).await,
-        _ => Proof::NotSeen("this fault is not known on Kubernetes yet".to_owned()),
-    }
-}
-
-/// All seen, or the first that was not.
-fn all(mut each: Vec<(Node, Result<String, String>)>) -> Proof {
-    each.sort();
-    let each: Result<Vec<_>, _> = each.into_iter().map(|(_, result)| result).collect();
-    match each {
-        Ok(seen) if seen.is_empty() => Proof::NotSeen("no node is meant".to_owned()),
-        Ok(seen) => Proof::Seen(seen.join("; ")),
-        Err(why) => Proof::NotSeen(why),
-    }
-}
-
-async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
-    members(&inner.cluster, &inner.namespace, &selector(&inner.store)).await
-}
-
 /// Deletes the pods at once, without the time that they have to end, and sees them end.
-async fn end(inner: &Arc<Inner>, id: u32, nodes: &[Node], data: &'static str) -> Proof {
+pub(super) async fn end(inner: &Arc<Inner>, id: u32, nodes: &[Node], data: &'static str) -> Proof {
     let members = match found(inner).await {
         Ok(members) => members,
         Err(error) => return Proof::NotSeen(error.to_string()),
@@ -130,11 +98,6 @@ async fn end_one(
     ))
 }
 
-/// The beginning of a uid, which tells it from others of one run.
-fn short(uid: &str) -> &str {
-    uid.get(..8).unwrap_or(uid)
-}
-
 /// Waits until the node answers again, from another pod; from then on it is asked again.
 async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
     loop {
@@ -151,7 +114,7 @@ async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
 }
 
 /// Waits until the nodes are ready in other pods than those that were deleted.
-async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
+pub(super) async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
     let deadline = Instant::now() + BACK_WITHIN;
     let mut why = String::new();
     loop {
