@@ -10,6 +10,7 @@
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
+//! * [`preflight`]: the check before an upgrade.
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
 //! * [`explore`]: schedules steered by the protocol states that they reach.
 //! * [`versions`]: two versions of a store, for runs that go from one to the other.
@@ -35,6 +36,7 @@ pub mod museum;
 pub mod node;
 pub mod overlay;
 pub mod plan;
+pub mod preflight;
 pub mod recorder;
 pub mod report;
 pub mod runner;

@@ -22,6 +22,7 @@
 //! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
 
 pub mod cluster;
+pub mod copy;
 pub mod deploy;
 pub mod discover;
 mod error;

@@ -138,6 +138,18 @@ pub(super) fn run_test(
     anyhow::bail!(NOT_BUILT_IN)
 }
 
+/// Gives an experiment the configuration and the size of a store that is there.
+#[cfg(feature = "k8s")]
+pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
+    on_cluster::copy_of(experiment, name)
+}
+
+/// Refuses.
+#[cfg(not(feature = "k8s"))]
+pub(super) fn copy_of(_experiment: &mut Experiment, _name: &str) -> Result<()> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
 #[cfg(not(feature = "k8s"))]
 const NOT_BUILT_IN: &str =
     "this quorate was built without Kubernetes; build it with `cargo build --features k8s`";
@@ -441,6 +453,26 @@ mod on_cluster {
         }
         println!("{}", args.out.display());
         Ok(exit::VALID)
+    }
+
+    /// See above.
+    pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
+        let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
+        let namespace = &kubernetes.namespace;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let (text, nodes) = runtime.block_on(async {
+            let cluster = Cluster::connect().await?;
+            cluster.allowed(namespace).await?;
+            cluster.may(namespace, DEPLOY).await?;
+            k8s::copy::configured(&cluster, namespace, name).await
+        })?;
+        let file = format!("the configuration of {name} in namespace {namespace}");
+        experiment.target = crate::experiment::parse_yaml(&text, &file)?;
+        experiment.nodes = nodes;
+        Ok(())
     }
 
     pub(super) fn run_test(

@@ -9,6 +9,7 @@ pub mod k8s;
 pub mod keeper;
 pub mod list;
 pub mod museum;
+pub mod preflight;
 pub mod shrink;
 pub mod sim;
 pub mod test;

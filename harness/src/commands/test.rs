@@ -52,7 +52,7 @@ pub fn run(args: &TestArgs) -> Result<u8> {
 }
 
 /// A seed for those who did not choose one; it is written out, so that the run can be repeated.
-fn random_seed() -> u64 {
+pub(crate) fn random_seed() -> u64 {
     use std::hash::{BuildHasher, Hasher};
     let random = std::collections::hash_map::RandomState::new()
         .build_hasher()
