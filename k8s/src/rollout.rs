@@ -68,7 +68,7 @@ async fn patch(cluster: &Cluster, namespace: &str, name: &str, spec: Value) -> R
 }
 
 fn first(set: &StatefulSet) -> Option<&Container> {
-    let pod = set.spec.as_ref()?.template.spec.as_ref()?;
+    let pod = set.spec.template.spec.as_ref()?;
     pod.containers.first()
 }
 
@@ -91,15 +91,9 @@ fn with_storage(args: &[String], storage: Option<u16>) -> Vec<String> {
 /// If the server refuses, or there is none.
 pub async fn current(cluster: &Cluster, namespace: &str, name: &str) -> Result<Rollout, Error> {
     let set = get(cluster, namespace, name).await?;
-    let spec = set.spec.as_ref();
-    let partition = spec
-        .and_then(|spec| {
-            spec.update_strategy
-                .as_ref()?
-                .rolling_update
-                .as_ref()?
-                .partition
-        })
+    let strategy = set.spec.update_strategy.as_ref();
+    let partition = strategy
+        .and_then(|strategy| strategy.rolling_update.as_ref()?.partition)
         .unwrap_or(0);
     let container = first(&set);
     let node = |number: i32| u16::try_from(number).unwrap_or(u16::MAX);
@@ -111,7 +105,7 @@ pub async fn current(cluster: &Cluster, namespace: &str, name: &str) -> Result<R
             storage: container.and_then(storage_of),
         },
         from: node(partition).saturating_add(1),
-        nodes: node(spec.and_then(|spec| spec.replicas).unwrap_or(1)),
+        nodes: node(set.spec.replicas.unwrap_or(1)),
     })
 }
 
@@ -220,11 +214,7 @@ async fn look(
 ) -> Result<(Vec<Member>, usize, Vec<String>), Error> {
     let set = get(cluster, namespace, name).await?;
     let found = members(cluster, namespace, selector).await?;
-    let wanted = set
-        .spec
-        .as_ref()
-        .and_then(|spec| spec.replicas)
-        .unwrap_or(1);
+    let wanted = set.spec.replicas.unwrap_or(1);
     let wanted = usize::try_from(wanted).unwrap_or_default();
     let status = set.status.unwrap_or_default();
     if status.observed_generation < set.metadata.generation {
