@@ -155,7 +155,7 @@ pub struct Limits {
     /// So many operations of clients at most, the final reads not counted; none for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
-    /// End as soon as the schedule is over, and after `time` at the latest.
+    /// End as soon as the schedule is over, or an upgrade in it fails, and after `time` at the latest.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub until_schedule_ends: bool,
 }

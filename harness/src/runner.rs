@@ -23,7 +23,8 @@ pub struct Plan {
     pub threads: u32,
     /// How long clients and faults go on.
     pub time_limit: Duration,
-    /// Whether they end when the schedule is over, if that is earlier.
+    /// Whether they end when the schedule is over, if that is earlier, or cannot go on since a node
+    /// did not change its version.
     pub until_schedule_ends: bool,
     /// How long to wait for recovery before the final reads.
     pub recovery_limit: Duration,
@@ -552,6 +553,11 @@ impl Run<'_> {
         if let Some(fault) = self.faults.iter_mut().find(|f| f.id == id) {
             fault.proof = Some(proof.clone());
             let fault = fault.clone();
+            let changes = matches!(fault.name.as_str(), "upgrade" | "downgrade");
+            if changes && self.plan.until_schedule_ends && matches!(proof, Proof::NotSeen(_)) {
+                // What follows is meant for a node of another version.
+                self.schedule_over = true;
+            }
             self.remark_fault("inject", &fault, Some(proof));
         }
     }

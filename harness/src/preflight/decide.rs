@@ -163,6 +163,14 @@ pub fn decide(rolls: &[Roll], wanted: u32, failed: Option<&str>) -> Decision {
         let (only, also) = roll.split();
         for violation in only {
             let Violation { check, finding } = violation;
+            if !roll.broken.is_empty() {
+                // The control was not made: it would go on where this roll ended.
+                let sentence = format!(
+                    "{check}: {finding}; not compared with what happens without an upgrade"
+                );
+                notes.add(check, &sentence);
+                continue;
+            }
             let sentence = match &roll.control {
                 Some(_) => {
                     format!("{check}: {finding}; not so in the same roll without an upgrade")
@@ -225,7 +233,10 @@ pub fn decide(rolls: &[Roll], wanted: u32, failed: Option<&str>) -> Decision {
         outcome,
         reasons,
         notes,
-        risks: risks(rolls),
+        risks: match outcome {
+            Outcome::NoGo => Vec::new(),
+            Outcome::Go | Outcome::Unknown => risks(rolls),
+        },
     }
 }
 

@@ -262,8 +262,10 @@ fn broken(summary: &Summary, evidence: &Evidence) -> Vec<String> {
             broken.push(format!("{}: {}", fault.name, log_apart(first)));
         }
     }
+    let refused = !broken.is_empty();
     for part in &evidence.parts {
-        if !part.stopped.is_empty() {
+        // Who has refused has been named.
+        if !part.stopped.is_empty() && !refused {
             let nodes = part.stopped.join(", ");
             broken.push(format!(
                 "{nodes} stopped replicating while the cluster was {}",
