@@ -168,6 +168,9 @@ pub struct TestArgs {
     /// Print the experiment with all defaults written out, and run nothing.
     #[arg(long)]
     pub print_experiment: bool,
+    /// With --on k8s: print what would be done to whom on the cluster, and do nothing.
+    #[arg(long)]
+    pub dry_run: bool,
 }
 
 /// `quorate sim`.
@@ -594,6 +597,16 @@ pub struct CleanArgs {
     /// Say what would be done, and do nothing.
     #[arg(long)]
     pub dry_run: bool,
+    /// Undo on a cluster what runs have left there, instead of on this machine.
+    #[arg(long, value_parser = ["k8s"], conflicts_with_all = ["store", "keep"])]
+    pub on: Option<String>,
+    /// With --on k8s: in this namespace; by default in all that allow faults.
+    #[arg(long, value_name = "NAMESPACE", requires = "on")]
+    pub namespace: Option<String>,
+    /// With --on k8s: what this run has left, even if it is alive; by default what all that are
+    /// not alive any more have left.
+    #[arg(long, value_name = "RUN", requires = "on")]
+    pub run: Option<String>,
 }
 
 fn processors() -> u16 {

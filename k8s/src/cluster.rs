@@ -12,6 +12,7 @@ use kube::{Client, Config};
 use crate::Error;
 use crate::error::{causes, is_missing};
 use crate::names::{ALLOWED, FAULTS};
+use crate::rights::Right;
 
 /// How long the API server may take to take a connection.
 const CONNECT_WITHIN: Duration = Duration::from_secs(5);
@@ -23,6 +24,8 @@ pub struct Features {
     pub minor: u32,
     /// The API version of PodDisruptionBudgets.
     pub disruption_budget: &'static str,
+    /// The API version of evictions.
+    pub eviction: &'static str,
 }
 
 impl Features {
@@ -38,47 +41,15 @@ impl Features {
             } else {
                 "policy/v1"
             },
+            // policy/v1 came with 1.22; v1beta1 went with 1.25.
+            eviction: if minor < 22 {
+                "policy/v1beta1"
+            } else {
+                "policy/v1"
+            },
         }
     }
 }
-
-/// A right: verb, API group, resource, and subresource if any.
-pub type Right = (&'static str, &'static str, &'static str, &'static str);
-
-/// What it takes to start and remove a store.
-pub const DEPLOY: &[Right] = &[
-    ("patch", "apps", "statefulsets", ""),
-    ("get", "apps", "statefulsets", ""),
-    ("list", "apps", "statefulsets", ""),
-    ("delete", "apps", "statefulsets", ""),
-    ("patch", "", "services", ""),
-    ("list", "", "services", ""),
-    ("delete", "", "services", ""),
-    ("patch", "", "configmaps", ""),
-    ("list", "", "configmaps", ""),
-    ("delete", "", "configmaps", ""),
-    ("patch", "policy", "poddisruptionbudgets", ""),
-    ("delete", "policy", "poddisruptionbudgets", ""),
-    ("list", "", "persistentvolumeclaims", ""),
-    ("delete", "", "persistentvolumeclaims", ""),
-    ("list", "", "events", ""),
-    ("delete", "", "pods", ""),
-];
-
-/// What it takes to look at a store.
-pub const VIEW: &[Right] = &[
-    ("get", "", "pods", ""),
-    ("list", "", "pods", ""),
-    ("get", "", "pods", "log"),
-];
-
-/// What it takes to run a test from outside the cluster.
-pub const RUN: &[Right] = &[
-    ("create", "", "pods", "portforward"),
-    ("get", "", "pods", "portforward"),
-    ("patch", "", "pods", ""),
-    ("delete", "", "pods", ""),
-];
 
 /// A cluster that answers. Cloning is cheap.
 #[derive(Clone)]
@@ -175,7 +146,8 @@ impl Cluster {
             let review = SelfSubjectAccessReview {
                 spec: SelfSubjectAccessReviewSpec {
                     resource_attributes: Some(ResourceAttributes {
-                        namespace: some(namespace),
+                        // Nodes are in no namespace: a role within one gives no right to them.
+                        namespace: some(namespace).filter(|_| resource != "nodes"),
                         verb: some(verb),
                         group: some(group),
                         resource: some(resource),
@@ -233,6 +205,8 @@ mod tests {
         assert_eq!(budget("37+"), "policy/v1");
         // A version that nobody has heard of is new rather than old.
         assert_eq!(budget("x"), "policy/v1");
+        assert_eq!(Features::of_minor("21").eviction, "policy/v1beta1");
+        assert_eq!(Features::of_minor("22").eviction, "policy/v1");
     }
 
     #[test]

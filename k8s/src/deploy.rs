@@ -125,6 +125,46 @@ pub async fn ready(
     }
 }
 
+/// Waits until so many pods of this selector, all of one StatefulSet, are ready.
+///
+/// # Errors
+/// If that does not come about, with what there is instead.
+pub async fn standing(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+    wanted: usize,
+    within: Duration,
+) -> Result<Vec<Member>, Error> {
+    let deadline = Instant::now() + within;
+    loop {
+        let found = members(cluster, namespace, selector).await?;
+        let sets: std::collections::BTreeSet<&str> = found
+            .iter()
+            .filter_map(|member| member.pod.rsplit_once('-'))
+            .map(|(set, _)| set)
+            .collect();
+        let ready = found.iter().filter(|member| member.ready).count();
+        if found.len() == wanted && ready == wanted && sets.len() == 1 {
+            return Ok(found);
+        }
+        // Waiting adds no pods to a StatefulSet that is as large as it is to be.
+        if ready == found.len() || Instant::now() >= deadline {
+            return Err(Error::NotStanding {
+                selector: selector.to_owned(),
+                namespace: namespace.to_owned(),
+                found: format!(
+                    "{} pods, {ready} of them ready, of {} StatefulSets",
+                    found.len(),
+                    sets.len()
+                ),
+                wanted,
+            });
+        }
+        sleep(PAUSE).await;
+    }
+}
+
 enum Look {
     Ready(Vec<Member>),
     /// Those of the newest template, as far as they are there.

@@ -43,6 +43,22 @@ pub enum Error {
     /// A namespace that is never touched.
     #[error("namespace {0} belongs to the cluster itself; choose one of the store's own")]
     System(String),
+    /// A Kubernetes node that carries the control plane.
+    #[error("{0} hosts the control plane, which is not drained; nothing was done to it")]
+    ControlPlane(String),
+    /// A Kubernetes node that somebody else has cordoned.
+    #[error("{0} is cordoned already, and not by this run; nothing was done to it")]
+    Cordoned(String),
+    /// A StatefulSet that somebody else has changed.
+    #[error(
+        "StatefulSet {set} was made smaller by {by} already; `quorate clean --on k8s --run {by}` undoes that"
+    )]
+    Scaled {
+        /// Which.
+        set: String,
+        /// The other run.
+        by: String,
+    },
     /// A name that Kubernetes would refuse.
     #[error(
         "`{0}` is no name for a store: expected at most 40 of a-z, 0-9 and `-`, starting with a letter and not ending in `-`"
@@ -115,6 +131,20 @@ pub enum Error {
         after: Duration,
         /// What holds the others up.
         why: String,
+    },
+    /// The store that is to be tested is another one.
+    #[error(
+        "{selector} in namespace {namespace} selects {found}; expected {wanted} ready pods of one StatefulSet (--nodes says how many)"
+    )]
+    NotStanding {
+        /// What selects its pods.
+        selector: String,
+        /// Where.
+        namespace: String,
+        /// What it selects.
+        found: String,
+        /// How many it should be.
+        wanted: usize,
     },
     /// Something does not go away.
     #[error("{what} is still there after {} s; `kubectl describe` says what holds it", .after.as_secs())]

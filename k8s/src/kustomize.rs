@@ -2,7 +2,7 @@
 //!
 //! The base is [`Store::objects`] of one mode. An overlay of a mode replaces the configuration and
 //! what names the mode; the overlay `kind` needs no volumes, and `kubernetes-1.20` has the
-//! PodDisruptionBudget of that version.
+//! PodDisruptionBudget of that version. `rbac` has the roles of [`crate::rights`].
 //!
 //! `bases`, `patchesStrategicMerge` and `patchesJson6902` are kustomize's older words. They are what
 //! kubectl 1.20 (kustomize 2.0) and the newest both understand.
@@ -43,6 +43,12 @@ pub fn files(base: &Store, overlays: &[(String, Store)]) -> BTreeMap<String, Str
         put(&mut files, &format!("base/{file}"), &object);
         resources.push(file);
     }
+    let mut roles = Vec::new();
+    for role in crate::rights::roles() {
+        let file = file_name(&role);
+        put(&mut files, &format!("rbac/{file}"), &role);
+        roles.push(file);
+    }
     let kustomization = |body: Value| {
         let mut all = json!({
             "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -57,6 +63,11 @@ pub fn files(base: &Store, overlays: &[(String, Store)]) -> BTreeMap<String, Str
         &mut files,
         "base/kustomization.yaml",
         &kustomization(json!({"namespace": NAMESPACE, "resources": resources})),
+    );
+    put(
+        &mut files,
+        "rbac/kustomization.yaml",
+        &kustomization(json!({"resources": roles})),
     );
     let mut json_patch = |folder: &str, group: &str, version: &str, kind: &str, patch: &Value| {
         put(&mut files, &format!("{folder}/patch.yaml"), patch);

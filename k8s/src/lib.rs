@@ -11,6 +11,12 @@
 //! | [`roles`] | keeps the role of each node as a label, which the leader's Service selects |
 //! | [`pod`] | ends pods, and sees them end |
 //! | [`rollout`] | lets pods run another version, from the highest ordinal down |
+//! | [`hosts`] | Kubernetes nodes: cordons them, and never those of the control plane |
+//! | [`scale`] | makes a StatefulSet smaller, and as large again |
+//! | [`endpoints`] | lets Services lead nowhere |
+//! | [`beat`] | says that a run is alive |
+//! | [`clean`] | finds what runs have left, and undoes it |
+//! | [`rights`] | what an account may have to do, as lists and as roles |
 //! | [`names`] | labels, annotations, ports |
 //!
 //! **Versions.** The types are those of the newest Kubernetes. Reading is safe: an older server
@@ -21,17 +27,23 @@
 //! **Guard.** [`cluster::Cluster::allowed`] is asked before anything is started or broken: only
 //! namespaces with the label [`names::FAULTS`]`=allowed` are touched.
 
+pub mod beat;
+pub mod clean;
 pub mod cluster;
 pub mod copy;
 pub mod deploy;
 pub mod discover;
+pub mod endpoints;
 mod error;
 pub mod forward;
+pub mod hosts;
 pub mod kustomize;
 pub mod names;
 pub mod pod;
+pub mod rights;
 pub mod roles;
 pub mod rollout;
+pub mod scale;
 pub mod store;
 
 pub use cluster::Cluster;

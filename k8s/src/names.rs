@@ -18,6 +18,13 @@ pub const ALLOWED: &str = "allowed";
 pub const ROLE: &str = "quorate.dev/role";
 /// The label of what one run has made for itself, with the run's id.
 pub const RUN: &str = "quorate.dev/run";
+/// The annotation of a Kubernetes node that a run has cordoned, with the run's namespace and id.
+pub const CORDONED: &str = "quorate.dev/cordoned-by";
+/// The annotation of a StatefulSet that a run has made smaller, with the run's id and the number of
+/// pods that it had.
+pub const SCALED: &str = "quorate.dev/scaled";
+/// What a run adds to the selector of a Service so that no pod matches it; its value is the run's id.
+pub const NO_ENDPOINTS: &str = "quorate.dev/no-endpoints";
 /// The annotation with the replication mode.
 pub const MODE: &str = "quorate.dev/mode";
 /// The annotation of a namespace with the image that was last brought up in it.

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, DeleteParams, Preconditions};
+use kube::api::{Api, DeleteParams, PostParams, Preconditions};
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::cluster::Cluster;
@@ -38,6 +39,45 @@ pub async fn delete(
         // Another pod has its name by now.
         Err(kube::Error::Api(status)) if status.code == 409 => Ok(()),
         Err(error) => Err(Error::of(format!("deleting {}", member.pod), &error)),
+    }
+}
+
+/// What came of asking for an eviction.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Evicted {
+    /// The pod goes, or is gone.
+    Accepted,
+    /// A disruption budget stands in the way, in the server's words. Later it may not.
+    Refused(String),
+}
+
+/// Asks for this pod to go, as a drain does: it gets the time that it has to end, and a
+/// PodDisruptionBudget may forbid it.
+///
+/// # Errors
+/// If the server refuses for another reason.
+pub async fn evict(cluster: &Cluster, namespace: &str, member: &Member) -> Result<Evicted, Error> {
+    let doing = || format!("evicting {}", member.pod);
+    let eviction = json!({
+        "apiVersion": cluster.features.eviction,
+        "kind": "Eviction",
+        "metadata": {"name": member.pod, "namespace": namespace},
+        // Not a successor of the same name.
+        "deleteOptions": {"preconditions": {"uid": member.uid}},
+    });
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+    let asked: Result<Value, _> = pods
+        .create_subresource("eviction", &member.pod, &PostParams::default(), &eviction)
+        .await;
+    match asked {
+        Ok(_) => Ok(Evicted::Accepted),
+        Err(error) if is_missing(&error) => Ok(Evicted::Accepted),
+        Err(kube::Error::Api(status)) if status.code == 429 => {
+            Ok(Evicted::Refused(status.message.clone()))
+        }
+        // Another pod has its name by now.
+        Err(kube::Error::Api(status)) if status.code == 409 => Ok(Evicted::Accepted),
+        Err(error) => Err(Error::of(doing(), &error)),
     }
 }
 

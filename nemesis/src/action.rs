@@ -85,6 +85,22 @@ pub enum Action {
     Clock(Vec<Node>, ClockFault),
     /// As [`Action::Upgrade`], one version older.
     Downgrade(Vec<Node>),
+    /// Have the orchestrator of containers do what it does to nodes in daily work. Healing has it
+    /// undone, and waits until the nodes are back.
+    Orchestrate(Vec<Node>, Orchestration),
+}
+
+/// What an orchestrator of containers does to nodes in daily work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Orchestration {
+    /// Let no pod go to the hosts of these nodes any more, and evict those that are there.
+    Drain,
+    /// Let there be fewer nodes: these, which are the last ones, go.
+    Scale,
+    /// Start them again, one by one. Healing waits until that is done.
+    RollingRestart,
+    /// Let the names by which nodes and clients find the store lead nowhere.
+    NoEndpoints,
 }
 
 /// What happens to packets (in simulation: to messages) on a link. All zero is nothing.
@@ -252,6 +268,8 @@ pub struct NodeView {
     pub stopped: bool,
     /// The followers whose copies its acknowledgements rest on, where it leads and waits for some.
     pub standbys: Vec<Node>,
+    /// The machine that it runs on, where several share one and that is known.
+    pub host: Option<String>,
 }
 
 impl NodeView {
@@ -267,6 +285,7 @@ impl NodeView {
             storage_version: 0,
             stopped: false,
             standbys: Vec::new(),
+            host: None,
         }
     }
 }

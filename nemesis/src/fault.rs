@@ -73,11 +73,19 @@ pub enum FaultKind {
     Snapshot,
     /// Start processes again with an older version of the storage format.
     Downgrade,
+    /// Cordon the Kubernetes nodes of the targets, and evict the pods of the store there.
+    Drain,
+    /// Take the last nodes away, and bring them back.
+    Scale,
+    /// Start all nodes again, one by one.
+    RollingRestart,
+    /// Let the names of the store lead nowhere.
+    NoEndpoints,
 }
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 30] = [
+    pub const ALL: [Self; 34] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
@@ -108,6 +116,18 @@ impl FaultKind {
         Self::ClockStrobe,
         Self::Snapshot,
         Self::Downgrade,
+        Self::Drain,
+        Self::Scale,
+        Self::RollingRestart,
+        Self::NoEndpoints,
+    ];
+
+    /// Those that only an orchestrator of containers can do.
+    pub const ORCHESTRATED: [Self; 4] = [
+        Self::Drain,
+        Self::Scale,
+        Self::RollingRestart,
+        Self::NoEndpoints,
     ];
 
     /// The name used in schedules.
@@ -143,6 +163,10 @@ impl FaultKind {
             Self::ClockStrobe => "clock-strobe",
             Self::Snapshot => "snapshot",
             Self::Downgrade => "downgrade",
+            Self::Drain => "drain",
+            Self::Scale => "scale",
+            Self::RollingRestart => "rolling-restart",
+            Self::NoEndpoints => "no-endpoints",
         }
     }
 }
@@ -181,6 +205,10 @@ impl FaultKind {
             Self::ClockStrobe => "sets clocks to and fro",
             Self::Snapshot => "forces a snapshot and drops the log before it",
             Self::Downgrade => "starts processes with an older storage format",
+            Self::Drain => "cordons Kubernetes nodes and evicts the pods there",
+            Self::Scale => "takes the last nodes away",
+            Self::RollingRestart => "starts all nodes again, one by one",
+            Self::NoEndpoints => "lets the Services of the store lead nowhere",
         }
     }
 }
@@ -294,6 +322,14 @@ pub enum Fault {
     Snapshot,
     /// See [`FaultKind::Downgrade`].
     Downgrade,
+    /// See [`FaultKind::Drain`].
+    Drain,
+    /// See [`FaultKind::Scale`].
+    Scale,
+    /// See [`FaultKind::RollingRestart`].
+    RollingRestart,
+    /// See [`FaultKind::NoEndpoints`].
+    NoEndpoints,
 }
 
 /// Which links are disturbed, and how much of what goes through them.
@@ -446,6 +482,10 @@ impl Fault {
             Self::ClockStrobe { .. } => FaultKind::ClockStrobe,
             Self::Snapshot => FaultKind::Snapshot,
             Self::Downgrade => FaultKind::Downgrade,
+            Self::Drain => FaultKind::Drain,
+            Self::Scale => FaultKind::Scale,
+            Self::RollingRestart => FaultKind::RollingRestart,
+            Self::NoEndpoints => FaultKind::NoEndpoints,
         }
     }
 }

@@ -63,7 +63,7 @@ mod wire;
 
 pub use action::{
     Action, ClientView, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, NodeView,
-    Proof, View,
+    Orchestration, Proof, View,
 };
 pub use budget::Budget;
 pub use engine::{Active, FaultDescription, Nemesis, Order, Phase, Step};

@@ -242,9 +242,18 @@ impl Entry {
             | Fault::ReadOnly
             | Fault::FsyncError
             | Fault::Downgrade
+            | Fault::Drain
             | Fault::Memory { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. } => Ok(()),
+            Fault::Scale => self.validate_last(all),
+            Fault::RollingRestart | Fault::NoEndpoints => match &self.target {
+                Some(Selector::All) => Ok(()),
+                target => {
+                    let target = target.as_ref().map(Selector::to_string).unwrap_or_default();
+                    Err(("target", format!("{target}; {} has all nodes", kind.name())))
+                }
+            },
             Fault::Snapshot => match &self.target {
                 Some(target) if target.size(nodes) > 1 => {
                     Err(("target", format!("{target}; snapshot has one node")))
@@ -333,6 +342,29 @@ impl Entry {
             )),
             _ => Ok(()),
         }
+    }
+
+    /// A smaller number of nodes is one without the last ones.
+    fn validate_last(&self, all: Node) -> Result<(), (&'static str, String)> {
+        let Some(Selector::Nodes(named)) = &self.target else {
+            let message = format!("scale takes the last nodes away; expected e.g. n{all}");
+            return Err(("target", message));
+        };
+        let count = Node::try_from(named.len()).unwrap_or(all);
+        if count >= all {
+            return Err(("target", "no node would be left".to_owned()));
+        }
+        let mut sorted = named.clone();
+        sorted.sort_unstable();
+        if sorted.into_iter().eq(all - count + 1..=all) {
+            return Ok(());
+        }
+        let message = format!(
+            "{}; scale takes the last nodes away; expected {}",
+            crate::selector::names(named),
+            crate::selector::names(&(all - count + 1..=all).collect::<Vec<_>>()),
+        );
+        Err(("target", message))
     }
 
     /// A command has one node as its target, and maybe another beside it.

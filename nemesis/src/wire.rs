@@ -936,6 +936,10 @@ impl WireEntry {
             },
             FaultKind::Snapshot => Fault::Snapshot,
             FaultKind::Downgrade => Fault::Downgrade,
+            FaultKind::Drain => Fault::Drain,
+            FaultKind::Scale => Fault::Scale,
+            FaultKind::RollingRestart => Fault::RollingRestart,
+            FaultKind::NoEndpoints => Fault::NoEndpoints,
             FaultKind::TransferLeadership => Fault::TransferLeadership,
         })
     }
@@ -1024,7 +1028,11 @@ impl From<Entry> for WireEntry {
             | Fault::ReadOnly
             | Fault::FsyncError
             | Fault::Snapshot
-            | Fault::Downgrade => {}
+            | Fault::Downgrade
+            | Fault::Drain
+            | Fault::Scale
+            | Fault::RollingRestart
+            | Fault::NoEndpoints => {}
             Fault::Crash { point } => wire.point = Some(point),
             Fault::Cpu { share } => wire.share = Some(share),
             Fault::Memory { mib } => wire.limit = Some(Size(mib)),

@@ -15,6 +15,9 @@ use crate::{exit, store};
 /// # Errors
 /// If the store cannot be read, something cannot be undone or a run cannot be removed.
 pub fn run(args: &CleanArgs) -> Result<u8> {
+    if args.on.is_some() {
+        return super::k8s::clean(args);
+    }
     let mut out = std::io::stdout().lock();
     let runs = store::runs(&args.store)
         .with_context(|| format!("cannot read {}", args.store.display()))?;

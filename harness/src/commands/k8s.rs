@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::{Args, Subcommand};
 
-use crate::experiment::Experiment;
+use crate::cli::CleanArgs;
+use crate::experiment::{Experiment, On};
 use crate::k8s::options::KubernetesArgs;
 use crate::live::Live;
 use crate::recorder::Sink;
@@ -116,6 +117,43 @@ pub fn run(_args: &K8sArgs) -> Result<u8> {
     anyhow::bail!(NOT_BUILT_IN)
 }
 
+/// Prints what a test would do on a cluster.
+///
+/// # Errors
+/// If it is not on a cluster, or would be refused.
+pub(super) fn dry_run(experiment: &Experiment) -> Result<u8> {
+    if experiment.substrate != On::K8s {
+        let message = "--dry-run is of --on k8s: elsewhere nothing but the run's own is touched";
+        return Err(crate::experiment::ExperimentError(message.to_owned()).into());
+    }
+    dry_run_on_cluster(experiment)
+}
+
+#[cfg(feature = "k8s")]
+fn dry_run_on_cluster(experiment: &Experiment) -> Result<u8> {
+    on_cluster::dry_run(experiment)
+}
+
+#[cfg(not(feature = "k8s"))]
+fn dry_run_on_cluster(_experiment: &Experiment) -> Result<u8> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
+/// Undoes on a cluster what runs have left there.
+///
+/// # Errors
+/// If it cannot be looked at, or something stays.
+#[cfg(feature = "k8s")]
+pub(super) fn clean(args: &CleanArgs) -> Result<u8> {
+    on_cluster::clean(args)
+}
+
+/// Refuses.
+#[cfg(not(feature = "k8s"))]
+pub(super) fn clean(_args: &CleanArgs) -> Result<u8> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
 /// Runs an experiment on a cluster.
 #[cfg(feature = "k8s")]
 pub(super) fn run_test(
@@ -164,22 +202,25 @@ mod on_cluster {
     use std::time::{Duration, Instant};
 
     use anyhow::{Context, Result};
-    use k8s::cluster::{DEPLOY, RUN, VIEW};
+    use k8s::cluster::is_system;
     use k8s::discover::members;
     use k8s::forward::Forward;
     use k8s::names::{IMAGE, MODE, PORT, selector};
-    use k8s::{Cluster, Error, Member, Store, deploy, kustomize, roles};
+    use k8s::rights::{self, DEPLOY, REACH, Right, VIEW};
+    use k8s::{Cluster, Error, Member, Store, clean, deploy, kustomize, roles};
     use k8s_openapi::api::apps::v1::StatefulSet;
     use k8s_openapi::api::core::v1::Pod;
     use kube::api::{Api, LogParams};
-    use nemesis::View;
+    use nemesis::{FaultKind, View};
     use reference_cluster::core::Config;
     use workloads::substream;
 
-    use super::{DownArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs, UpArgs};
+    use super::{
+        CleanArgs, DownArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs, UpArgs,
+    };
     use crate::exit;
     use crate::experiment::{Experiment, Impossible, explain};
-    use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, roles_of};
+    use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, dry_run, roles_of};
     use crate::live::Live;
     use crate::local::view;
     use crate::mode;
@@ -220,6 +261,73 @@ mod on_cluster {
                 K8sCommand::Manifests(_) => Ok(exit::VALID),
             }
         })
+    }
+
+    pub(super) fn clean(args: &CleanArgs) -> Result<u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        runtime.block_on(clean_up(args))
+    }
+
+    pub(super) fn dry_run(experiment: &Experiment) -> Result<u8> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let mut out = std::io::stdout().lock();
+        let rights = rights_of(experiment);
+        runtime.block_on(dry_run::print(experiment, &rights, &mut out))?;
+        Ok(exit::VALID)
+    }
+
+    async fn clean_up(args: &CleanArgs) -> Result<u8> {
+        let cluster = Cluster::connect().await?;
+        let namespaces = match &args.namespace {
+            Some(namespace) if is_system(namespace) => {
+                return Err(Error::System(namespace.clone()).into());
+            }
+            // Also where faults are not allowed any more, and where there is no namespace any more:
+            // what was done to Kubernetes nodes is left.
+            Some(namespace) => vec![namespace.clone()],
+            None => clean::namespaces(&cluster).await?,
+        };
+        let mut out = std::io::stdout().lock();
+        let (mut undone, mut living, mut failed) = (0, 0, Vec::new());
+        for namespace in &namespaces {
+            let mut traces = clean::traces(&cluster, namespace).await?;
+            match &args.run {
+                Some(run) => traces.retain(|trace| trace.run == *run),
+                None => {
+                    let alive = clean::living(&cluster, namespace, &traces).await?;
+                    let before = traces.len();
+                    traces.retain(|trace| !alive.contains(&trace.run));
+                    living += before - traces.len();
+                }
+            }
+            for trace in &traces {
+                writeln!(out, "{trace}")?;
+                if !args.dry_run
+                    && let Err(error) = clean::undo(&cluster, trace).await
+                {
+                    failed.push(format!("{trace}: {error}"));
+                    continue;
+                }
+                undone += 1;
+            }
+        }
+        let done = if args.dry_run { "would be" } else { "were" };
+        writeln!(out, "{undone} traces of runs {done} undone")?;
+        if living > 0 {
+            writeln!(out, "{living} traces of living runs stay; --run names one")?;
+        }
+        anyhow::ensure!(
+            failed.is_empty(),
+            "left as they are:\n  {}",
+            failed.join("\n  ")
+        );
+        Ok(exit::VALID)
     }
 
     fn configured(word: &str, nodes: u16) -> Result<Config> {
@@ -316,7 +424,7 @@ mod on_cluster {
     /// Asks all nodes for their status, and labels their pods with their roles; where this account
     /// may not, nothing is asked.
     async fn look(cluster: &Cluster, namespace: &str, members: &[Member]) -> Result<View> {
-        if cluster.may(namespace, RUN).await.is_err() {
+        if cluster.may(namespace, REACH).await.is_err() {
             return Ok(View::default());
         }
         let mut forwards = Vec::new();
@@ -475,6 +583,26 @@ mod on_cluster {
         Ok(())
     }
 
+    /// What the faults of an experiment need beside the rights of every run.
+    fn rights_of(experiment: &Experiment) -> Vec<Right> {
+        let Some(program) = &experiment.faults.schedule else {
+            return Vec::new();
+        };
+        let faults = program.faults(experiment.nodes, &experiment.capabilities());
+        let has = |kind| faults.iter().any(|fault| fault.kind() == kind);
+        let mut rights = Vec::new();
+        if has(FaultKind::Drain) {
+            rights.extend_from_slice(rights::DRAIN);
+        }
+        if has(FaultKind::Drain) || program.demands("evict") {
+            rights.extend_from_slice(rights::EVICT);
+        }
+        if has(FaultKind::NoEndpoints) {
+            rights.extend_from_slice(rights::ENDPOINTS);
+        }
+        rights
+    }
+
     pub(super) fn run_test(
         experiment: &Experiment,
         dir: &RunDir,
@@ -490,6 +618,8 @@ mod on_cluster {
             seed,
             run_dir: dir.path().to_owned(),
             call_timeout: experiment.clients.timeout,
+            rights: rights_of(experiment),
+            versions: experiment.versions.clone(),
         })?;
         let ended = runner::run(
             plan(experiment)?,

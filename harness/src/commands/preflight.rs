@@ -10,6 +10,7 @@ use nemesis::{FaultKind, duration};
 
 use crate::cli::{ExperimentArgs, PreflightArgs, PreflightOutput};
 use crate::experiment::{Experiment, ExperimentError, On};
+use crate::k8s::options::Storage;
 use crate::preflight::plan::{Disturbance, Roll};
 use crate::preflight::{self, Preflight};
 use crate::report::screen::Style;
@@ -69,6 +70,15 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
     let mut experiment = base.resolve(Some(on), args.seed)?;
     if on == On::K8s && !configured {
         super::k8s::copy_of(&mut experiment, &args.of)?;
+    }
+    let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
+    if on == On::K8s && kubernetes.storage == Storage::EmptyDir {
+        return Err(ExperimentError(
+            "--storage: expected volumes: a pod that is upgraded is another pod, and an emptyDir goes \
+             with the old one"
+                .to_owned(),
+        )
+        .into());
     }
     experiment.name = format!(
         "{}-roll",

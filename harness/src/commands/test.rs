@@ -30,8 +30,12 @@ pub fn run(args: &TestArgs) -> Result<u8> {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
     }
-    local::enter(&experiment)?;
     let first = experiment.seed.unwrap_or_else(random_seed);
+    if args.dry_run {
+        experiment.seed = Some(first);
+        return super::k8s::dry_run(&experiment);
+    }
+    local::enter(&experiment)?;
     let mut code = exit::VALID;
     for i in 0..args.test_count {
         experiment.seed = Some(first.wrapping_add(u64::from(i)));

@@ -343,5 +343,9 @@ fn fault(kind: FaultKind, nodes: Node, random: &mut impl Rng) -> Fault {
         },
         FaultKind::Snapshot => Fault::Snapshot,
         FaultKind::Downgrade => Fault::Downgrade,
+        FaultKind::Drain => Fault::Drain,
+        FaultKind::Scale => Fault::Scale,
+        FaultKind::RollingRestart => Fault::RollingRestart,
+        FaultKind::NoEndpoints => Fault::NoEndpoints,
     }
 }

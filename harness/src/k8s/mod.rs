@@ -12,9 +12,15 @@
 //! | --- | --- |
 //! | [`options`] | what an experiment says, and which faults that leaves |
 //! | `substrate` | [`K8sSubstrate`] |
-//! | `fault` | deletes pods, and proves that they ended and are back |
+//! | `fault` | faults by the API: does them, proves them, heals them |
+//! | `custody` | undoes on the cluster what the harness does not live to undo |
+//! | `dry_run` | what a test would do, without doing it |
 //! | `logs` | keeps what the nodes write |
 
+#[cfg(feature = "k8s")]
+mod custody;
+#[cfg(feature = "k8s")]
+pub(crate) mod dry_run;
 #[cfg(feature = "k8s")]
 mod fault;
 #[cfg(feature = "k8s")]

@@ -16,6 +16,13 @@ pub struct Kubernetes {
     /// The image of the nodes; by default the one last brought up in the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
+    /// The image that the fault `upgrade` changes nodes to, and `downgrade` from; without it they
+    /// change the version of the storage format.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub upgrade_image: Option<String>,
+    /// A store that runs already, instead of one of the run's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub statefulset: Option<Existing>,
     /// Where nodes keep their journals.
     pub storage: Storage,
     /// The class of volumes; by default the cluster's own.
@@ -25,6 +32,28 @@ pub struct Kubernetes {
     pub volume_mib: u32,
     /// How long the pods may take until all are ready, in seconds.
     pub ready_within_s: u64,
+}
+
+/// A store that runs already, as a StatefulSet. It is neither made nor removed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Existing {
+    /// The selector of its pods, e.g. `app=store`.
+    pub selector: String,
+    /// The port that they serve clients at.
+    pub port: u16,
+    /// How clients speak to it.
+    #[serde(default)]
+    pub client: Client,
+}
+
+/// How clients speak to a store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Client {
+    /// The HTTP interface of the reference store.
+    #[default]
+    Reference,
 }
 
 /// Where nodes keep their journals.
@@ -43,6 +72,8 @@ impl Default for Kubernetes {
         Self {
             namespace: "quorate".to_owned(),
             image: None,
+            upgrade_image: None,
+            statefulset: None,
             storage: Storage::default(),
             storage_class: None,
             volume_mib: 256,
@@ -93,16 +124,23 @@ impl KubernetesArgs {
 
 /// What can be done to pods, by the API alone.
 pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
+    use FaultKind as K;
     FaultKind::ALL
         .into_iter()
         .fold(Capabilities::all(), |all, kind| {
             match (kind, kubernetes.storage) {
-                (FaultKind::Kill, Storage::Volumes) | (FaultKind::Wipe, Storage::EmptyDir) => all,
-                (FaultKind::Kill, Storage::EmptyDir) => all.without(
+                (K::Kill, Storage::Volumes) | (K::Wipe, Storage::EmptyDir) => all,
+                (K::Drain | K::Scale | K::RollingRestart | K::NoEndpoints, _) => all,
+                (K::Upgrade | K::Downgrade, _) if kubernetes.statefulset.is_none() => all,
+                (K::Upgrade | K::Downgrade, _) => all.without(
+                    kind,
+                    "only a store of the run's own is given another version",
+                ),
+                (K::Kill, Storage::EmptyDir) => all.without(
                     kind,
                     "a deleted pod loses its emptyDir, which is `wipe`; use storage: volumes",
                 ),
-                (FaultKind::Wipe, Storage::Volumes) => all.without(
+                (K::Wipe, Storage::Volumes) => all.without(
                     kind,
                     "a volume outlives its pod, which makes it `kill`; use storage: empty-dir",
                 ),
@@ -129,6 +167,7 @@ mod tests {
 
     #[test]
     fn a_pod_that_loses_its_data_is_wiped_and_not_killed() {
+        use FaultKind as K;
         for (storage, can, cannot) in [
             (Storage::Volumes, FaultKind::Kill, FaultKind::Wipe),
             (Storage::EmptyDir, FaultKind::Wipe, FaultKind::Kill),
@@ -141,7 +180,13 @@ mod tests {
             assert!(here.has(can));
             assert!(here.obstacle(cannot).unwrap().contains(can.name()));
             let known = FaultKind::ALL.into_iter().filter(|kind| here.has(*kind));
-            assert_eq!(known.collect::<Vec<_>>(), [can]);
+            let always = [K::Upgrade, K::Downgrade, K::Drain, K::Scale];
+            let mut all = vec![can, K::RollingRestart, K::NoEndpoints];
+            all.extend(always);
+            all.sort_unstable();
+            let mut known: Vec<_> = known.collect();
+            known.sort_unstable();
+            assert_eq!(known, all);
         }
     }
 

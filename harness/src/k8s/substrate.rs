@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use k8s::cluster::{DEPLOY, RUN, VIEW};
+use checkers::Value;
 use k8s::discover::members;
 use k8s::forward::Forward;
 use k8s::names::{IMAGE, PORT, selector};
-use k8s::{Cluster, Error, Member, Store, deploy, roles};
+use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
+use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, roles};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use nemesis::{Action, Node, NodeView, Order, Proof, View};
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 use workloads::Invocation;
 use workloads::client::HttpClient;
 
+use super::custody::{self, Custody};
 use super::options::{Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
@@ -31,6 +33,7 @@ use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
 use crate::substrate::{Happening, Substrate};
+use crate::versions::Versions;
 
 /// Between two looks at the pods.
 const WATCH: Duration = Duration::from_secs(1);
@@ -52,6 +55,10 @@ pub struct K8sOptions {
     pub run_dir: PathBuf,
     /// How long an operation may take until its outcome is unknown.
     pub call_timeout: Duration,
+    /// What its faults need beside the rights of every run.
+    pub rights: Vec<Right>,
+    /// What the nodes are upgraded from and to, if that is said.
+    pub versions: Option<Versions>,
 }
 
 /// What is known of a node's pod.
@@ -61,7 +68,9 @@ pub(super) struct Known {
     pub uid: String,
     /// How often its container had been started anew.
     pub restarts: u32,
-    /// The faults that have deleted it, each with the uid that it had.
+    /// The Kubernetes node that it was last seen on.
+    pub on: Option<String>,
+    /// The faults that have ended it, each with the uid that it had.
     pub hurt_by: BTreeMap<u32, String>,
 }
 
@@ -86,15 +95,60 @@ impl Slot {
 pub(super) struct Inner {
     pub cluster: Cluster,
     pub namespace: String,
-    /// The name of the store.
+    /// The run's id: everything that it changes on the cluster carries it.
+    pub run: String,
+    /// The store's StatefulSet.
     pub store: String,
+    /// What its pods are found by.
+    pub selector: String,
+    /// Where they listen.
+    pub port: u16,
+    /// Whether the run has made the store, and removes it.
+    pub own: bool,
+    /// What the nodes run.
+    pub images: Images,
     slots: Vec<Arc<Slot>>,
+    http: reqwest::Client,
     /// What pods were last labelled with.
     labelled: Mutex<Vec<(Node, Option<String>)>>,
     events: Sender<Happening>,
 }
 
+/// What the nodes of a run's own store run.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Images {
+    /// At the beginning, and after a `downgrade`.
+    pub first: String,
+    /// After an `upgrade`, if that changes the image.
+    pub upgrade: Option<String>,
+    /// From which version to which, if the run says both.
+    pub versions: Option<Versions>,
+    /// The storage format that they are configured to write.
+    pub configured: u16,
+}
+
 impl Inner {
+    /// How many nodes there are.
+    pub fn nodes(&self) -> Node {
+        Node::try_from(self.slots.len()).unwrap_or(Node::MAX)
+    }
+
+    /// Why a node cannot read what it finds, in its own words, if so.
+    pub async fn refusal(&self, node: Node) -> Option<String> {
+        let of_node = self.addresses().into_iter().find(|(it, _)| *it == node);
+        let why = view::status(&self.http, of_node?.1?).await?.stopped?;
+        Some(why.to_string()).filter(|why| why.contains("storage format"))
+    }
+
+    /// Which storage format each node that answers says it writes.
+    pub async fn versions(&self) -> Vec<(Node, u16)> {
+        let view = view::poll(&self.http, &self.addresses()).await;
+        let answered = view.nodes.iter().filter(|node| node.role.is_some());
+        answered
+            .map(|node| (node.node, node.storage_version))
+            .collect()
+    }
+
     pub fn slot(&self, node: Node) -> Option<&Arc<Slot>> {
         self.slots.get(usize::from(node).checked_sub(1)?)
     }
@@ -123,6 +177,7 @@ pub struct K8sSubstrate {
     happenings: Receiver<Happening>,
     faults: BTreeMap<u32, Fault>,
     start: Instant,
+    custody: Custody,
     _signals: Registration,
 }
 
@@ -144,36 +199,52 @@ impl K8sSubstrate {
         let (events, happenings) = channel();
         let completions = events.clone();
         let namespace = options.kubernetes.namespace.clone();
-        let name = format!("run-{:06x}", run_id());
-        let hint = format!("`quorate k8s down --namespace {namespace} --name {name}` removes it");
+        let run = format!("run-{:06x}", run_id());
+        let hint = custody::clean(&namespace, &run).join(" ");
         let interrupted = events.clone();
         let handler = Handler {
             interrupt: Box::new(move || {
                 // The runner may be gone already.
                 let _ = interrupted.send(Happening::Interrupted);
             }),
-            abandon: Box::new(move || eprintln!("the store of this run may be left: {hint}")),
+            abandon: Box::new(move || {
+                eprintln!("if something of this run is left, `quorate {hint}` removes it");
+            }),
         };
         let signals = signals::register(handler).context("cannot listen for signals")?;
-        let inner = runtime.block_on(bring_up(options, &name, events))?;
-        let client = HttpClient::new(options.call_timeout)?;
-        let calls = Calls::new(client, runtime.handle().clone(), completions);
         let http = reqwest::Client::builder()
             .no_proxy()
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .build()
             .context("cannot make an HTTP client")?;
+        let cluster = runtime.block_on(permitted(options))?;
+        let custody = Custody::begin(&options.run_dir, &namespace, &run, events.clone())?;
+        let started = bring_up(&cluster, options, &run, http.clone(), events);
+        let inner = match runtime.block_on(started) {
+            Ok(inner) => inner,
+            Err(error) => {
+                let undone = runtime.block_on(undo(&cluster, &namespace, &run));
+                if let Err(left) = &undone {
+                    tracing::warn!("{left}");
+                }
+                custody.end(undone.is_ok());
+                return Err(error);
+            }
+        };
+        let client = HttpClient::new(options.call_timeout)?;
+        let calls = Calls::new(client, runtime.handle().clone(), completions);
         let pods = Api::<Pod>::namespaced(inner.cluster.client.clone(), &namespace);
         for slot in &inner.slots {
             let file = options
                 .run_dir
                 .join("nodes")
                 .join(format!("n{}.log", slot.node));
-            let pod = format!("{name}-{}", slot.node - 1);
+            let pod = format!("{}-{}", inner.store, slot.node - 1);
             runtime.spawn(logs::follow(pods.clone(), pod, file));
         }
         runtime.spawn(watch(Arc::clone(&inner)));
+        runtime.spawn(custody::beat(cluster, namespace, run));
         Ok(Self {
             runtime: Some(runtime),
             inner,
@@ -182,14 +253,15 @@ impl K8sSubstrate {
             happenings,
             faults: BTreeMap::new(),
             start: Instant::now(),
+            custody,
             _signals: signals,
         })
     }
 
-    /// Removes the store.
+    /// Removes the store, if it is the run's own, and undoes what may be left of faults.
     ///
     /// # Errors
-    /// If something of it stays.
+    /// If something stays.
     pub fn stop(mut self) -> Result<()> {
         self.remove()
     }
@@ -201,15 +273,15 @@ impl K8sSubstrate {
         let Inner {
             cluster,
             namespace,
-            store,
+            run,
             ..
         } = &*self.inner;
-        let removed = runtime.block_on(deploy::remove(cluster, namespace, store));
+        let removed = runtime.block_on(undo(cluster, namespace, run));
         runtime.shutdown_timeout(END_WITHIN);
-        removed.map(drop).with_context(|| {
-            format!(
-                "`quorate k8s down --namespace {namespace} --name {store}` removes what is left"
-            )
+        self.custody.end(removed.is_ok());
+        removed.with_context(|| {
+            let clean = custody::clean(namespace, run).join(" ");
+            format!("`quorate {clean}` removes what is left")
         })
     }
 
@@ -264,63 +336,88 @@ pub(crate) fn described(
     })
 }
 
+/// Undoes everything that a run has done on a cluster.
+async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
+    let mut failed = None;
+    for trace in clean::traces(cluster, namespace).await? {
+        if trace.run == run
+            && let Err(error) = clean::undo(cluster, &trace).await
+        {
+            failed.get_or_insert(error);
+        }
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// The cluster, if the run may be there.
+async fn permitted(options: &K8sOptions) -> Result<Cluster> {
+    let namespace = &options.kubernetes.namespace;
+    let cluster = Cluster::connect().await?;
+    cluster.allowed(namespace).await?;
+    let rights = [DEPLOY, VIEW, REACH, RUN, &options.rights].concat();
+    cluster.may(namespace, &rights).await?;
+    Ok(cluster)
+}
+
+/// Starts a store of the run's own, or finds the one that is to be tested.
 async fn bring_up(
+    cluster: &Cluster,
     options: &K8sOptions,
-    name: &str,
+    run: &str,
+    http: reqwest::Client,
     events: Sender<Happening>,
 ) -> Result<Arc<Inner>> {
     let kubernetes = &options.kubernetes;
     let namespace = &kubernetes.namespace;
-    let cluster = Cluster::connect().await?;
-    let allowed = cluster.allowed(namespace).await?;
-    let rights: Vec<_> = [DEPLOY, VIEW, RUN].concat();
-    cluster.may(namespace, &rights).await?;
-    let annotated = allowed
-        .metadata
-        .annotations
-        .unwrap_or_default()
-        .remove(IMAGE);
-    let image = kubernetes.image.clone().or(annotated).with_context(|| {
-        format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
-    })?;
-    let store = Store {
-        run: Some(name.to_owned()),
-        ..described(
-            kubernetes,
-            name,
-            &image,
-            options.nodes,
-            &options.target,
-            options.seed,
-        )?
-    };
-    match start_store(&cluster, options, &store, events).await {
-        Ok(inner) => Ok(Arc::new(inner)),
-        Err(error) => {
-            if let Err(left) = deploy::remove(&cluster, namespace, name).await {
-                tracing::warn!("{left}");
-            }
-            Err(error.into())
+    beat::once(cluster, namespace, run, 0).await?;
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    let (members, selector, port, images) = match &kubernetes.statefulset {
+        Some(existing) => {
+            let wanted = usize::from(options.nodes);
+            let selector = existing.selector.clone();
+            let members = deploy::standing(cluster, namespace, &selector, wanted, within).await?;
+            (members, selector, existing.port, Images::default())
         }
-    }
-}
-
-async fn start_store(
-    cluster: &Cluster,
-    options: &K8sOptions,
-    store: &Store,
-    events: Sender<Happening>,
-) -> Result<Inner, Error> {
-    let namespace = &options.kubernetes.namespace;
-    deploy::apply(cluster, namespace, store).await?;
-    let within = Duration::from_secs(options.kubernetes.ready_within_s);
-    let members = deploy::ready(cluster, namespace, store, within).await?;
+        None => {
+            let annotated = cluster.allowed(namespace).await?.metadata.annotations;
+            let remembered = annotated.unwrap_or_default().remove(IMAGE);
+            let image = kubernetes.image.clone().or(remembered).with_context(|| {
+                format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
+            })?;
+            let (nodes, seed) = (options.nodes, options.seed);
+            let mut target = options.target.clone();
+            let from = options.versions.as_ref().map(|versions| &versions.from);
+            let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
+            if let Some(format) = from.and_then(|from| from.storage) {
+                target.storage_version = format;
+            }
+            let store = Store {
+                run: Some(run.to_owned()),
+                ..described(kubernetes, run, &image, nodes, &target, seed)?
+            };
+            deploy::apply(cluster, namespace, &store).await?;
+            let members = deploy::ready(cluster, namespace, &store, within).await?;
+            let images = Images {
+                first: image,
+                upgrade: kubernetes.upgrade_image.clone(),
+                versions: options.versions.clone(),
+                configured: options.target.storage_version,
+            };
+            (members, selector(run), PORT, images)
+        }
+    };
+    let store = members
+        .first()
+        .and_then(|member| member.pod.rsplit_once('-'))
+        .map(|(set, _)| set.to_owned())
+        .context("there are no pods")?;
     let mut slots = Vec::new();
     for member in &members {
-        let forward = Forward::start(cluster, namespace, &member.pod, PORT).await?;
+        let forward = Forward::start(cluster, namespace, &member.pod, port).await?;
         let known = Known {
             uid: member.uid.clone(),
             restarts: member.restarts,
+            on: member.on.clone(),
             hurt_by: BTreeMap::new(),
         };
         slots.push(Arc::new(Slot {
@@ -330,14 +427,20 @@ async fn start_store(
             known: Mutex::new(known),
         }));
     }
-    Ok(Inner {
+    Ok(Arc::new(Inner {
         cluster: cluster.clone(),
         namespace: namespace.clone(),
-        store: store.name.clone(),
+        run: run.to_owned(),
+        store,
+        selector,
+        port,
+        own: kubernetes.statefulset.is_none(),
+        images,
         slots,
+        http,
         labelled: Mutex::default(),
         events,
-    })
+    }))
 }
 
 /// Looks whether something happens to pods that no fault explains.
@@ -345,8 +448,7 @@ async fn watch(inner: Arc<Inner>) {
     loop {
         tokio::time::sleep(WATCH).await;
         // The API server may be away for a moment; what happens meanwhile is seen afterwards.
-        let Ok(members) = members(&inner.cluster, &inner.namespace, &selector(&inner.store)).await
-        else {
+        let Ok(members) = members(&inner.cluster, &inner.namespace, &inner.selector).await else {
             continue;
         };
         for member in &members {
@@ -366,6 +468,7 @@ async fn watch(inner: Arc<Inner>) {
 fn unexplained(inner: &Inner, member: &Member) -> Option<String> {
     let slot = inner.slot(member.node)?;
     let mut known = slot.known();
+    known.on.clone_from(&member.on);
     if !known.hurt_by.is_empty() {
         return None;
     }
@@ -394,7 +497,7 @@ async fn label(inner: &Inner, view: &View) -> Result<(), Error> {
     if *labelled() == roles {
         return Ok(());
     }
-    let members = members(&inner.cluster, &inner.namespace, &selector(&inner.store)).await?;
+    let members = members(&inner.cluster, &inner.namespace, &inner.selector).await?;
     for member in &members {
         let role = roles.iter().find(|(node, _)| *node == member.node);
         let role = role.and_then(|(_, role)| role.as_deref());
@@ -431,7 +534,14 @@ impl Substrate for K8sSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         let base_url = format!("http://{}", slot.forward.address()).into();
-        self.calls.start(thread, base_url, invocation.clone());
+        let mut invocation = invocation.clone();
+        if !self.inner.own {
+            // Another run, or somebody else, may have written to a key of the same name.
+            let key = invocation.key.as_ref();
+            let own = key.map(|key| format!("{}.{key}", self.inner.run));
+            invocation.key = own.map(|key| Value::Str(key.as_str().into()));
+        }
+        self.calls.start(thread, base_url, invocation);
     }
 
     fn inject(&mut self, id: u32, order: &Order) {
@@ -439,14 +549,11 @@ impl Substrate for K8sSubstrate {
             let proof = Proof::NotSeen(format!("fault {id} was injected already"));
             return self.post(Happening::Injected { id, proof });
         }
-        if let Some(via) = order.via() {
-            let proof = Proof::NotSeen(format!("there is no mechanism {via} on Kubernetes"));
-            return self.post(Happening::Injected { id, proof });
-        }
         let action = order.action().clone();
+        let via = order.via().map(str::to_owned);
         let (inner, owned) = (Arc::clone(&self.inner), action.clone());
         let task = self.runtime().spawn(async move {
-            let proof = fault::inject(&inner, id, &owned).await;
+            let proof = fault::inject(&inner, id, &owned, via.as_deref()).await;
             let _ = inner.events.send(Happening::Injected { id, proof });
         });
         self.faults.insert(id, Fault { action, task });
@@ -470,10 +577,17 @@ impl Substrate for K8sSubstrate {
     fn poll_view(&mut self) {
         let (http, inner) = (self.http.clone(), Arc::clone(&self.inner));
         self.runtime().spawn(async move {
-            let view = view::poll(&http, &inner.addresses()).await;
+            let mut view = view::poll(&http, &inner.addresses()).await;
+            for node in &mut view.nodes {
+                let slot = inner.slot(node.node);
+                node.host = slot.and_then(|slot| slot.known().on.clone());
+            }
             let labels = view.clone();
             let _ = inner.events.send(Happening::View(view));
-            if let Err(error) = label(&inner, &labels).await {
+            // The pods of somebody else's store carry nobody's labels but theirs.
+            if inner.own
+                && let Err(error) = label(&inner, &labels).await
+            {
                 tracing::debug!("{error}");
             }
         });

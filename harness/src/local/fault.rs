@@ -53,6 +53,9 @@ pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
     cluster.network.apply(id, action);
 }
 
+/// Why what only an orchestrator does is not done here.
+pub(super) const NO_ORCHESTRATOR: &str = "only Kubernetes does this to nodes; that is --on k8s";
+
 /// The rest of an injection, and its proof.
 pub(super) async fn inject(
     cluster: &Arc<Cluster>,
@@ -94,6 +97,7 @@ pub(super) async fn inject(
             Ok(mut locked) => pause::inject(cluster, &mut locked, id, via).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
+        Action::Orchestrate(..) => Proof::NotSeen(NO_ORCHESTRATOR.to_owned()),
         Action::Cut(_) | Action::Impair { .. } => {
             let network = &cluster.network;
             network.inject(&cluster.slots, id, action, via).await
@@ -153,6 +157,7 @@ pub(super) async fn heal(
         | Action::Disk(..)
         | Action::PowerLoss(_) => disk::heal(cluster, id, action).await,
         Action::Clock(nodes, fault) => clock::heal(cluster, http, id, nodes, *fault).await,
+        Action::Orchestrate(..) => Proof::Seen(NO_ORCHESTRATOR.to_owned()),
         Action::Cut(_) | Action::Impair { .. } => {
             cluster.network.heal(&cluster.slots, id, action).await
         }

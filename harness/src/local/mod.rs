@@ -68,7 +68,7 @@ use std::time::{Duration, Instant};
 
 use checkers::Outcome;
 use nemesis::mechanism::namespace::{self, EnterError, Needs};
-use nemesis::{Action, Capabilities, Node, Order, Proof};
+use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::client::HttpClient;
@@ -90,8 +90,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 
 /// What can be done to processes on this machine.
 pub fn capabilities(substrate: On) -> Capabilities {
+    let orchestrated =
+        FaultKind::ORCHESTRATED.map(|kind| (kind, fault::NO_ORCHESTRATOR.to_owned()));
     network::obstacles(substrate)
         .into_iter()
+        .chain(orchestrated)
         .fold(disk::capabilities(), |all, (kind, why)| {
             all.without(kind, &why)
         })

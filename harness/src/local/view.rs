@@ -32,7 +32,7 @@ pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAd
     }
 }
 
-pub(super) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
+pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
     let request = http
         .get(format!("http://{address}/v1/status"))
         .timeout(ANSWER_WITHIN);
@@ -52,6 +52,7 @@ fn describe(node: Node, status: Option<Status>) -> NodeView {
             storage_version: status.storage_version,
             stopped: status.stopped.is_some(),
             standbys: status.standbys.iter().map(|standby| standby.0).collect(),
+            host: None,
         },
         None => NodeView::silent(node),
     }

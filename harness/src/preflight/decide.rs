@@ -82,19 +82,24 @@ pub struct Roll {
     /// Why it proves less than it should.
     pub doubts: Vec<String>,
     /// What happens without an upgrade; made where something was violated.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub control: Option<Control>,
+    pub controls: Vec<Control>,
 }
 
 impl Roll {
     /// The violations that the control has not, and those that it has.
     fn split(&self) -> (Vec<&Violation>, Vec<&Violation>) {
         let also = |violation: &&Violation| {
-            let control = self.control.as_ref();
-            control.is_some_and(|c| c.violated.iter().any(|v| v.check == violation.check))
+            let kind = Kind::of(&violation.check);
+            let violated = self.controls.iter().flat_map(|control| &control.violated);
+            violated.into_iter().any(|v| Kind::of(&v.check) == kind)
         };
         let (also, only): (Vec<_>, Vec<_>) = self.violated.iter().partition(also);
         (only, also)
+    }
+
+    /// Whether something was violated that no control has excused yet.
+    pub fn wants_control(&self) -> bool {
+        self.broken.is_empty() && !self.split().0.is_empty()
     }
 
     /// Whether it speaks against the upgrade.
@@ -148,8 +153,33 @@ pub struct Decision {
     pub risks: Vec<Risk>,
 }
 
-/// The checkers without which nothing can be said of an upgrade.
-const INDISPENSABLE: [&str; 4] = ["lost-writes", "siblings", "counter", "convergence"];
+/// What is promised, or not, as a whole: a store that is not linearizable without an upgrade promises
+/// no fresh read either, and whether one of two runs shows a stale read is chance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind<'a> {
+    /// That what was acknowledged stays.
+    Durability,
+    /// That clients see one copy, and the newest.
+    OneCopy,
+    /// Anything else by itself.
+    Other(&'a str),
+}
+
+impl<'a> Kind<'a> {
+    fn of(check: &'a str) -> Self {
+        match check {
+            "lost-writes" | "set-full" | "siblings" | "counter" => Self::Durability,
+            "linearizable" | "sequential" | "stale-reads" | "split-brain" | "sessions"
+            | "list-append" | "rw-register" => Self::OneCopy,
+            other => Self::Other(other),
+        }
+    }
+
+    /// Whether nothing can be said of an upgrade where it is violated anyway.
+    fn indispensable(self) -> bool {
+        matches!(self, Self::Durability | Self::Other("convergence"))
+    }
+}
 
 /// Decides. `wanted` is how many rolls there were to be; `failed` says why they ended before.
 pub fn decide(rolls: &[Roll], wanted: u32, failed: Option<&str>) -> Decision {
@@ -171,16 +201,15 @@ pub fn decide(rolls: &[Roll], wanted: u32, failed: Option<&str>) -> Decision {
                 notes.add(check, &sentence);
                 continue;
             }
-            let sentence = match &roll.control {
-                Some(_) => {
-                    format!("{check}: {finding}; not so in the same roll without an upgrade")
-                }
-                None => format!("{check}: {finding}"),
+            let sentence = match roll.controls.len() {
+                0 => format!("{check}: {finding}"),
+                1 => format!("{check}: {finding}; not so in the same roll without an upgrade"),
+                n => format!("{check}: {finding}; not so in {n} such rolls without an upgrade"),
             };
             against.add(check, &sentence);
         }
         for Violation { check, finding } in also {
-            if INDISPENSABLE.contains(&check.as_str()) {
+            if Kind::of(check).indispensable() {
                 let sentence = format!(
                     "{check}: {finding}; but so it is without an upgrade, so this cannot tell what \
                      the upgrade does: take a mode that survives these faults, or fewer with --faults"
@@ -350,10 +379,10 @@ mod tests {
     fn violating(check: &str, control: &[&str]) -> Roll {
         Roll {
             violated: vec![violates(check)],
-            control: Some(Control {
+            controls: vec![Control {
                 run: "c".to_owned(),
                 violated: control.iter().map(|check| violates(check)).collect(),
-            }),
+            }],
             ..whole()
         }
     }
@@ -373,7 +402,7 @@ mod tests {
     fn what_only_the_upgrade_violates_is_a_no_go() {
         assert_eq!(outcome(&[violating("stale-reads", &[])]), Outcome::NoGo);
         let without = Roll {
-            control: None,
+            controls: Vec::new(),
             ..violating("lost-writes", &[])
         };
         assert_eq!(outcome(&[without]), Outcome::NoGo, "no control excuses it");
@@ -387,6 +416,8 @@ mod tests {
         assert_eq!(stale.outcome, Outcome::Go);
         assert!(stale.notes[0].contains("does not count"), "{stale:?}");
         assert!(!stale.reasons[1].contains("stale-reads"), "{stale:?}");
+        let alike = violating("stale-reads", &["linearizable"]);
+        assert_eq!(outcome(&[alike]), Outcome::Go, "neither is promised");
         let lost = decide(&[violating("lost-writes", &["lost-writes"])], 1, None);
         assert_eq!(lost.outcome, Outcome::Unknown);
         assert!(lost.reasons[0].contains("--faults"), "{lost:?}");

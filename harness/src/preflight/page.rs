@@ -55,7 +55,7 @@ pub fn render(report: &Report, dir: &Path) -> String {
                 section {
                     h2 { "Roll " (i + 1) }
                     p { (came_to(roll)) ". " (link(dir, &roll.run, "Its report"))
-                        @if let Some(control) = &roll.control {
+                        @for control in &roll.controls {
                             " · " (link(dir, &control.run, "the same without an upgrade"))
                         }
                     }

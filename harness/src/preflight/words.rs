@@ -110,7 +110,7 @@ pub fn text(report: &Report, dir: &Path, style: Style) -> String {
             came_to(roll)
         );
         let _ = writeln!(out, "    {}", roll.run);
-        if let Some(control) = &roll.control {
+        for control in &roll.controls {
             let _ = writeln!(out, "    {} (without an upgrade)", control.run);
         }
     }

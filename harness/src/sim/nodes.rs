@@ -493,6 +493,7 @@ impl SimSubstrate {
                         storage_version: status.storage_version,
                         stopped: status.stopped.is_some(),
                         standbys: status.standbys.iter().map(|standby| standby.0).collect(),
+                        host: None,
                     },
                     None => NodeView::silent(node),
                 }

@@ -75,7 +75,11 @@ pub(super) fn describe(
         | Fault::ReadOnly
         | Fault::FsyncError
         | Fault::Snapshot
-        | Fault::Downgrade => {}
+        | Fault::Downgrade
+        | Fault::Drain
+        | Fault::Scale
+        | Fault::RollingRestart
+        | Fault::NoEndpoints => {}
         Fault::Crash { point } => add("point", point.name().to_owned()),
         Fault::Cpu { share } => add("share", share.to_string()),
         Fault::Memory { mib } => add("limit", format!("{mib}MiB")),

@@ -8,7 +8,8 @@ use rand_pcg::Pcg32;
 
 use super::description::{FaultDescription, describe};
 use crate::action::{
-    Action, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, View,
+    Action, ClockFault, Command, DiskFault, Endpoint, Impairment, Link, Node, NodeView,
+    Orchestration, View,
 };
 use crate::fault::{Fault, Shape};
 use crate::schedule::Entry;
@@ -46,6 +47,9 @@ pub(super) fn resolve(
     let mut target = selector
         .map(|selector| selector.resolve(&choice, random))
         .transpose()?;
+    if entry.fault == Fault::Drain {
+        target = target.map(|hit| sharing_hosts(scene.view, hit));
+    }
     let mut order = None;
     if let Fault::Partition(shape) = entry.fault
         && shape.ordered()
@@ -152,6 +156,20 @@ fn members_of(view: &View) -> View {
     view
 }
 
+/// These nodes, and all others on their hosts: a host is drained of all.
+fn sharing_hosts(view: &View, mut hit: Vec<Node>) -> Vec<Node> {
+    let host = |node: Node| {
+        let of = view.nodes.iter().find(|view| view.node == node)?;
+        of.host.as_deref()
+    };
+    let hosts: BTreeSet<&str> = hit.iter().filter_map(|&node| host(node)).collect();
+    let there = |of: &&NodeView| of.host.as_deref().is_some_and(|host| hosts.contains(host));
+    hit.extend(view.nodes.iter().filter(there).map(|of| of.node));
+    hit.sort_unstable();
+    hit.dedup();
+    hit
+}
+
 /// What an operator is to ask whom.
 fn command(
     fault: &Fault,
@@ -249,6 +267,10 @@ fn action(
             Action::Clock(hit.to_vec(), ClockFault::Strobe { by_ms, every_ms })
         }
         Fault::Downgrade => Action::Downgrade(hit.to_vec()),
+        Fault::Drain => Action::Orchestrate(hit.to_vec(), Orchestration::Drain),
+        Fault::Scale => Action::Orchestrate(hit.to_vec(), Orchestration::Scale),
+        Fault::RollingRestart => Action::Orchestrate(hit.to_vec(), Orchestration::RollingRestart),
+        Fault::NoEndpoints => Action::Orchestrate(hit.to_vec(), Orchestration::NoEndpoints),
         Fault::Snapshot => match hit {
             &[node] => Action::Admin(node, Command::Snapshot(node)),
             _ => return Err("one node is to be meant"),
@@ -314,7 +336,8 @@ pub(super) fn down(action: &Action) -> &[Node] {
         | Action::Rollback(nodes, _)
         | Action::Disk(nodes, _)
         | Action::Clock(nodes, _)
-        | Action::Downgrade(nodes) => nodes,
+        | Action::Downgrade(nodes)
+        | Action::Orchestrate(nodes, _) => nodes,
         Action::Cut(_) | Action::Impair { .. } | Action::Admin(..) => &[],
     }
 }
@@ -342,7 +365,7 @@ mod tests {
     use rand::SeedableRng;
 
     use super::*;
-    use crate::{Endpoint, NodeView, Schedule, View};
+    use crate::{Endpoint, Schedule};
 
     /// Three replicas, led by the first, a gateway and the monitor.
     fn view() -> View {
@@ -381,6 +404,18 @@ mod tests {
                     _ => None,
                 });
         ends.collect()
+    }
+
+    #[test]
+    fn a_host_is_drained_of_all_its_nodes() {
+        let mut view = view();
+        for (node, host) in view.nodes.iter_mut().zip(["a", "b", "a"]) {
+            node.host = Some(host.to_owned());
+        }
+        assert_eq!(sharing_hosts(&view, vec![3]), [1, 3]);
+        assert_eq!(sharing_hosts(&view, vec![2]), [2]);
+        // Nothing is known of the hosts of the last two, so they share none.
+        assert_eq!(sharing_hosts(&view, vec![5]), [5]);
     }
 
     #[test]

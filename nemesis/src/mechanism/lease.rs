@@ -6,8 +6,9 @@
 //! anything else, and it may be carried out any number of times.
 
 use std::io::ErrorKind;
-use std::path::Path;
-use std::time::Duration;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::{Duration, Instant};
 use std::{fmt, fs, io};
 
 use rustix::process::Signal;
@@ -18,6 +19,10 @@ use super::process::{Identity, Stat};
 
 /// How long a killed process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How long a program that undoes something may take.
+const RUN_WITHIN: Duration = Duration::from_secs(120);
+/// Between two looks at it.
+const LOOK: Duration = Duration::from_millis(50);
 
 /// What undoes a fault, or removes what a run has made.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +40,17 @@ pub enum Undo {
     Kill(Identity),
     /// End everything in these groups and below, and remove them.
     Remove(Vec<Group>),
+    /// Run a program, which undoes it from afar and may be run any number of times.
+    Run(Command),
+}
+
+/// A program and its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Command {
+    /// Its path.
+    pub program: PathBuf,
+    /// Its arguments.
+    pub arguments: Vec<String>,
 }
 
 impl Undo {
@@ -53,6 +69,8 @@ impl Undo {
             }
             Self::Kill(process) => process.is_alive(),
             Self::Remove(groups) => groups.iter().any(Group::exists),
+            // Only the program itself could tell.
+            Self::Run(_) => true,
         }
     }
 
@@ -76,6 +94,35 @@ impl Undo {
                 Ok(())
             }
             Self::Remove(groups) => cgroup::remove(groups),
+            Self::Run(command) => command.run(),
+        }
+    }
+}
+
+impl Command {
+    /// Runs it to its end. What it says goes where this process's own errors go.
+    fn run(&self) -> io::Result<()> {
+        let mut child = std::process::Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .spawn()?;
+        let until = Instant::now() + RUN_WITHIN;
+        loop {
+            match child.try_wait()? {
+                Some(status) if status.success() => return Ok(()),
+                Some(status) => {
+                    return Err(io::Error::other(format!("it ended with {status}")));
+                }
+                None if Instant::now() >= until => {
+                    child.kill()?;
+                    child.wait()?;
+                    return Err(io::Error::other(format!(
+                        "it did not end within {RUN_WITHIN:?}"
+                    )));
+                }
+                None => std::thread::sleep(LOOK),
+            }
         }
     }
 }
@@ -102,6 +149,12 @@ impl fmt::Display for Undo {
                 let paths: Vec<_> = there.map(|g| g.path.display().to_string()).collect();
                 write!(f, "control groups {}", paths.join(", "))
             }
+            Self::Run(command) => write!(
+                f,
+                "what `{} {}` undoes",
+                command.program.display(),
+                command.arguments.join(" ")
+            ),
         }
     }
 }
@@ -247,6 +300,25 @@ mod tests {
         assert_eq!(failed.len(), 1);
         assert_eq!(failed[0].0, leases[1]);
         assert!(!child.wait().unwrap().success());
+    }
+
+    #[test]
+    fn a_program_undoes_what_is_far_away() {
+        let dir = tempfile::tempdir().unwrap();
+        let mark = dir.path().join("undone");
+        let run = |program: &str, argument: &Path| {
+            Undo::Run(super::Command {
+                program: program.into(),
+                arguments: vec![argument.display().to_string()],
+            })
+        };
+        run("touch", &mark).carry_out().unwrap();
+        assert!(mark.exists());
+        let failed = run("cat", &dir.path().join("missing")).carry_out();
+        assert!(failed.unwrap_err().to_string().contains("exit status: 1"));
+        run("quorate-no-such-program", &mark)
+            .carry_out()
+            .unwrap_err();
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Deletes pods, and proves that they ended and are back.
+//! Ends pods, and proves that they ended and are back.
 //!
 //! A deleted pod is made anew by the StatefulSet's controller at once: how long the node is down is
 //! the cluster's own recovery, and healing waits for its end rather than causing it.
@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
 use k8s::forward::Witness;
-use k8s::names::PORT;
+use k8s::pod::Evicted;
 use k8s::{Member, pod};
 use nemesis::{Node, Proof};
 use tokio::task::JoinSet;
@@ -21,32 +21,89 @@ use super::{all, found, short};
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// How long a deleted pod and its process may take to end.
 const END_WITHIN: Duration = Duration::from_secs(60);
+/// How long a disruption budget may stand in the way of an eviction.
+const EVICT_WITHIN: Duration = Duration::from_secs(45);
+/// Between two attempts to evict.
+const EVICT_PAUSE: Duration = Duration::from_millis(500);
+/// How long a rolling restart is followed.
+const SHADOW: Duration = Duration::from_secs(600);
 /// How long its successor may take to be ready.
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Deletes the pods at once, without the time that they have to end, and sees them end.
-pub(super) async fn end(inner: &Arc<Inner>, id: u32, nodes: &[Node], data: &'static str) -> Proof {
-    let members = match found(inner).await {
-        Ok(members) => members,
-        Err(error) => return Proof::NotSeen(error.to_string()),
-    };
+/// The pods of these nodes now, each with the way to it; they are remembered as hurt by this fault.
+pub(super) async fn targets(
+    inner: &Inner,
+    id: u32,
+    nodes: &[Node],
+) -> Result<Vec<(Member, Arc<Slot>)>, String> {
+    let members = found(inner).await.map_err(|error| error.to_string())?;
     let mut targets = Vec::new();
     for &node in nodes {
         let member = members.iter().find(|member| member.node == node);
         let (Some(member), Some(slot)) = (member, inner.slot(node)) else {
-            return Proof::NotSeen(format!("n{node} has no pod"));
+            return Err(format!("n{node} has no pod"));
         };
-        slot.known().hurt_by.insert(id, member.uid.clone());
         targets.push((member.clone(), Arc::clone(slot)));
     }
+    for (member, slot) in &targets {
+        slot.known().hurt_by.insert(id, member.uid.clone());
+    }
+    Ok(targets)
+}
+
+/// How pods are ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum How {
+    /// Deleted, without the time that they have to end.
+    Force,
+    /// Deleted, with that time.
+    Delete,
+    /// Evicted, as a drain does it: a PodDisruptionBudget may forbid it.
+    Evict,
+}
+
+impl How {
+    /// What a schedule demands.
+    pub fn of(via: Option<&str>) -> Result<Self, String> {
+        match via {
+            None | Some("force") => Ok(Self::Force),
+            Some("delete") => Ok(Self::Delete),
+            Some("evict") => Ok(Self::Evict),
+            Some(other) => Err(format!(
+                "pods are not ended via {other}; expected force, delete or evict"
+            )),
+        }
+    }
+
+    fn word(self) -> &'static str {
+        match self {
+            Self::Force => "deleted at once",
+            Self::Delete => "deleted",
+            Self::Evict => "evicted",
+        }
+    }
+}
+
+/// Ends the pods, and sees them end.
+pub(super) async fn end(
+    inner: &Arc<Inner>,
+    id: u32,
+    nodes: &[Node],
+    how: How,
+    data: &'static str,
+) -> Proof {
+    let targets = match targets(inner, id, nodes).await {
+        Ok(targets) => targets,
+        Err(why) => return Proof::NotSeen(why),
+    };
     // A connection to each process first: its end is that of the process.
     let mut watching = JoinSet::new();
     for (member, slot) in targets {
         let inner = Arc::clone(inner);
         watching.spawn(async move {
-            let witness = Witness::of(&inner.cluster, &inner.namespace, &member.pod, PORT);
+            let witness = Witness::of(&inner.cluster, &inner.namespace, &member.pod, inner.port);
             let witness = timeout(ANSWER_WITHIN, witness).await;
             (member, slot, witness.ok().and_then(Result::ok))
         });
@@ -57,7 +114,7 @@ pub(super) async fn end(inner: &Arc<Inner>, id: u32, nodes: &[Node], data: &'sta
         let inner = Arc::clone(inner);
         ending.spawn(async move {
             let node = member.node;
-            let seen = end_one(&inner, &member, &slot, witness, data).await;
+            let seen = end_one(&inner, id, &member, &slot, witness, how, data).await;
             tokio::spawn(comeback(inner, member, slot));
             (node, seen)
         });
@@ -67,15 +124,28 @@ pub(super) async fn end(inner: &Arc<Inner>, id: u32, nodes: &[Node], data: &'sta
 
 async fn end_one(
     inner: &Inner,
+    id: u32,
     member: &Member,
     slot: &Slot,
     witness: Option<Witness>,
+    how: How,
     data: &str,
 ) -> Result<String, String> {
-    slot.down.store(true, SeqCst);
     let (node, pod) = (member.node, &member.pod);
-    let deleted = pod::delete(&inner.cluster, &inner.namespace, member, true).await;
-    deleted.map_err(|error| error.to_string())?;
+    let ended = match how {
+        How::Evict => evict(inner, member, slot).await,
+        How::Force | How::Delete => {
+            slot.down.store(true, SeqCst);
+            let at_once = how == How::Force;
+            let deleted = pod::delete(&inner.cluster, &inner.namespace, member, at_once).await;
+            deleted.map_err(|error| error.to_string())
+        }
+    };
+    if let Err(why) = ended {
+        // It was left alone.
+        slot.known().hurt_by.remove(&id);
+        return Err(why);
+    }
     let gone = pod::gone(&inner.cluster, &inner.namespace, member, END_WITHIN).await;
     if !gone.map_err(|error| error.to_string())? {
         return Err(format!("{pod} is still there after {END_WITHIN:?}"));
@@ -92,16 +162,59 @@ async fn end_one(
             }
         },
     };
-    let uid = short(&member.uid);
+    let (uid, word) = (short(&member.uid), how.word());
     Ok(format!(
-        "n{node}: pod {pod} ({uid} on {on}) is gone, {process}, {data}"
+        "n{node}: pod {pod} ({uid} on {on}), {word}, is gone, {process}, {data}"
     ))
 }
 
-/// Waits until the node answers again, from another pod; from then on it is asked again.
-async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
+/// Has a pod evicted, as soon as no disruption budget stands in the way.
+async fn evict(inner: &Inner, member: &Member, slot: &Slot) -> Result<(), String> {
+    let deadline = Instant::now() + EVICT_WITHIN;
     loop {
-        let witness = Witness::of(&inner.cluster, &inner.namespace, &old.pod, PORT);
+        let asked = pod::evict(&inner.cluster, &inner.namespace, member).await;
+        match asked.map_err(|error| error.to_string())? {
+            Evicted::Accepted => {
+                slot.down.store(true, SeqCst);
+                return Ok(());
+            }
+            Evicted::Refused(why) if Instant::now() >= deadline => {
+                let pod = &member.pod;
+                return Err(format!(
+                    "the eviction of {pod} was refused for {EVICT_WITHIN:?}: {why}"
+                ));
+            }
+            Evicted::Refused(_) => sleep(EVICT_PAUSE).await,
+        }
+    }
+}
+
+/// Marks nodes as down when their pods end, whoever ends them, until each is in another pod.
+pub(super) async fn shadow(inner: Arc<Inner>, mut members: Vec<Member>) {
+    let deadline = Instant::now() + SHADOW;
+    while !members.is_empty() && Instant::now() < deadline {
+        if let Ok(now) = found(&inner).await {
+            members.retain(|member| {
+                let stays = now.iter().any(|it| it.uid == member.uid && !it.ending);
+                if let (false, Some(slot)) = (stays, inner.slot(member.node)) {
+                    slot.down.store(true, SeqCst);
+                    tokio::spawn(comeback(
+                        Arc::clone(&inner),
+                        member.clone(),
+                        Arc::clone(slot),
+                    ));
+                }
+                stays
+            });
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Waits until the node answers again, from another pod; from then on it is asked again.
+pub(super) async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
+    loop {
+        let witness = Witness::of(&inner.cluster, &inner.namespace, &old.pod, inner.port);
         if let Ok(Ok(_)) = timeout(ANSWER_WITHIN, witness).await
             && let Ok(true) =
                 pod::gone(&inner.cluster, &inner.namespace, &old, Duration::ZERO).await
@@ -115,7 +228,17 @@ async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
 
 /// Waits until the nodes are ready in other pods than those that were deleted.
 pub(super) async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
-    let deadline = Instant::now() + BACK_WITHIN;
+    back_within(inner, id, nodes, BACK_WITHIN).await
+}
+
+/// The same, in this time.
+pub(super) async fn back_within(
+    inner: &Arc<Inner>,
+    id: u32,
+    nodes: &[Node],
+    within: Duration,
+) -> Proof {
+    let deadline = Instant::now() + within;
     let mut why = String::new();
     loop {
         match found(inner).await {
@@ -131,6 +254,7 @@ pub(super) async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
                                 known.hurt_by.remove(&id);
                                 known.uid.clone_from(&member.uid);
                                 known.restarts = member.restarts;
+                                known.on.clone_from(&member.on);
                             }
                         }
                         return Proof::Seen(text);
@@ -148,7 +272,7 @@ pub(super) async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
             }
         }
         if Instant::now() >= deadline {
-            return Proof::NotSeen(format!("{why} after {BACK_WITHIN:?}"));
+            return Proof::NotSeen(format!("{why} after {within:?}"));
         }
         sleep(PAUSE).await;
     }

@@ -118,7 +118,7 @@ impl SimSubstrate {
             }
             Action::Clock(nodes, fault) => self.disturb_clocks(id, &mut active, nodes, *fault),
             // It says so when it is judged.
-            Action::Memory(..) | Action::Admin(..) => {}
+            Action::Memory(..) | Action::Admin(..) | Action::Orchestrate(..) => {}
         }
         self.observe_fault(id, active);
     }
@@ -182,7 +182,10 @@ impl SimSubstrate {
                 self.start_again(nodes, &mut notes);
             }
             Action::Clock(nodes, fault) => self.set_clocks_right(&active, nodes, *fault),
-            Action::Upgrade(_) | Action::Downgrade(_) | Action::Memory(..) => {}
+            Action::Upgrade(_)
+            | Action::Downgrade(_)
+            | Action::Memory(..)
+            | Action::Orchestrate(..) => {}
         }
         let before = std::mem::take(&mut active.before);
         let mut active = self.active(action, true);
@@ -312,6 +315,7 @@ impl SimSubstrate {
             Action::Impair { impairment, .. } => self.judge_impaired(active, impairment),
             Action::Memory(..) if active.healing => (true, "nothing to heal".to_owned()),
             Action::Memory(..) => (false, NO_MEMORY.to_owned()),
+            Action::Orchestrate(..) => (active.healing, NO_ORCHESTRATOR.to_owned()),
             Action::Admin(..) => (false, "it is not judged here".to_owned()),
         };
         for note in &active.notes {
@@ -374,11 +378,16 @@ impl SimSubstrate {
     }
 }
 
+/// Why the simulation cannot do what only an orchestrator does.
+const NO_ORCHESTRATOR: &str = "only Kubernetes does this to nodes; that is --on k8s";
 const NO_MEMORY: &str = "a simulated node has no memory to squeeze";
 
 /// What the simulation can do to a cluster.
 pub fn capabilities() -> Capabilities {
-    Capabilities::all().without(FaultKind::Memory, NO_MEMORY)
+    FaultKind::ORCHESTRATED.into_iter().fold(
+        Capabilities::all().without(FaultKind::Memory, NO_MEMORY),
+        |all, kind| all.without(kind, NO_ORCHESTRATOR),
+    )
 }
 
 /// The links an action touches.
@@ -405,6 +414,7 @@ fn nodes(action: &Action) -> &[Node] {
         | Action::BitFlip(nodes, _)
         | Action::Rollback(nodes, _)
         | Action::Disk(nodes, _)
+        | Action::Orchestrate(nodes, _)
         | Action::Clock(nodes, _) => nodes,
         Action::Cut(_) | Action::Impair { .. } | Action::Admin(..) => &[],
     }

@@ -4,6 +4,8 @@
 //! then stopped), else what `KUBECONFIG` names with the image `QUORATE_K8S_IMAGE`, else none: then
 //! the tests say so and pass. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
+mod faults;
+mod rights;
 mod store;
 
 use std::fmt::Write as _;

@@ -1,0 +1,193 @@
+//! What runs have left on a cluster, and how it is undone.
+//!
+//! Everything that a run does is written on the object that it is done to, with the run's id; so
+//! nothing but the cluster is needed to find it. Undoing may be done any number of times.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Namespace;
+use kube::api::{Api, DeleteParams, ListParams};
+
+use crate::cluster::{Cluster, is_system};
+use crate::error::is_missing;
+use crate::names::{ALLOWED, FAULTS, RUN};
+use crate::{Error, beat, deploy, endpoints, hosts, scale};
+
+/// Something that a run has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trace {
+    /// What.
+    pub what: What,
+    /// Whose.
+    pub run: String,
+    /// Where the run is.
+    pub namespace: String,
+}
+
+/// What a run has left.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum What {
+    /// A Service that leads nowhere.
+    NoEndpoints(String),
+    /// A StatefulSet that is smaller than it was.
+    Scaled(scale::Scaled),
+    /// A Kubernetes node that takes no pods.
+    Cordon(String),
+    /// A Job that carries out a run.
+    Job(String),
+    /// A store of a run's own.
+    Store(String),
+    /// A Lease: of the run, or of a fault, which its deletion heals.
+    Lease(String),
+}
+
+impl fmt::Display for Trace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            what,
+            run,
+            namespace,
+        } = self;
+        match what {
+            What::NoEndpoints(name) => write!(f, "Service {name} without endpoints")?,
+            What::Scaled(scaled) => {
+                write!(f, "StatefulSet {}, scaled from {}", scaled.set, scaled.from)?;
+            }
+            What::Cordon(host) => write!(f, "node {host}, cordoned")?,
+            What::Job(name) => write!(f, "Job {name}")?,
+            What::Store(name) => write!(f, "store {name}")?,
+            What::Lease(name) => write!(f, "Lease {name}")?,
+        }
+        write!(f, " (run {run} in {namespace})")
+    }
+}
+
+/// The namespaces where there may be something: those that allow faults.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn namespaces(cluster: &Cluster) -> Result<Vec<String>, Error> {
+    let labels = ListParams::default().labels(&format!("{FAULTS}={ALLOWED}"));
+    let found = Api::<Namespace>::all(cluster.client.clone())
+        .list(&labels)
+        .await
+        .map_err(|error| Error::of("listing namespaces (--namespace names one)", &error))?;
+    let names = found.items.into_iter().filter_map(|it| it.metadata.name);
+    Ok(names.filter(|name| !is_system(name)).collect())
+}
+
+/// What runs have left in a namespace, and what those of this namespace have done to Kubernetes
+/// nodes, in the order in which it is to be undone.
+///
+/// # Errors
+/// If it cannot be looked at. An account that may not look at nodes can have cordoned none.
+pub async fn traces(cluster: &Cluster, namespace: &str) -> Result<Vec<Trace>, Error> {
+    let mut found = Vec::new();
+    let mut add = |what, run: String| {
+        found.push(Trace {
+            what,
+            run,
+            namespace: namespace.to_owned(),
+        });
+    };
+    // Jobs first: what carries out a run could do more.
+    for (job, run) in jobs(cluster, namespace).await? {
+        add(What::Job(job), run);
+    }
+    for (service, run) in endpoints::taken(cluster, namespace).await? {
+        add(What::NoEndpoints(service), run);
+    }
+    for scaled in scale::all(cluster, namespace).await? {
+        let run = scaled.run.clone();
+        add(What::Scaled(scaled), run);
+    }
+    match hosts::cordoned(cluster).await {
+        Ok(cordoned) => {
+            for (host, by) in cordoned {
+                if let Some((there, run)) = by.split_once('/')
+                    && there == namespace
+                {
+                    add(What::Cordon(host), run.to_owned());
+                }
+            }
+        }
+        Err(Error::Refused { message, .. }) if message.contains("forbidden") => {
+            tracing::debug!("nodes are not looked at: {message}");
+        }
+        Err(error) => return Err(error),
+    }
+    for (store, run) in deploy::of_runs(cluster, namespace).await? {
+        add(What::Store(store), run);
+    }
+    let mut leases = beat::all(cluster, namespace).await?;
+    // That of the run itself last: until then it can be found again.
+    leases.sort_by_key(|(name, run, _)| name == run);
+    for (name, run, _) in leases {
+        add(What::Lease(name), run);
+    }
+    Ok(found)
+}
+
+async fn jobs(cluster: &Cluster, namespace: &str) -> Result<Vec<(String, String)>, Error> {
+    let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
+    let found = match jobs.list(&ListParams::default().labels(RUN)).await {
+        Ok(found) => found,
+        // An account that may not look at Jobs has made none.
+        Err(kube::Error::Api(status)) if status.code == 403 => return Ok(Vec::new()),
+        Err(error) => return Err(Error::of(format!("listing Jobs in {namespace}"), &error)),
+    };
+    let named = found.items.into_iter().filter_map(|job| {
+        let run = job.metadata.labels?.get(RUN)?.clone();
+        Some((job.metadata.name?, run))
+    });
+    Ok(named.collect())
+}
+
+/// The runs of a namespace that are alive, of those that have left something. Takes some seconds,
+/// if there are any.
+///
+/// # Errors
+/// If that cannot be told.
+pub async fn living(
+    cluster: &Cluster,
+    namespace: &str,
+    traces: &[Trace],
+) -> Result<BTreeSet<String>, Error> {
+    if traces.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    beat::living(cluster, namespace).await
+}
+
+/// Undoes it. What is gone meanwhile is no error.
+///
+/// # Errors
+/// If the server refuses, or something stays.
+pub async fn undo(cluster: &Cluster, trace: &Trace) -> Result<(), Error> {
+    let Trace {
+        what,
+        run,
+        namespace,
+    } = trace;
+    match what {
+        What::NoEndpoints(service) => endpoints::give_back(cluster, namespace, service).await,
+        What::Scaled(scaled) => scale::up(cluster, namespace, &scaled.set, run)
+            .await
+            .map(drop),
+        What::Cordon(host) => hosts::uncordon(cluster, host, &hosts::owner(namespace, run))
+            .await
+            .map(drop),
+        What::Job(name) => {
+            let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
+            match jobs.delete(name, &DeleteParams::background()).await {
+                Ok(_) => Ok(()),
+                Err(error) if is_missing(&error) => Ok(()),
+                Err(error) => Err(Error::of(format!("deleting Job {name}"), &error)),
+            }
+        }
+        What::Store(name) => deploy::remove(cluster, namespace, name).await.map(drop),
+        What::Lease(name) => beat::end(cluster, namespace, name).await,
+    }
+}
