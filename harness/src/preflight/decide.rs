@@ -13,6 +13,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::evidence::Part;
+use crate::report::text::thousands;
 use crate::statistics::at_most;
 
 /// The answer.
@@ -293,9 +294,9 @@ fn reasons_to_go(rolls: &[Roll]) -> Vec<String> {
     reasons.push(format!(
         "of {} acknowledged writes, {} were later read at nodes of the new version and {} at nodes of \
          the old one",
-        sum(|p| p.writes),
-        sum(|p| p.read_by_to),
-        sum(|p| p.read_by_from)
+        thousands(sum(|p| p.writes)),
+        thousands(sum(|p| p.read_by_to)),
+        thousands(sum(|p| p.read_by_from))
     ));
     reasons
 }
@@ -317,6 +318,8 @@ fn risks(rolls: &[Roll]) -> Vec<Risk> {
         .iter()
         .copied()
         .filter(|roll| roll.judged.iter().any(|judged| judged == check))
+        // Where they are lost anyway, it says nothing of the upgrade.
+        .filter(|roll| roll.split().1.iter().all(|also| also.check != check))
         .collect();
     let loses = |roll: &Roll| roll.violated.iter().any(|v| v.check == check);
     [

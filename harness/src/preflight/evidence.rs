@@ -38,6 +38,8 @@ pub struct Evidence {
     pub parts: Vec<Part>,
     /// How many changes of version were seen.
     pub changes: u32,
+    /// Whether writes replace each other: then most are gone before the next part begins.
+    pub overwritten: bool,
 }
 
 /// An acknowledged write.
@@ -128,6 +130,7 @@ impl Reader {
             self.shown(event, key);
         } else if event.f.is_write() {
             let part = self.evidence.parts.len() - 1;
+            self.evidence.overwritten |= matches!(event.f, F::Write | F::Cas);
             self.evidence.parts[part].writes += 1;
             let of_key = self.written.entry(key.clone()).or_default();
             let writes = of_key.entry(traced(event)).or_default();
@@ -257,19 +260,23 @@ fn field<'a>(value: &'a Value, name: &str) -> Option<&'a Value> {
 impl Evidence {
     /// Writes of one part that a version should have shown, had it read what the other wrote, and
     /// did not: the part, and whether it is the version upgraded to. A version is asked for only
-    /// where all nodes ran it in a later part.
+    /// where all nodes ran it in a later part; where writes replace each other only of parts with one
+    /// version, whose last writes the next part finds.
     pub fn unread(&self) -> Vec<(&Part, bool)> {
         let mut unread = Vec::new();
         for (i, part) in self.parts.iter().enumerate() {
             let later = &self.parts[i + 1..];
+            if part.writes == 0 || self.overwritten && !part.uniform {
+                continue;
+            }
             let asked = |to: bool| {
                 let ran = |p: &&Part| p.uniform && p.upgraded.is_empty() != to;
                 later.iter().any(|p| ran(&p))
             };
-            if part.writes > 0 && asked(false) && part.read_by_from == 0 {
+            if asked(false) && part.read_by_from == 0 {
                 unread.push((part, false));
             }
-            if part.writes > 0 && asked(true) && part.read_by_to == 0 {
+            if asked(true) && part.read_by_to == 0 {
                 unread.push((part, true));
             }
         }
@@ -373,6 +380,20 @@ mod tests {
         let evidence = evidence(&[[begin, inject.replace("true", "false")]]);
         assert_eq!(evidence.changes, 0);
         assert_eq!(evidence.parts.len(), 1);
+    }
+
+    #[test]
+    fn of_writes_that_replace_each_other_only_the_last_can_be_read_later() {
+        let evidence = evidence(&[
+            ok("write", "1", 1),
+            change("upgrade", 2),
+            ok("write", "2", 1),
+            ok("write", "3", 1),
+            change("upgrade", 1),
+            ok("read", "3", 2),
+        ]);
+        let unread: Vec<_> = evidence.unread().iter().map(|(p, _)| &p.what).collect();
+        assert_eq!(unread, ["all old"], "{:?}", evidence.parts);
     }
 
     #[test]
