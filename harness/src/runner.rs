@@ -77,7 +77,7 @@ pub struct Counts {
 pub struct Snapshot<'a> {
     /// Nanoseconds since the start.
     pub now: u64,
-    /// When the main phase ends, nanoseconds.
+    /// When the main phase ends, nanoseconds; `u64::MAX` if with the schedule.
     pub ends: u64,
     /// Which phase.
     pub phase: Phase,
@@ -601,7 +601,11 @@ impl Run<'_> {
             }
             self.observer.observe(&Snapshot {
                 now,
-                ends: nanos(self.plan.time_limit),
+                ends: if self.plan.until_schedule_ends {
+                    u64::MAX
+                } else {
+                    nanos(self.plan.time_limit)
+                },
                 phase: self.phase,
                 counts: self.counts,
                 leader: self.view.leader(),

@@ -292,7 +292,8 @@ mod tests {
     fn history(lines: &[&str]) -> History {
         let mut text = String::new();
         for (index, line) in lines.iter().enumerate() {
-            text += &format!("{{\"index\":{index},\"time\":{}000000000,{line}}}\n", index);
+            let time = index as u64 * 1_000_000_000;
+            text += &format!("{{\"index\":{index},\"time\":{time},{line}}}\n");
         }
         let options = checkers::format::ReadOptions::default();
         checkers::format::jsonl::read(&mut text.as_bytes(), "test", &options)

@@ -146,7 +146,13 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
         });
         match all(each.collect()) {
             Proof::NotSeen(_) if Instant::now() < deadline => sleep(PAUSE).await,
-            proof => return Ok(proof),
+            proof => {
+                // It may be ready and yet have found out since that it cannot read what it is sent.
+                return match inner.refusal(from).await {
+                    Some(why) => Err(format!("n{from} {REFUSES}: {why}")),
+                    None => Ok(proof),
+                };
+            }
         }
     }
 }

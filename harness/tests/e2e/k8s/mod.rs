@@ -5,6 +5,7 @@
 //! the tests say so and pass. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
 mod faults;
+mod preflight;
 mod rights;
 mod store;
 
