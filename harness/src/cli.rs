@@ -19,7 +19,9 @@ use crate::explore::Guidance;
 use crate::k8s::options::KubernetesArgs;
 use crate::locate::says;
 use crate::node::NodeArgs;
+use crate::preflight::plan::Disturbance;
 use crate::report::Format;
+use crate::versions::Version;
 
 /// Drives a replicated store, breaks it, and proves what it lost.
 ///
@@ -61,6 +63,14 @@ pub enum Command {
     #[command(mut_arg("mode", |a| a.hide(true)), mut_arg("nemesis", |a| a.hide(true)))]
     #[command(mut_arg("schedule", |a| a.hide(true)), mut_arg("name", |a| a.hide(true)))]
     Compare(CompareArgs),
+    /// Before an upgrade: roll a throw-away store from one version to the other and back, under load
+    /// and faults.
+    ///
+    /// Exit codes: 0 go, 1 no-go, 2 unknown; 254 bad arguments, 130 interrupted.
+    #[command(mut_arg("nemesis", |a| a.hide(true)), mut_arg("nemesis_interval", |a| a.hide(true)))]
+    #[command(mut_arg("schedule", |a| a.hide(true)), mut_arg("name", |a| a.hide(true)))]
+    #[command(mut_arg("time_limit", |a| a.hide(true)), mut_arg("image", |a| a.hide(true)))]
+    Preflight(PreflightArgs),
     /// Judge a recorded history.
     Check(CheckArgs),
     /// Judge a run again and rewrite its verdict and report.
@@ -399,6 +409,78 @@ pub enum CompareOutput {
     #[default]
     Table,
     /// Markdown, for a decision record or a pull request.
+    Md,
+    /// For programs.
+    Json,
+}
+
+/// `quorate preflight`.
+#[derive(Debug, Args)]
+pub struct PreflightArgs {
+    /// The store to copy: its configuration, size and load; its faults are left out. Without file and
+    /// --mode: on Kubernetes the store in the namespace, elsewhere raft with 3 nodes.
+    #[command(flatten)]
+    pub experiment: ExperimentArgs,
+    /// The version that runs now: a program, or on Kubernetes an image; with @N told to write storage
+    /// format N; @N alone is this program.
+    #[arg(long, value_name = "VERSION")]
+    pub from: Option<Version>,
+    /// The version to upgrade to.
+    #[arg(long, value_name = "VERSION")]
+    pub to: Option<Version>,
+    /// Where to try; by default where the file says, else local if the versions are programs of this
+    /// machine, else k8s.
+    #[arg(long, value_enum)]
+    pub on: Option<On>,
+    /// The store on Kubernetes whose configuration is copied.
+    #[arg(long, value_name = "NAME", default_value = "quorate")]
+    pub of: String,
+    /// How many rolls to make, each with another seed.
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub rolls: u32,
+    /// About how long one roll is to take; by default as long as its steps do.
+    #[arg(long, value_name = "TIME", value_parser = duration::parse)]
+    pub time: Option<Duration>,
+    /// What is done while both versions are there: some of kill, pause, partition, or none; by default
+    /// all that can be done there.
+    #[arg(long, value_name = "A,B", value_delimiter = ',')]
+    pub faults: Option<Vec<PreflightFault>>,
+    /// The seed of the first roll; the next ones follow.
+    #[arg(long)]
+    pub seed: Option<u64>,
+    /// The run store; the report goes to preflight/<UTC time>/ in it.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
+    /// How the report is written to stdout.
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: PreflightOutput,
+}
+
+/// A fault of a preflight, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PreflightFault(pub Option<Disturbance>);
+
+impl std::str::FromStr for PreflightFault {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        use clap::ValueEnum;
+        if text == "none" {
+            return Ok(Self(None));
+        }
+        Disturbance::from_str(text, false)
+            .map(|fault| Self(Some(fault)))
+            .map_err(|_| "expected some of kill, pause, partition, or none".to_owned())
+    }
+}
+
+/// How `quorate preflight` writes its report.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum PreflightOutput {
+    /// For people.
+    #[default]
+    Text,
+    /// Markdown, for a change request.
     Md,
     /// For programs.
     Json,

@@ -17,6 +17,7 @@ use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
+use crate::versions::Versions;
 use crate::{defaults, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
@@ -51,6 +52,10 @@ pub struct Experiment {
     /// Where and how it runs on Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
+    /// What `upgrade` and `downgrade` take nodes to; without it, the next storage format and the one
+    /// before.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub versions: Option<Versions>,
     /// What `quorate compare` runs of it: modes, faults and repetitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Matrix>,
@@ -150,6 +155,9 @@ pub struct Limits {
     /// So many operations of clients at most, the final reads not counted; none for no limit.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub operations: Option<u64>,
+    /// End as soon as the schedule is over, or an upgrade in it fails, and after `time` at the latest.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub until_schedule_ends: bool,
 }
 
 impl Default for Experiment {
@@ -168,6 +176,7 @@ impl Default for Experiment {
             limits: Limits::default(),
             simulation: Conditions::default(),
             kubernetes: None,
+            versions: None,
             compare: None,
         }
     }
@@ -205,6 +214,7 @@ impl Default for Limits {
             recovery: Duration::from_secs(20),
             check_per_key: Duration::from_secs(30),
             operations: None,
+            until_schedule_ends: false,
         }
     }
 }
@@ -393,6 +403,7 @@ impl Experiment {
             );
         }
         self.validate_faults()?;
+        self.validate_versions()?;
         self.validate_conditions()?;
         let known = crate::judge::checker_names();
         for (i, check) in self.checks.iter().enumerate() {
@@ -443,6 +454,18 @@ impl Experiment {
             })?;
         }
         Ok(())
+    }
+
+    fn validate_versions(&self) -> Result<(), Impossible> {
+        let Some(versions) = &self.versions else {
+            return Ok(());
+        };
+        versions
+            .validate(self.substrate)
+            .map_err(|(field, message)| Impossible {
+                field: format!("versions.{field}"),
+                message,
+            })
     }
 
     fn validate_budget(&self) -> Result<(), Impossible> {

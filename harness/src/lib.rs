@@ -10,9 +10,11 @@
 //! * [`judge`]: checkers, and whether the run itself was worth anything, become a summary.
 //! * [`report`], [`live`], [`serve`]: what people look at; [`store`]: where runs are kept.
 //! * [`compare`]: every mode under every fault, many times; [`statistics`]: what that is worth.
+//! * [`preflight`]: the check before an upgrade.
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
 //! * [`plugin`]: the name `kubectl-quorate`.
 //! * [`explore`]: schedules steered by the protocol states that they reach.
+//! * [`versions`]: two versions of a store, for runs that go from one to the other.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
 pub mod admin;
@@ -36,6 +38,7 @@ pub mod node;
 pub mod overlay;
 pub mod plan;
 pub mod plugin;
+pub mod preflight;
 pub mod recorder;
 pub mod report;
 pub mod runner;
@@ -47,3 +50,4 @@ pub mod statistics;
 pub mod store;
 pub mod substrate;
 pub mod truth_table;
+pub mod versions;

@@ -143,6 +143,7 @@ impl Live {
     fn lines(&self, s: &Snapshot<'_>) -> [String; 2] {
         let left = s.ends.saturating_sub(s.now) / 1_000_000_000;
         let what = match s.phase {
+            Phase::Main if s.ends == u64::MAX => "schedule under way".to_owned(),
             Phase::Main => format!("{left:>3} s left"),
             Phase::Healing => "healing".to_owned(),
             Phase::Recovering => "recovering".to_owned(),

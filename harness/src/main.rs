@@ -37,6 +37,7 @@ fn main() -> ExitCode {
         Command::Explore(args) => commands::explore::run(&args),
         Command::Shrink(args) => commands::shrink::run(&args),
         Command::Compare(args) => commands::compare::run(&args),
+        Command::Preflight(args) => commands::preflight::run(&args),
         Command::Check(args) => commands::check::run(&args),
         Command::Report(args) => commands::check::report(&args),
         Command::Serve(args) => tokio::runtime::Runtime::new()

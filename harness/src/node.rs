@@ -30,7 +30,8 @@ pub struct NodeArgs {
     /// The cluster's configuration (YAML, the `target` section of an experiment).
     #[arg(long)]
     pub config: Option<PathBuf>,
-    /// The version of the storage format to write, instead of the one in the configuration.
+    /// The version of the storage format to write, instead of the one in the configuration; by default
+    /// what `QUORATE_STORAGE_VERSION` says, if that is set, as it may be in an image.
     #[arg(long)]
     pub storage_version: Option<u16>,
     /// Seed of election timeouts.
@@ -66,6 +67,20 @@ fn parse_peer(text: &str) -> Result<(u16, String), String> {
     Ok((parse_node(node)?, address.to_owned()))
 }
 
+/// The variable of the environment that says what `--storage-version` would.
+const STORAGE_VERSION: &str = "QUORATE_STORAGE_VERSION";
+
+/// The version that the flag says, or else the environment.
+fn storage_version(flag: Option<u16>, said: Option<&str>) -> Result<Option<u16>> {
+    match (flag, said) {
+        (Some(version), _) => Ok(Some(version)),
+        (None, None | Some("")) => Ok(None),
+        (None, Some(text)) => text.parse().map(Some).map_err(|_| {
+            anyhow::anyhow!("{STORAGE_VERSION}: expected a storage format such as 2, not {text:?}")
+        }),
+    }
+}
+
 /// Runs the replica until it is told to end.
 ///
 /// # Errors
@@ -85,7 +100,8 @@ pub fn run(mut args: NodeArgs) -> Result<()> {
             explain(&impossible, &file, Some(&text))
         })?;
     }
-    if let Some(version) = args.storage_version {
+    let said = std::env::var(STORAGE_VERSION).ok();
+    if let Some(version) = storage_version(args.storage_version, said.as_deref())? {
         config.storage_version = version;
     }
     let peers: BTreeMap<NodeId, String> = args
@@ -123,6 +139,17 @@ pub fn run(mut args: NodeArgs) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_flag_counts_more_than_the_environment() {
+        let version = |flag, said| storage_version(flag, said).unwrap();
+        assert_eq!(version(None, None), None);
+        assert_eq!(version(None, Some("")), None);
+        assert_eq!(version(None, Some("2")), Some(2));
+        assert_eq!(version(Some(3), Some("2")), Some(3));
+        let refused = storage_version(None, Some("two")).unwrap_err().to_string();
+        assert!(refused.starts_with(STORAGE_VERSION), "{refused}");
+    }
 
     #[test]
     fn a_pod_is_a_node_by_its_ordinal() {

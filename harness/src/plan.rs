@@ -81,6 +81,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
     Ok(Plan {
         threads,
         time_limit: experiment.limits.time,
+        until_schedule_ends: experiment.limits.until_schedule_ends,
         recovery_limit: experiment.limits.recovery,
         generator,
         final_reads: Box::new(move || Box::new(workload.final_reads().with_quorum(quorum))),
@@ -105,6 +106,10 @@ pub fn simulation(experiment: &Experiment) -> SimSubstrate {
         config: experiment.target.clone(),
         seed: substream(experiment.seed.unwrap_or_default(), "simulation"),
         conditions: experiment.simulation,
+        formats: experiment.versions.as_ref().map(|versions| {
+            let configured = experiment.target.storage_version;
+            [&versions.from, &versions.to].map(|version| version.storage.unwrap_or(configured))
+        }),
         call_timeout: u64::try_from(experiment.clients.timeout.as_nanos()).unwrap_or(u64::MAX),
     })
 }

@@ -23,6 +23,9 @@ pub struct Plan {
     pub threads: u32,
     /// How long clients and faults go on.
     pub time_limit: Duration,
+    /// Whether they end when the schedule is over, if that is earlier, or cannot go on since a node
+    /// did not change its version.
+    pub until_schedule_ends: bool,
     /// How long to wait for recovery before the final reads.
     pub recovery_limit: Duration,
     /// What clients do, paced.
@@ -75,7 +78,7 @@ pub struct Counts {
 pub struct Snapshot<'a> {
     /// Nanoseconds since the start.
     pub now: u64,
-    /// When the main phase ends, nanoseconds.
+    /// When the main phase ends, nanoseconds; `u64::MAX` if with the schedule.
     pub ends: u64,
     /// Which phase.
     pub phase: Phase,
@@ -174,6 +177,10 @@ struct Run<'a> {
     next_observation: u64,
     interrupted: bool,
     broken: Option<String>,
+    /// Nothing is left to be injected or healed, and the run is to end then.
+    schedule_over: bool,
+    /// The nodes that say that they have stopped replicating.
+    halted: Vec<nemesis::Node>,
 }
 
 /// How often the live display is told, nanoseconds.
@@ -225,6 +232,8 @@ pub fn run(
         next_observation: 0,
         interrupted: false,
         broken: None,
+        schedule_over: false,
+        halted: Vec::new(),
     };
     // A history that marks its phases and lacks the final one has no final reads.
     run.remark("phase", Value::str("main"));
@@ -263,7 +272,7 @@ pub fn run(
 impl Run<'_> {
     fn main_phase(&mut self) {
         let ends = nanos(self.plan.time_limit);
-        while self.substrate.now() < ends && !self.stopped() {
+        while self.substrate.now() < ends && !self.stopped() && !self.schedule_over {
             let mut wake = ends;
             wake = wake.min(self.drive_nemesis());
             wake = wake.min(self.issue());
@@ -531,7 +540,10 @@ impl Run<'_> {
                 }
                 Step::Heal { id } => self.substrate.heal(id),
                 Step::Wait(until) => return until,
-                Step::Done => return u64::MAX,
+                Step::Done => {
+                    self.schedule_over = self.plan.until_schedule_ends;
+                    return u64::MAX;
+                }
             }
         }
     }
@@ -542,6 +554,11 @@ impl Run<'_> {
         if let Some(fault) = self.faults.iter_mut().find(|f| f.id == id) {
             fault.proof = Some(proof.clone());
             let fault = fault.clone();
+            let changes = matches!(fault.name.as_str(), "upgrade" | "downgrade");
+            if changes && self.plan.until_schedule_ends && matches!(proof, Proof::NotSeen(_)) {
+                // What follows is meant for a node of another version.
+                self.schedule_over = true;
+            }
             self.remark_fault("inject", &fault, Some(proof));
         }
     }
@@ -585,7 +602,11 @@ impl Run<'_> {
             }
             self.observer.observe(&Snapshot {
                 now,
-                ends: nanos(self.plan.time_limit),
+                ends: if self.plan.until_schedule_ends {
+                    u64::MAX
+                } else {
+                    nanos(self.plan.time_limit)
+                },
                 phase: self.phase,
                 counts: self.counts,
                 leader: self.view.leader(),
@@ -601,6 +622,7 @@ impl Run<'_> {
             Happening::View(view) => {
                 let beliefs: Vec<_> = view.nodes.iter().map(|n| (n.node, n.leader)).collect();
                 self.plan.router.observe(&beliefs);
+                self.look_for_halted(&view);
                 let last_acknowledged = self.view.last_acknowledged;
                 self.view = View {
                     last_acknowledged,
@@ -610,6 +632,21 @@ impl Run<'_> {
             Happening::Interrupted => self.interrupted = true,
             Happening::Broken(why) => self.broken = Some(why),
             Happening::Deadline => {}
+        }
+    }
+
+    /// Records which nodes have stopped replicating, when that changes. One that does not answer has
+    /// said nothing new.
+    fn look_for_halted(&mut self, view: &View) {
+        let halted = |n: &&nemesis::NodeView| {
+            n.stopped || (n.role.is_none() && self.halted.contains(&n.node))
+        };
+        let halted: Vec<_> = view.nodes.iter().filter(halted).map(|n| n.node).collect();
+        if halted != self.halted {
+            let names = halted.iter().map(|n| Value::str(&format!("n{n}")));
+            let names: Value = names.collect();
+            self.halted = halted;
+            self.remark("stopped", names);
         }
     }
 

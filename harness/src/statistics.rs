@@ -15,6 +15,10 @@
 //!   tails are widened as Student's t widens the normal ones (T. Hesterberg, "What teachers should
 //!   know about the bootstrap", The American Statistician 69, 2015, section 4.1), for few runs.
 //!
+//! * [`at_most`]: what a share is at most, by Clopper and Pearson, "The use of confidence or fiducial
+//!   limits illustrated in the case of the binomial", Biometrika 26 (1934): it never covers less than
+//!   it claims. Of no success in n trials it is close to 3/n, the rule of three.
+//!
 //! What is drawn is runs; three choices keep the intervals honest. Fewer than [`LEAST_RUNS`] runs
 //! have no interval: no resampling of three values covers 95 %, and of five clusters neither. Equal
 //! values have none: the resamples of zeros are zeros, which would claim certainty. And where many
@@ -76,6 +80,40 @@ pub fn wilson(successes: u64, trials: u64) -> Option<Interval> {
             ((centre + spread) / scale).min(1.0)
         },
     })
+}
+
+/// The share that is at most behind so many successes: a larger one would show so few in less than
+/// 5 % of all campaigns (one-sided). `None` without trials.
+pub fn at_most(successes: u64, trials: u64) -> Option<f64> {
+    if trials == 0 {
+        return None;
+    }
+    if successes >= trials {
+        return Some(1.0);
+    }
+    // The probability of at most so many successes falls as the share grows: halved until it is
+    // known to 1e-12.
+    let few = |share: f64| {
+        let odds = share / (1.0 - share);
+        let mut term = trials as f64 * (-share).ln_1p();
+        let mut sum = term.exp();
+        for k in 0..successes {
+            // In logarithms, for trials without number.
+            term += ((trials - k) as f64 / (k + 1) as f64 * odds).ln();
+            sum += term.exp();
+        }
+        sum
+    };
+    let (mut low, mut high) = (0.0, 1.0);
+    for _ in 0..40 {
+        let middle = f64::midpoint(low, high);
+        if few(middle) > 1.0 - CONFIDENCE {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Some(high)
 }
 
 /// A quantile (0 to 1) of an ascending sample, linear between neighbours: type 7 of Hyndman and Fan,

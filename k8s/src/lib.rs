@@ -39,6 +39,7 @@ pub mod agent;
 pub mod beat;
 pub mod clean;
 pub mod cluster;
+pub mod copy;
 pub mod crd;
 pub mod deploy;
 pub mod discover;

@@ -205,6 +205,18 @@ pub(super) fn run_in_cluster(experiment: &Experiment, store: &Path) -> Result<(S
     crate::k8s::in_cluster::run_once(experiment, store)
 }
 
+/// Gives an experiment the configuration and the size of a store that is there.
+#[cfg(feature = "k8s")]
+pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
+    on_cluster::copy_of(experiment, name)
+}
+
+/// Refuses.
+#[cfg(not(feature = "k8s"))]
+pub(super) fn copy_of(_experiment: &mut Experiment, _name: &str) -> Result<()> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
 /// Refuses.
 #[cfg(not(feature = "k8s"))]
 pub(super) fn run_in_cluster(_experiment: &Experiment, _store: &Path) -> Result<(Summary, RunDir)> {
@@ -625,6 +637,26 @@ mod on_cluster {
         Ok(exit::VALID)
     }
 
+    /// See above.
+    pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
+        let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
+        let namespace = &kubernetes.namespace;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        let (text, nodes) = runtime.block_on(async {
+            let cluster = Cluster::connect().await?;
+            cluster.allowed(namespace).await?;
+            cluster.may(namespace, DEPLOY).await?;
+            k8s::copy::configured(&cluster, namespace, name).await
+        })?;
+        let file = format!("the configuration of {name} in namespace {namespace}");
+        experiment.target = crate::experiment::parse_yaml(&text, &file)?;
+        experiment.nodes = nodes;
+        Ok(())
+    }
+
     /// What the faults of an experiment need beside the rights of every run.
     fn rights_of(experiment: &Experiment) -> Vec<Right> {
         let Some(program) = &experiment.faults.schedule else {
@@ -661,6 +693,7 @@ mod on_cluster {
             run_dir: dir.path().to_owned(),
             call_timeout: experiment.clients.timeout,
             rights: rights_of(experiment),
+            versions: experiment.versions.clone(),
         })?;
         let ended = runner::run(
             plan(experiment)?,

@@ -12,6 +12,7 @@ pub mod keeper;
 pub mod list;
 pub mod museum;
 pub mod operator;
+pub mod preflight;
 pub mod shrink;
 pub mod sim;
 pub mod test;

@@ -249,6 +249,7 @@ fn run_local(
         call_timeout: experiment.clients.timeout,
         disk: local::disk::Needs::of(experiment),
         preload_clock: local::clock::is_preloaded(experiment),
+        versions: experiment.versions.clone(),
     })?;
     let ended = runner::run(
         plan(experiment)?,

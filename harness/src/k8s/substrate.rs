@@ -34,6 +34,7 @@ use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
 use crate::substrate::{Happening, Substrate};
+use crate::versions::Versions;
 
 /// Between two looks at the pods.
 const WATCH: Duration = Duration::from_secs(1);
@@ -57,6 +58,8 @@ pub struct K8sOptions {
     pub call_timeout: Duration,
     /// What its faults need beside the rights of every run.
     pub rights: Vec<Right>,
+    /// What the nodes are upgraded from and to, if that is said.
+    pub versions: Option<Versions>,
 }
 
 /// What is known of a node's pod.
@@ -123,6 +126,10 @@ pub(super) struct Images {
     pub first: String,
     /// After an `upgrade`, if that changes the image.
     pub upgrade: Option<String>,
+    /// From which version to which, if the run says both.
+    pub versions: Option<Versions>,
+    /// The storage format that they are configured to write.
+    pub configured: u16,
 }
 
 impl Inner {
@@ -134,6 +141,13 @@ impl Inner {
     /// All nodes.
     pub fn nodes(&self) -> impl Iterator<Item = Node> {
         self.slots.iter().map(|slot| slot.node)
+    }
+
+    /// Why a node cannot read what it finds, in its own words, if so.
+    pub async fn refusal(&self, node: Node) -> Option<String> {
+        let of_node = self.addresses().into_iter().find(|(it, _)| *it == node);
+        let why = view::status(&self.http, of_node?.1?).await?.stopped?;
+        Some(why.to_string()).filter(|why| why.contains("storage format"))
     }
 
     /// Which storage format each node that answers says it writes.
@@ -383,16 +397,24 @@ async fn bring_up(
             let image = kubernetes.image.clone().or(remembered).with_context(|| {
                 format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
             })?;
-            let (nodes, target, seed) = (options.nodes, &options.target, options.seed);
+            let (nodes, seed) = (options.nodes, options.seed);
+            let mut target = options.target.clone();
+            let from = options.versions.as_ref().map(|versions| &versions.from);
+            let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
+            if let Some(format) = from.and_then(|from| from.storage) {
+                target.storage_version = format;
+            }
             let store = Store {
                 run: Some(run.to_owned()),
-                ..described(kubernetes, run, &image, nodes, target, seed)?
+                ..described(kubernetes, run, &image, nodes, &target, seed)?
             };
             deploy::apply(cluster, namespace, &store).await?;
             let members = deploy::ready(cluster, namespace, &store, within).await?;
             let images = Images {
                 first: image,
                 upgrade: kubernetes.upgrade_image.clone(),
+                versions: options.versions.clone(),
+                configured: options.target.storage_version,
             };
             (members, selector(run), PORT, images)
         }

@@ -29,6 +29,7 @@ use super::start_error::{NotReady, StartError, io_error};
 use super::{cpu, memory};
 use crate::experiment::On;
 use crate::substrate::Happening;
+use crate::versions::{ENDED, Version};
 
 /// A node must be ready this soon after it was started.
 const READY_WITHIN: Duration = Duration::from_secs(20);
@@ -69,8 +70,8 @@ pub(super) struct Lifecycle {
     pub memory_for: BTreeMap<u32, memory::Limit>,
     /// Faults of its disk, which it need not survive.
     pub disk_for: BTreeSet<u32>,
-    /// The version of the storage format that it is started with, once it was upgraded.
-    pub storage_version: Option<u16>,
+    /// What it is started as, if not as all others are.
+    pub version: Option<Version>,
 }
 
 /// How a process is made to stand still, and whether it did.
@@ -186,20 +187,14 @@ impl Cluster {
                 // The runner may be gone already.
                 let _ = events.send(Happening::Broken(why.unwrap_or_else(|| {
                     format!(
-                        "n{node} ended although nobody killed it ({status}); the end of {}:\n{}",
+                        "n{node} {ENDED} ({status}); the end of {}:\n{}",
                         log.display(),
                         log_tail(&log)
                     )
                 })));
             }
         };
-        let mut launch = slot.launch.clone();
-        if let Some(version) = lifecycle.storage_version {
-            let version = version.to_string();
-            launch
-                .args
-                .extend([launch.version_flag.into(), version.into()]);
-        }
+        let launch = slot.launch.of(lifecycle.version.as_ref());
         let process = self
             .processes
             .start(&launch, ended)
@@ -294,6 +289,7 @@ pub(super) async fn prepare(
                 .map(|clock| clock.environment())
                 .unwrap_or_default(),
             version_flag: program.version_flag,
+            versions: program.versions.clone(),
             log: logs.join(format!("n{node}.log")),
             network: network.namespace(node),
             group: custody
@@ -301,7 +297,10 @@ pub(super) async fn prepare(
                 .node(&format!("n{node}"))
                 .map_err(io_error("making control groups"))?,
         };
-        slots.push(Slot::new(launch, data, clock, Arc::clone(target)));
+        let begins = launch.versions.as_ref().map(|v| v.from.clone());
+        let slot = Slot::new(launch, data, clock, Arc::clone(target));
+        slot.lock().await.version = begins;
+        slots.push(slot);
     }
     let processes = Processes::new(run_dir, Arc::clone(&custody.keeper))
         .map_err(io_error(format!("writing into {}", run_dir.display())))?;

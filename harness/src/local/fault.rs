@@ -7,6 +7,7 @@
 //! Faults on one node's process take turns: a node that is being started is not paused until it
 //! answers. Locks of several nodes are taken in the order of their numbers.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +20,7 @@ use tokio::time::{Instant, sleep, timeout};
 use super::cluster::{Cluster, Lifecycle, Slot};
 use super::probe::{Probe, probe};
 use super::{clock, cpu, crash, disk, memory, operator, pause};
+use crate::versions::{REFUSES, Version};
 
 /// No answer for this long is silence.
 pub(super) const SILENCE: Duration = Duration::from_millis(300);
@@ -73,7 +75,7 @@ pub(super) async fn inject(
         | Action::PowerLoss(_) => disk::inject(cluster, id, action, via).await,
         Action::Clock(nodes, fault) => clock::inject(cluster, http, id, nodes, *fault, via).await,
         Action::Downgrade(nodes) => match locks(cluster, nodes).await {
-            Ok(locked) => change_version(cluster, http, locked, -1).await,
+            Ok(locked) => change_version(cluster, http, locked, false).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Wipe(nodes) => match locks(cluster, nodes).await {
@@ -81,7 +83,7 @@ pub(super) async fn inject(
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Upgrade(nodes) => match locks(cluster, nodes).await {
-            Ok(locked) => change_version(cluster, http, locked, 1).await,
+            Ok(locked) => change_version(cluster, http, locked, true).await,
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Admin(asked, command) => {
@@ -285,28 +287,26 @@ async fn wipe(locked: &mut [Locked<'_>], id: u32) -> Proof {
     }
 }
 
-/// Ends the nodes and starts them at once, with another version of the storage format.
+/// Ends the nodes and starts them at once, as another version.
 async fn change_version(
     cluster: &Arc<Cluster>,
     http: &reqwest::Client,
     mut locked: Vec<Locked<'_>>,
-    by: i16,
+    upgrade: bool,
 ) -> Proof {
     for Locked { slot, lifecycle } in &mut locked {
         let node = slot.node;
         let (Some(process), Some(address)) = (lifecycle.process.clone(), slot.target.get()) else {
             return Proof::NotSeen(format!("n{node} is not running, so its version stays"));
         };
-        let Some(version) = operator::storage_version(http, address).await else {
-            return Proof::NotSeen(format!("n{node} does not say which format it writes"));
+        let wanted = match &slot.launch.versions {
+            Some(versions) => Ok(versions.after(upgrade).clone()),
+            None => next_format(http, node, address, upgrade).await,
         };
-        let wanted = version.saturating_add_signed(by);
-        if wanted == 0 || wanted == version {
-            return Proof::NotSeen(format!(
-                "n{node} writes storage format {version}, the {} there is",
-                if by < 0 { "oldest" } else { "newest" }
-            ));
-        }
+        let wanted = match wanted {
+            Ok(wanted) => wanted,
+            Err(why) => return Proof::NotSeen(why),
+        };
         // It fails only when the process has ended by itself, which the wait will show.
         let _ = process.kill();
         if timeout(PROVE_WITHIN, process.ended()).await.is_err() {
@@ -314,7 +314,7 @@ async fn change_version(
         }
         lifecycle.process = None;
         slot.target.set(None);
-        lifecycle.storage_version = Some(wanted);
+        lifecycle.version = Some(wanted);
         if let Err(error) = cluster.start(slot, lifecycle).await {
             return Proof::NotSeen(error.to_string());
         }
@@ -322,29 +322,65 @@ async fn change_version(
     upgraded(http, &locked).await
 }
 
-/// Asks the nodes for the version that they were started with.
+/// One storage format newer or older than a node says that it writes.
+async fn next_format(
+    http: &reqwest::Client,
+    node: Node,
+    address: SocketAddr,
+    upgrade: bool,
+) -> Result<Version, String> {
+    let Some(format) = operator::storage_version(http, address).await else {
+        return Err(format!("n{node} does not say which format it writes"));
+    };
+    let wanted = format.saturating_add_signed(if upgrade { 1 } else { -1 });
+    if wanted == 0 || wanted == format {
+        return Err(format!(
+            "n{node} writes storage format {format}, the {} there is",
+            if upgrade { "newest" } else { "oldest" }
+        ));
+    }
+    Ok(Version {
+        program: None,
+        storage: Some(wanted),
+    })
+}
+
+/// Looks whether the nodes run as the version that they were started as: the program is what the
+/// harness has started, and the storage format is what they say.
 async fn upgraded(http: &reqwest::Client, locked: &[Locked<'_>]) -> Proof {
     let mut each = Vec::new();
     for Locked { slot, lifecycle } in locked {
-        let (node, wanted) = (slot.node, lifecycle.storage_version);
+        let node = slot.node;
+        let version = lifecycle.version.clone().unwrap_or_default();
+        if let Some(address) = slot.target.get()
+            && let Some(why) = operator::refusal(http, address).await
+        {
+            each.push(Err(format!("n{node} {REFUSES}: {why}")));
+            continue;
+        }
+        let mut seen = Vec::new();
+        if let Some(program) = &version.program {
+            match lifecycle.process.as_ref().filter(|p| p.status().is_none()) {
+                Some(process) => seen.push(format!("runs {program} (pid {})", process.pid())),
+                None => {
+                    each.push(Err(format!("n{node} does not run")));
+                    continue;
+                }
+            }
+        }
         let says = match slot.target.get() {
             Some(address) => operator::storage_version(http, address).await,
             None => None,
         };
-        if let Some(address) = slot.target.get()
-            && let Some(why) = operator::refusal(http, address).await
-        {
-            each.push(Err(format!("n{node} refuses: {why}")));
-            continue;
-        }
-        each.push(match (says, wanted) {
-            (Some(says), Some(wanted)) if says == wanted => {
-                Ok(format!("n{node} writes storage format {says}"))
+        match (says, version.storage) {
+            (Some(says), wanted) if wanted.is_none_or(|wanted| wanted == says) => {
+                seen.push(format!("writes storage format {says}"));
+                each.push(Ok(format!("n{node} {}", seen.join(" and "))));
             }
-            (says, wanted) => Err(format!(
+            (says, wanted) => each.push(Err(format!(
                 "n{node} says that it writes storage format {says:?}, not {wanted:?}"
-            )),
-        });
+            ))),
+        }
     }
     all(each)
 }

@@ -83,6 +83,7 @@ pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
 use crate::experiment::{Experiment, On};
 use crate::substrate::{Happening, Substrate};
+use crate::versions::Versions;
 
 /// How long killed processes may take to end at the end of a run.
 const END_WITHIN: Duration = Duration::from_secs(5);
@@ -134,6 +135,8 @@ pub struct LocalOptions {
     pub disk: disk::Needs,
     /// Whether their clocks are to be made wrong by libfaketime, which they are started with.
     pub preload_clock: bool,
+    /// What they are upgraded from and to, if that is said.
+    pub versions: Option<Versions>,
 }
 
 /// A fault that was injected, and the task that last worked on it: whether the fault is now in
@@ -176,6 +179,7 @@ impl LocalSubstrate {
             call_timeout,
             disk,
             preload_clock,
+            versions,
         } = options;
         // A second call does nothing; the first has to be made before there are threads.
         disk.enter()
@@ -183,6 +187,7 @@ impl LocalSubstrate {
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
         let program = Program {
             preload_clock,
+            versions,
             ..program
         };
         Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)

@@ -29,6 +29,7 @@ use tokio::sync::{oneshot, watch};
 
 use super::manifest::{Entry, Manifest};
 use super::procfs::{Identity, Stat, executable};
+use crate::versions::{Version, Versions};
 
 /// Lines of a log that an error quotes.
 const QUOTED_LINES: usize = 15;
@@ -45,12 +46,31 @@ pub(super) struct Launch {
     pub environment: Vec<(&'static str, OsString)>,
     /// See [`super::program::Program`].
     pub version_flag: &'static str,
+    /// See there, too.
+    pub versions: Option<Versions>,
     /// Standard error is appended to it.
     pub log: PathBuf,
     /// The network to start it in; that of the thread that starts processes if none.
     pub network: Option<Arc<Namespace>>,
     /// The control groups that it is put into, with all that it starts.
     pub group: NodeGroup,
+}
+
+impl Launch {
+    /// The same as this version.
+    pub fn of(&self, version: Option<&Version>) -> Self {
+        let mut launch = self.clone();
+        if let Some(program) = version.and_then(|v| v.program.as_ref()) {
+            launch.program = program.into();
+        }
+        if let Some(format) = version.and_then(|v| v.storage) {
+            let format = format.to_string();
+            launch
+                .args
+                .extend([launch.version_flag.into(), format.into()]);
+        }
+        launch
+    }
 }
 
 /// Starts processes from a thread that lives as long as this value.

@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use nemesis::Node;
 
+use crate::versions::Versions;
+
 /// What a node is started with.
 #[derive(Clone, Debug)]
 pub(super) struct NodeSetup {
@@ -26,6 +28,8 @@ pub(super) struct Program {
     pub arguments: Arguments,
     /// Before the number of the storage format, where a node is to write another than configured.
     pub version_flag: &'static str,
+    /// What nodes are upgraded to and from, if that is said; they begin with the latter.
+    pub versions: Option<Versions>,
     /// The arguments that make this very program a keeper of the leases in this file.
     pub keeper: fn(&Path) -> Vec<OsString>,
     /// Nodes are started with libfaketime, so that their clocks can be made wrong by it.
@@ -39,6 +43,7 @@ impl Program {
             path: std::env::current_exe()?,
             arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
             version_flag: "--storage-version",
+            versions: None,
             keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
             preload_clock: false,
         })

@@ -5,6 +5,8 @@ use std::{fmt, io};
 
 use nemesis::Node;
 
+use crate::versions::NOT_UP;
+
 /// Why a cluster could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -29,7 +31,7 @@ pub(super) fn io_error(what: impl fmt::Display) -> impl FnOnce(io::Error) -> Sta
 
 /// A node that did not come up.
 #[derive(Debug, thiserror::Error)]
-#[error("n{node} did not come up: {why}; the end of {}:\n{tail}", .log.display())]
+#[error("n{node} {NOT_UP}: {why}; the end of {}:\n{tail}", .log.display())]
 pub struct NotReady {
     /// Which.
     pub node: Node,

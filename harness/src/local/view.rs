@@ -32,7 +32,7 @@ pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAd
     }
 }
 
-pub(super) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
+pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
     let request = http
         .get(format!("http://{address}/v1/status"))
         .timeout(ANSWER_WITHIN);

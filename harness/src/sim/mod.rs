@@ -157,12 +157,14 @@ impl SimSubstrate {
     pub fn new(options: SimOptions) -> Self {
         let mut rng = Pcg64::seed_from_u64(options.seed);
         let conditions = options.conditions;
+        let format = options.formats.map(|[from, _]| from);
+        let format = format.unwrap_or(options.config.storage_version);
         let nodes = (0..options.all_nodes())
             .map(|_| {
                 let offset = rng.random_range(0..=conditions.clock_offset_ms) * 1_000_000;
                 let most = i64::from(conditions.clock_drift_ppm);
                 let clock = Clock::new(offset, rng.random_range(-most..=most));
-                SimNode::new(clock, options.config.storage_version)
+                SimNode::new(clock, format)
             })
             .collect();
         let mut sim = Self {

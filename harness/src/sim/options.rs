@@ -48,6 +48,9 @@ pub struct SimOptions {
     pub seed: u64,
     /// Weather.
     pub conditions: Conditions,
+    /// The storage formats that `downgrade` and `upgrade` take nodes to, of which they begin with the
+    /// first; without them, one lower and one higher.
+    pub formats: Option<[u16; 2]>,
     /// How long a client waits for an answer, nanoseconds.
     pub call_timeout: u64,
 }

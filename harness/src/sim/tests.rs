@@ -17,6 +17,7 @@ pub(super) const SECOND: u64 = 1_000_000_000;
 pub(super) fn start(config: Config, nodes: u16) -> SimSubstrate {
     config.validate(nodes.into()).unwrap();
     let mut sim = SimSubstrate::new(SimOptions {
+        formats: None,
         nodes,
         config,
         seed: 7,

@@ -173,3 +173,24 @@ fn the_bootstrap_covers_the_median_of_clusters() {
         assert!((0.93..=0.98).contains(&covered), "{runs} runs: {covered}");
     }
 }
+
+#[test]
+fn a_share_is_at_most_what_clopper_and_pearson_say() {
+    assert_eq!(at_most(0, 0), None);
+    assert_eq!(at_most(3, 3), Some(1.0));
+    // By the exact sums of the binomial distribution, to six digits.
+    for (k, n, wanted) in [
+        (0, 1, 0.95),
+        (0, 3, 0.631_597),
+        (0, 10, 0.258_866),
+        (1, 10, 0.394_163),
+        (2, 30, 0.195_326),
+        (0, 199, 0.014_941),
+    ] {
+        let found = at_most(k, n).unwrap();
+        assert!((found - wanted).abs() < 5e-5, "{k} of {n}: {found}");
+    }
+    // The rule of three.
+    let found = at_most(0, 10_000).unwrap();
+    assert!((found - 3.0 / 10_000.0).abs() < 1e-6, "{found}");
+}

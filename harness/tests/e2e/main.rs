@@ -14,6 +14,7 @@ mod leases;
 mod local;
 mod minimal;
 mod netns;
+mod preflight;
 mod schedules;
 mod shrink;
 mod truth;

@@ -4,13 +4,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s::discover::Trouble;
 use k8s::rollout::{self, Version};
 use k8s::{Member, pod};
 use nemesis::{Node, Proof};
 use tokio::time::{Instant, sleep};
 
 use super::super::substrate::Inner;
+use super::pods::How;
 use super::{PAUSE, all, found, pods, short};
+use crate::versions::{NOT_UP, REFUSES, Versions};
 
 /// How long the controller may take to begin.
 const BEGUN_WITHIN: Duration = Duration::from_secs(60);
@@ -88,32 +91,18 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
         .await
         .map_err(|error| error.to_string())?;
     let says = |node: Node| before.iter().find(|(it, _)| *it == node).map(|it| it.1);
-    let was = says(from).ok_or_else(|| format!("n{from} does not say its version"))?;
-    let storage = was
-        .checked_add_signed(step)
-        .filter(|&wanted| wanted > 0)
-        .ok_or_else(|| format!("n{from} writes storage format {was}, the lowest there is"))?;
-    let images = &inner.images;
-    let version = match (&images.upgrade, step > 0) {
-        (Some(image), true) => Version {
-            image: image.clone(),
-            storage: now.version.storage,
-        },
-        (Some(_), false) => Version {
-            image: images.first.clone(),
-            storage: now.version.storage,
-        },
-        (None, _) => Version {
-            image: now.version.image.clone(),
-            storage: Some(storage),
-        },
+    let wanted = match &inner.images.versions {
+        Some(versions) if versions.same() => {
+            // The template stays, so the controller has nothing to do.
+            let again = "it is to be started again as it was";
+            return Ok(pods::end(inner, id, nodes, How::Delete, again).await);
+        }
+        Some(versions) => Wanted::named(versions, step > 0, inner),
+        None => Wanted::next(inner, step, from, says(from), &now)?,
     };
     // All above have to be there already: none is rolled that was not asked for.
     let members = found(inner).await.map_err(|error| error.to_string())?;
-    let arrived = |member: &Member| match images.upgrade {
-        Some(_) => member.image == version.image,
-        None => says(member.node) == Some(storage),
-    };
+    let arrived = |member: &Member| wanted.is_run_by(member, says(member.node));
     let skipped = members
         .iter()
         .rev()
@@ -125,7 +114,7 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
         ));
     }
     follow(inner, id, nodes).await?;
-    rollout::set_version(cluster, namespace, store, from, &version)
+    rollout::set_version(cluster, namespace, store, from, &wanted.version)
         .await
         .map_err(|error| error.to_string())?;
     let rolled = rollout::rolled(
@@ -136,38 +125,120 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
         from,
         within(nodes),
     );
-    let members = rolled.await.map_err(|error| error.to_string())?;
-    // Where the image decides, what the nodes then write is the image's affair.
-    if images.upgrade.is_some() {
-        let each = members.iter().filter(|member| nodes.contains(&member.node));
-        let each = each.map(|member| {
-            let seen = format!("n{} runs {}", member.node, member.image);
-            let right = member.image == version.image;
-            (member.node, if right { Ok(seen) } else { Err(seen) })
-        });
-        return Ok(all(each.collect()));
+    tokio::select! {
+        rolled = rolled => drop(rolled.map_err(|error| error.to_string())?),
+        why = fails(inner, from, &members) => return Err(why),
     }
     let deadline = Instant::now() + BEGUN_WITHIN;
     loop {
-        let say = inner.versions().await;
-        let each = nodes.iter().map(|&node| {
-            let says = say.iter().find(|(it, _)| *it == node).map(|it| it.1);
-            let text = match says {
-                Some(says) => format!("n{node} writes storage format {says}"),
-                None => format!("n{node} does not say its version"),
+        let (say, members) = (inner.versions().await, found(inner).await);
+        let members = members.map_err(|error| error.to_string())?;
+        let each = members.iter().filter(|member| nodes.contains(&member.node));
+        let each = each.map(|member| {
+            let says = say.iter().find(|(it, _)| *it == member.node).map(|it| it.1);
+            let says_what = match says {
+                Some(says) => format!("writes storage format {says}"),
+                None => "does not say its storage format".to_owned(),
             };
-            (
-                node,
-                if says == Some(storage) {
-                    Ok(text)
-                } else {
-                    Err(text)
-                },
-            )
+            let text = format!("n{} runs {} and {says_what}", member.node, member.image);
+            let right = wanted.is_run_by(member, says);
+            (member.node, if right { Ok(text) } else { Err(text) })
         });
         match all(each.collect()) {
             Proof::NotSeen(_) if Instant::now() < deadline => sleep(PAUSE).await,
-            proof => return Ok(proof),
+            proof => {
+                // It may be ready and yet have found out since that it cannot read what it is sent.
+                return match inner.refusal(from).await {
+                    Some(why) => Err(format!("n{from} {REFUSES}: {why}")),
+                    None => Ok(proof),
+                };
+            }
+        }
+    }
+}
+
+/// What nodes are to run.
+struct Wanted {
+    version: Version,
+    /// The storage format that they are to say.
+    says: Option<u16>,
+}
+
+impl Wanted {
+    /// One of the two versions of the run.
+    fn named(versions: &Versions, upgrade: bool, inner: &Inner) -> Self {
+        let images = &inner.images;
+        let given = versions.after(upgrade);
+        // The configuration says the format of the first; a flag says another.
+        let storage = match (upgrade, given.storage, versions.from.storage) {
+            (true, None, Some(_)) => Some(images.configured),
+            (true, storage, _) => storage,
+            (false, ..) => None,
+        };
+        let image = given.program.clone();
+        Self {
+            version: Version {
+                image: image.unwrap_or_else(|| images.first.clone()),
+                storage,
+            },
+            says: storage.or(given.storage),
+        }
+    }
+
+    /// The image to change to and from, or one storage format newer or older.
+    fn next(
+        inner: &Inner,
+        step: i16,
+        node: Node,
+        says: Option<u16>,
+        now: &rollout::Rollout,
+    ) -> Result<Self, String> {
+        let images = &inner.images;
+        if let Some(image) = &images.upgrade {
+            let image = if step > 0 { image } else { &images.first };
+            return Ok(Self {
+                version: Version {
+                    image: image.clone(),
+                    storage: now.version.storage,
+                },
+                // What the nodes then write is the image's affair.
+                says: None,
+            });
+        }
+        let was = says.ok_or_else(|| format!("n{node} does not say its version"))?;
+        let storage = was.checked_add_signed(step).filter(|&wanted| wanted > 0);
+        let storage = storage
+            .ok_or_else(|| format!("n{node} writes storage format {was}, the lowest there is"))?;
+        Ok(Self {
+            version: Version {
+                image: now.version.image.clone(),
+                storage: Some(storage),
+            },
+            says: Some(storage),
+        })
+    }
+
+    fn is_run_by(&self, member: &Member, says: Option<u16>) -> bool {
+        member.image == self.version.image && (self.says.is_none() || self.says == says)
+    }
+}
+
+/// Waits until a node, in another pod than it was in, ends again and again or says that it cannot read
+/// what it finds; goes on for ever if it does not.
+async fn fails(inner: &Inner, node: Node, before: &[Member]) -> String {
+    loop {
+        sleep(PAUSE).await;
+        let members = found(inner).await.unwrap_or_default();
+        let new = members.iter().find(|member| {
+            let same = |old: &Member| old.uid == member.uid;
+            member.node == node && !before.iter().any(same)
+        });
+        let Some(new) = new else { continue };
+        if let Some(trouble @ Trouble::Crashing(_)) = &new.trouble {
+            return format!("n{node} {NOT_UP}: {trouble}");
+        }
+        if let Some(why) = inner.refusal(node).await {
+            return format!("n{node} {REFUSES}: {why}");
         }
     }
 }

@@ -80,6 +80,7 @@ fn program() -> Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(arguments),
         version_flag: "as-storage-version",
+        versions: None,
         keeper: super::stand_in::program().keeper,
         preload_clock: false,
     }
@@ -302,6 +303,7 @@ fn simulation_and_processes_answer_alike() {
     )
     .unwrap();
     let mut simulation = SimSubstrate::new(SimOptions {
+        formats: None,
         nodes: 1,
         config: Config::default(),
         seed: 1,

@@ -86,6 +86,7 @@ pub(super) fn program() -> Program {
         path: std::env::current_exe().unwrap(),
         arguments: Box::new(node_arguments),
         version_flag: "as-storage-version",
+        versions: None,
         keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
         preload_clock: false,
     }

@@ -97,8 +97,8 @@ impl SimSubstrate {
                     self.node(*n).disk.wipe();
                 }
             }
-            Action::Upgrade(nodes) => self.change_version(nodes, 1),
-            Action::Downgrade(nodes) => self.change_version(nodes, -1),
+            Action::Upgrade(nodes) => self.change_version(nodes, true),
+            Action::Downgrade(nodes) => self.change_version(nodes, false),
             Action::Pause(nodes) => nodes.iter().for_each(|n| self.node(*n).paused += 1),
             Action::Cpu(_, share) => self.throttle(id, &mut active, *share),
             Action::Crash(nodes, point) => self.set_trap(&mut active, nodes, *point),

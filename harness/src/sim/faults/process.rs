@@ -9,6 +9,7 @@ use reference_cluster::core::{Event, NodeId};
 use super::super::nodes::{End, Trap};
 use super::super::{Happens, SimSubstrate};
 use super::{Active, MS, nodes};
+use crate::versions::REFUSES;
 
 /// The period in which a processor is shared out, nanoseconds: that of Linux's CFS quotas.
 const PERIOD: u64 = 100 * MS;
@@ -36,15 +37,28 @@ impl SimSubstrate {
     }
 
     /// Starts processes again with another version of the storage format.
-    pub(super) fn change_version(&mut self, nodes: &[Node], by: i16) {
+    pub(super) fn change_version(&mut self, nodes: &[Node], upgrade: bool) {
+        // From one format to the same they are started again, as from one to another.
+        let same = matches!(self.options.formats, Some([from, to]) if from == to);
         for node in nodes {
-            let this = self.node(*node);
-            let version = this.storage_version.saturating_add_signed(by);
-            if this.replica.is_some() && version > 0 && version != this.storage_version {
-                this.storage_version = version;
+            let this = &self.nodes[usize::from(*node) - 1];
+            let (before, runs) = (this.storage_version, this.replica.is_some());
+            let version = self.format_after(before, upgrade);
+            if runs && version > 0 && (version != before || same) {
+                self.node(*node).storage_version = version;
                 self.crash(*node, End::Process);
                 self.boot(*node);
             }
+        }
+    }
+
+    /// The storage format that a node with this one has afterwards; 0 if there is none.
+    fn format_after(&self, before: u16, upgrade: bool) -> u16 {
+        match (self.options.formats, upgrade) {
+            (Some([_, to]), true) => to,
+            (Some([from, _]), false) => from,
+            (None, true) => before.saturating_add(1),
+            (None, false) => before.saturating_sub(1),
         }
     }
 
@@ -222,10 +236,8 @@ impl SimSubstrate {
 
     fn judge_version(&self, active: &Active) -> (bool, String) {
         let nodes = nodes(&active.action);
-        let wanted = |before: u16| match active.action {
-            Action::Upgrade(_) => before.saturating_add(1),
-            _ => before.saturating_sub(1),
-        };
+        let upgrade = matches!(active.action, Action::Upgrade(_));
+        let wanted = |before: u16| self.format_after(before, upgrade);
         let (mut done, mut lowest) = (0, u16::MAX);
         for (node, before) in nodes.iter().zip(&active.before) {
             let this = &self.nodes[usize::from(*node) - 1];
@@ -233,9 +245,9 @@ impl SimSubstrate {
                 continue;
             };
             if let Some(why) = status.stopped.filter(|why| why.contains("storage format")) {
-                return (false, format!("n{node} refuses: {why}"));
+                return (false, format!("n{node} {REFUSES}: {why}"));
             }
-            if before.version == 1 && wanted(1) == 0 {
+            if wanted(before.version) == 0 {
                 return (
                     false,
                     format!("n{node} writes storage format 1, the oldest there is"),

@@ -8,6 +8,7 @@ mod agent;
 mod faults;
 mod in_cluster;
 mod operator;
+mod preflight;
 mod rights;
 mod store;
 mod weather;

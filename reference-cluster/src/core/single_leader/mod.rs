@@ -41,7 +41,8 @@
 //! towards `semi-sync(k)` or `sync`, which are about who holds what.
 //!
 //! **Upgrades.** A journal carries the version of the storage format. A node reads those up to its
-//! own version and refuses a newer one: then it does nothing but say why.
+//! own version and refuses one of a newer layout: then it does nothing but say why. An odd version has
+//! the layout of the even one before it (`starting`), so that there are pairs that can go back.
 //!
 //! **How logs agree.** The identity of a leadership is the pair of its epoch and its leader,
 //! ordered in that way, so that two simultaneous promotions differ and one of them wins. An entry

@@ -12,6 +12,13 @@ use crate::core::store::Store;
 use crate::core::timing::MILLISECOND;
 use crate::core::{Effect, NodeId, Record as AnyRecord, Time, Trace};
 
+/// The layout of the journal in a storage format. An odd format has that of the even one before it:
+/// a node can go back from 3 to 2, though not from 2 to 1, nor from 4 to 3. (What is shipped as `wal`
+/// differs in each format, so 2 and 3 differ only where both are in one cluster.)
+fn journal_layout(format: u16) -> u16 {
+    format / 2
+}
+
 impl SingleLeader {
     /// See [`crate::core::start`].
     pub fn start(
@@ -78,7 +85,8 @@ impl SingleLeader {
         };
         let found = records.iter().filter_map(version).max();
         let own = self.config.storage_version;
-        if let Some(found) = found.filter(|found| *found > own) {
+        let unreadable = |found: &u16| journal_layout(*found) > journal_layout(own);
+        if let Some(found) = found.filter(unreadable) {
             let why: Arc<str> = format!(
                 "the journal is in storage format {found}, this node reads up to {own}: upgrade \
                  it, or start it on an empty journal"

@@ -173,6 +173,20 @@ fn an_older_node_refuses_a_newer_journal() {
 }
 
 #[test]
+fn an_odd_format_keeps_the_journal_of_the_even_one_before_it() {
+    for (from, to, goes_back) in [(1, 2, false), (2, 3, true), (3, 4, false), (4, 5, true)] {
+        let mut config = stream(Stream::Logical);
+        config.storage_version = from;
+        let mut world = started(config, 3, 26);
+        upgrade(&mut world, NodeId(3), to);
+        world.done(NodeId(1), write(1)).unwrap();
+        upgrade(&mut world, NodeId(3), from);
+        let refuses = world.status(NodeId(3)).stopped.is_some();
+        assert_eq!(refuses, !goes_back, "{from} to {to}");
+    }
+}
+
+#[test]
 fn statements_differ_in_torment_and_rows_do_not() {
     let mut diverged = 0;
     for seed in 0..20 {
