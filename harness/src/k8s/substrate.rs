@@ -431,7 +431,7 @@ impl Substrate for K8sSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         let base_url = format!("http://{}", slot.forward.address()).into();
-        self.calls.start(thread, base_url, invocation.clone());
+        self.calls.start(thread, node, base_url, invocation.clone());
     }
 
     fn inject(&mut self, id: u32, order: &Order) {

@@ -321,7 +321,7 @@ impl Substrate for LocalSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         self.calls
-            .start(thread, base_url.into(), invocation.clone());
+            .start(thread, node, base_url.into(), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, order: &Order) {
