@@ -70,7 +70,7 @@ impl Substrate for NullSubstrate {
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
         let url = Arc::clone(&self.urls[usize::from(node) - 1]);
-        self.calls.start(thread, url, invocation.clone());
+        self.calls.start(thread, node, url, invocation.clone());
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
             self.post(Happening::Interrupted);

@@ -19,7 +19,7 @@ use reference_cluster::core::leaderless::Versions;
 use reference_cluster::core::multi_leader::Conflicts;
 use workloads::{Data, Editing, Kind, Policy};
 
-use crate::experiment::{Experiment, Impossible};
+use crate::experiment::{Experiment, Impossible, On};
 use crate::mode;
 
 /// What keys can hold in a mode, as its module in the reference cluster's core says.
@@ -102,6 +102,24 @@ pub fn choose(experiment: &mut Experiment, given: Given) {
     }
 }
 
+/// Chooses for a store of another maker, of which nothing is known but what its clients can do.
+pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
+    if !given.workload {
+        experiment.workload = Kind::Register;
+    }
+    let external = experiment.external.clone().unwrap_or_default();
+    if !external.has("cas") {
+        let parameters = &mut experiment.parameters;
+        parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0));
+    }
+    if !given.policy {
+        experiment.clients.policy = Policy::Spread;
+    }
+    if !given.faults {
+        experiment.faults.packages = vec!["none".to_owned()];
+    }
+}
+
 /// Whom clients ask, unless they are told.
 fn policy(experiment: &Experiment) -> Policy {
     match (experiment.target.one_log(), experiment.workload) {
@@ -127,6 +145,10 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
     let siblings = holds(&experiment.target) == Holds::Siblings;
     let locked = experiment.parameters.resolved(experiment.workload).editing == Some(Editing::Lock);
     let fits = |name: &str| match name {
+        // Only nodes that say who they are can be seen to lead, and what they hold be compared.
+        "split-brain" | "convergence" if experiment.is_foreign() => false,
+        // One that stands alone agrees with itself.
+        "convergence" if experiment.substrate == On::External && experiment.nodes == 1 => false,
         "linearizable" | "stale-reads" | "split-brain" => one_log,
         // Which concurrent writes the last one costs nobody else can tell.
         "siblings" => siblings || lww(&experiment.target),

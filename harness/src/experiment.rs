@@ -13,11 +13,12 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
+use crate::external::External;
 use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
-use crate::{defaults, k8s, local};
+use crate::{defaults, external, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
 /// `quorate test --print-experiment`.
@@ -51,6 +52,9 @@ pub struct Experiment {
     /// Where and how it runs on Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
+    /// The store that runs already, with `substrate: external`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
     /// What `quorate compare` runs of it: modes, faults and repetitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Matrix>,
@@ -68,6 +72,8 @@ pub enum On {
     Netns,
     /// Pods on Kubernetes.
     K8s,
+    /// A store that runs already.
+    External,
 }
 
 impl fmt::Display for On {
@@ -77,6 +83,7 @@ impl fmt::Display for On {
             Self::Local => "local",
             Self::Netns => "netns",
             Self::K8s => "k8s",
+            Self::External => "external",
         })
     }
 }
@@ -168,6 +175,7 @@ impl Default for Experiment {
             limits: Limits::default(),
             simulation: Conditions::default(),
             kubernetes: None,
+            external: None,
             compare: None,
         }
     }
@@ -392,6 +400,7 @@ impl Experiment {
                 format!("expected 0 s < min ≤ max, not {min:?} to {max:?}"),
             );
         }
+        self.validate_external()?;
         self.validate_faults()?;
         self.validate_conditions()?;
         let known = crate::judge::checker_names();
@@ -407,6 +416,41 @@ impl Experiment {
             }
         }
         Ok(())
+    }
+
+    fn validate_external(&self) -> Result<(), Impossible> {
+        if self.substrate != On::External {
+            return Ok(());
+        }
+        let external = self.external.clone().unwrap_or_default();
+        external.validate()?;
+        if external.nodes.len() != usize::from(self.nodes) {
+            return Err(Impossible {
+                field: "nodes".to_owned(),
+                message: format!(
+                    "expected as many as external.nodes names, {}, not {}",
+                    external.nodes.len(),
+                    self.nodes
+                ),
+            });
+        }
+        let lacking = self.workload.operations(&self.parameters);
+        if let Some(lacking) = lacking.into_iter().find(|f| !external.has(f)) {
+            return Err(Impossible {
+                field: "external.http".to_owned(),
+                message: format!(
+                    "workload {} needs {lacking}, which is not described",
+                    self.workload
+                ),
+            });
+        }
+        Ok(())
+    }
+
+    /// Whether the store is one whose nodes do not say who they are.
+    pub fn is_foreign(&self) -> bool {
+        let external = self.external.as_ref();
+        self.substrate == On::External && external.is_some_and(|store| !store.is_reference())
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
@@ -551,6 +595,7 @@ impl Experiment {
             On::Sim => sim::capabilities(),
             On::Local | On::Netns => local::capabilities(self.substrate),
             On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
+            On::External => external::capabilities(),
         }
     }
 
@@ -616,9 +661,21 @@ impl Experiment {
         self.nodes + self.target.auxiliaries() as u16
     }
 
-    /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.
+    /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`; `unknown` of a store that is
+    /// not ours.
     pub fn mode(&self) -> String {
+        if self.is_foreign() {
+            return "unknown mode".to_owned();
+        }
         mode::name(&self.target)
+    }
+
+    /// The store in a few words.
+    pub fn target_name(&self) -> &str {
+        let foreign = self.external.as_ref().filter(|_| self.is_foreign());
+        foreign.map_or("reference", |external| {
+            external.exec.as_deref().unwrap_or("HTTP API")
+        })
     }
 
     /// The whole experiment as YAML, defaults written out.

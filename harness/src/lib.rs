@@ -24,6 +24,7 @@ pub mod doctor;
 pub mod exit;
 pub mod experiment;
 pub mod explore;
+pub mod external;
 pub mod judge;
 pub mod k8s;
 pub mod live;

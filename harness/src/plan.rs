@@ -91,7 +91,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             substream(seed, "router"),
         )
         .with_gateways(experiment.target.gateways),
-        one_log: experiment.target.one_log(),
+        one_log: experiment.target.one_log() && !experiment.is_foreign(),
         sessions: experiment.clients.sessions,
         nemesis,
         poll_interval: Duration::from_millis(250),

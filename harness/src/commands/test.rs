@@ -11,6 +11,7 @@ use workloads::substream;
 
 use crate::cli::TestArgs;
 use crate::experiment::{Experiment, On};
+use crate::external::ExternalSubstrate;
 use crate::live::Live;
 use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
@@ -73,6 +74,7 @@ pub(crate) fn run_once(experiment: &Experiment, store: &Path) -> Result<(Summary
         On::Sim => run_sim(experiment, &dir, &mut sink, &mut live),
         On::Local | On::Netns => run_local(experiment, &dir, &mut sink, &mut live),
         On::K8s => super::k8s::run_test(experiment, &dir, &mut sink, &mut live),
+        On::External => run_external(experiment, &dir, &mut sink, &mut live),
     };
     let ended = match ended {
         Ok(ended) => ended,
@@ -235,6 +237,27 @@ fn run_local(
         live,
     )
     .context("cannot write the history")?;
+    substrate.stop();
+    Ok(ended)
+}
+
+fn run_external(
+    experiment: &Experiment,
+    dir: &RunDir,
+    sink: &mut dyn Sink,
+    live: &mut Live,
+) -> Result<Ended> {
+    live.step(&format!("looking for {} nodes", experiment.nodes));
+    let external = experiment.external.clone().unwrap_or_default();
+    let logs = dir.file("clients");
+    std::fs::create_dir(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let prefix = format!("q{:06x}-", random_seed() & 0x00ff_ffff);
+    dir.write("clients/keys.txt", &format!("{prefix}\n"))?;
+    let timeout = experiment.clients.timeout;
+    let mut substrate = ExternalSubstrate::start(&external, logs, prefix, timeout)?;
+    let plan = plan(experiment)?;
+    let ended = runner::run(plan, experiment.nodes, &mut substrate, sink, live)
+        .context("cannot write the history")?;
     substrate.stop();
     Ok(ended)
 }

@@ -108,7 +108,7 @@ pub fn enter(experiment: &Experiment) -> Result<(), EnterError> {
             namespace::enter(Needs { network: true })
         }
         On::Local => disk::Needs::of(experiment).enter(),
-        On::Sim | On::K8s => Ok(()),
+        On::Sim | On::K8s | On::External => Ok(()),
     }
 }
 

@@ -7,6 +7,7 @@ mod compare;
 mod determinism;
 mod disk;
 mod explore;
+mod external;
 mod gateway;
 #[cfg(feature = "k8s")]
 mod k8s;

@@ -208,22 +208,19 @@ fn prepare(f: &F, exchange: &Exchange) -> Result<Prepared, String> {
     })
 }
 
-impl Prepared {
-    /// What the placeholders stand for, or why the operation cannot be asked.
-    fn values<'a>(
-        &self,
-        invocation: &'a Invocation,
-    ) -> Result<Vec<(&'static str, &'a Value)>, &'static str> {
-        let mut values = Vec::new();
-        values.extend(invocation.key.as_ref().map(|key| ("key", key)));
-        match (&invocation.f, invocation.value.items()) {
-            (F::Cas, Some([old, new])) => values.extend([("old", old), ("new", new)]),
-            (F::Cas, _) => return Err("bad-argument"),
-            _ => values.push(("value", &invocation.value)),
-        }
-        Ok(values)
+/// What the placeholders stand for, or why the operation cannot be asked.
+fn values<'a>(invocation: &'a Invocation) -> Result<Vec<(&'static str, &'a Value)>, &'static str> {
+    let mut values = Vec::new();
+    values.extend(invocation.key.as_ref().map(|key| ("key", key)));
+    match (&invocation.f, invocation.value.items()) {
+        (F::Cas, Some([old, new])) => values.extend([("old", old), ("new", new)]),
+        (F::Cas, _) => return Err("bad-argument"),
+        _ => values.push(("value", &invocation.value)),
     }
+    Ok(values)
+}
 
+impl Prepared {
     /// The completion that an answer stands for.
     fn answered(&self, invocation: &Invocation, status: u16, body: &[u8]) -> Completion {
         let Exchange {
@@ -294,7 +291,7 @@ impl Client for MappedClient {
         let Some(prepared) = self.api.get(&invocation.f) else {
             return fail("unknown-function");
         };
-        let filled = prepared.values(invocation).and_then(|values| {
+        let filled = values(invocation).and_then(|values| {
             let path = prepared.path.fill(&values)?;
             let body = prepared.body.as_ref().map(|body| body.fill(&values));
             Ok((path, body.transpose()?))
