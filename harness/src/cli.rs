@@ -98,8 +98,8 @@ pub struct ExperimentArgs {
     /// 10.0.0.1:2379,10.0.0.2:2379. Nothing is done to such a store.
     #[arg(long, value_name = "N|HOST:PORT,…")]
     pub nodes: Option<Nodes>,
-    /// How a store that runs already is spoken to: exec:PROGRAM (one JSON object a line), http:FILE
-    /// (its HTTP API, described in YAML), or reference.
+    /// The store: reference, etcd (with options: etcd:reads=serializable), exec:PROGRAM (a client of
+    /// your own, one JSON object a line) or http:FILE (its HTTP API, described in YAML).
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
     /// What clients do, e.g. register, append, conflict (`quorate list` names all); by default what
@@ -607,7 +607,7 @@ impl ExperimentArgs {
         if let Some(on) = on {
             experiment.substrate = on;
         }
-        if experiment.substrate == On::External {
+        if experiment.store.is_some() || experiment.substrate == On::External {
             defaults::choose_foreign(&mut experiment, given);
         }
         if experiment.substrate == On::K8s && !given.faults {
@@ -648,22 +648,8 @@ impl ExperimentArgs {
             }
         }
         if let Some(target) = &self.target {
-            let external = experiment.external.get_or_insert_default();
-            (external.exec, external.http) = match target.split_once(':') {
-                Some(("exec", program)) => (Some(program.to_owned()), None),
-                Some(("http", file)) => {
-                    let text = std::fs::read_to_string(file)
-                        .map_err(|e| ExperimentError(format!("cannot read {file}: {e}")))?;
-                    (None, Some(crate::experiment::parse_yaml(&text, file)?))
-                }
-                None if target == "reference" => (None, None),
-                _ => {
-                    let message = format!(
-                        "--target: expected exec:PROGRAM, http:FILE or reference, not {target:?}"
-                    );
-                    return Err(ExperimentError(message));
-                }
-            };
+            let store = crate::stores::Store::from_flag(target);
+            experiment.store = store.map_err(|why| ExperimentError(format!("--target: {why}")))?;
         }
         if let Some(external) = &experiment.external {
             experiment.substrate = On::External;

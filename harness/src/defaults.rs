@@ -107,15 +107,18 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     if !given.workload {
         experiment.workload = Kind::Register;
     }
-    let external = experiment.external.clone().unwrap_or_default();
-    if !external.has("cas") {
+    if experiment
+        .store
+        .as_ref()
+        .is_some_and(|store| !store.has("cas"))
+    {
         let parameters = &mut experiment.parameters;
         parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0));
     }
     if !given.policy {
         experiment.clients.policy = Policy::Spread;
     }
-    if !given.faults {
+    if !given.faults && experiment.substrate == On::External {
         experiment.faults.packages = vec!["none".to_owned()];
     }
 }

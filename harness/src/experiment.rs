@@ -18,6 +18,7 @@ use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
+use crate::stores::Store;
 use crate::{defaults, external, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
@@ -52,9 +53,15 @@ pub struct Experiment {
     /// Where and how it runs on Kubernetes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub kubernetes: Option<Kubernetes>,
-    /// The store that runs already, with `substrate: external`.
+    /// Where the store runs already, with `substrate: external`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub external: Option<External>,
+    /// The store, if it is not the reference store, to which `target` belongs.
+    #[serde(
+        with = "serde_yaml::with::singleton_map",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub store: Option<Store>,
     /// What `quorate compare` runs of it: modes, faults and repetitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Matrix>,
@@ -176,6 +183,7 @@ impl Default for Experiment {
             simulation: Conditions::default(),
             kubernetes: None,
             external: None,
+            store: None,
             compare: None,
         }
     }
@@ -400,7 +408,7 @@ impl Experiment {
                 format!("expected 0 s < min ≤ max, not {min:?} to {max:?}"),
             );
         }
-        self.validate_external()?;
+        self.validate_store()?;
         self.validate_faults()?;
         self.validate_conditions()?;
         let known = crate::judge::checker_names();
@@ -418,39 +426,65 @@ impl Experiment {
         Ok(())
     }
 
-    fn validate_external(&self) -> Result<(), Impossible> {
-        if self.substrate != On::External {
-            return Ok(());
-        }
-        let external = self.external.clone().unwrap_or_default();
-        external.validate()?;
-        if external.nodes.len() != usize::from(self.nodes) {
-            return Err(Impossible {
-                field: "nodes".to_owned(),
-                message: format!(
-                    "expected as many as external.nodes names, {}, not {}",
-                    external.nodes.len(),
+    fn validate_store(&self) -> Result<(), Impossible> {
+        let impossible = |field: &str, message: String| {
+            Err(Impossible {
+                field: field.to_owned(),
+                message,
+            })
+        };
+        let external = self.substrate == On::External;
+        if external {
+            let external = self.external.clone().unwrap_or_default();
+            external.validate()?;
+            if external.nodes.len() != usize::from(self.nodes) {
+                let named = external.nodes.len();
+                let message = format!(
+                    "expected {named}, as external.nodes names, not {}",
                     self.nodes
-                ),
-            });
+                );
+                return impossible("nodes", message);
+            }
         }
-        let lacking = self.workload.operations(&self.parameters);
-        if let Some(lacking) = lacking.into_iter().find(|f| !external.has(f)) {
-            return Err(Impossible {
-                field: "external.http".to_owned(),
-                message: format!(
-                    "workload {} needs {lacking}, which is not described",
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        store.validate()?;
+        match (self.substrate, store.recipe()) {
+            (On::External, _) => {}
+            (On::Netns, Some(recipe)) => {
+                if let Err(why) = recipe.find() {
+                    return impossible("store", why);
+                }
+            }
+            (_, Some(_)) => {
+                let message =
+                    "expected netns, or external with --nodes host:port,…, for this store";
+                return impossible("substrate", message.to_owned());
+            }
+            (_, None) => {
+                let message =
+                    "expected external (--nodes host:port,…): how to start it is not known";
+                return impossible("substrate", message.to_owned());
+            }
+        }
+        let needed = self.workload.operations(&self.parameters);
+        match needed.into_iter().find(|f| !store.has(f)) {
+            None => Ok(()),
+            Some(lacking) => {
+                let message = format!(
+                    "{} has no {lacking}, which {} needs",
+                    store.name(),
                     self.workload
-                ),
-            });
+                );
+                impossible("workload", message)
+            }
         }
-        Ok(())
     }
 
-    /// Whether the store is one whose nodes do not say who they are.
+    /// Whether it is another store than the reference store.
     pub fn is_foreign(&self) -> bool {
-        let external = self.external.as_ref();
-        self.substrate == On::External && external.is_some_and(|store| !store.is_reference())
+        self.store.is_some()
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
@@ -593,7 +627,11 @@ impl Experiment {
     pub fn capabilities_of_substrate(&self) -> Capabilities {
         match self.substrate {
             On::Sim => sim::capabilities(),
-            On::Local | On::Netns => local::capabilities(self.substrate),
+            On::Local | On::Netns => {
+                let here = local::capabilities(self.substrate);
+                let recipe = self.store.as_ref().and_then(Store::recipe);
+                recipe.map_or(here.clone(), |recipe| recipe.capabilities(here))
+            }
             On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
             On::External => external::capabilities(),
         }
@@ -664,18 +702,15 @@ impl Experiment {
     /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`; `unknown` of a store that is
     /// not ours.
     pub fn mode(&self) -> String {
-        if self.is_foreign() {
-            return "unknown mode".to_owned();
+        if let Some(store) = &self.store {
+            return store.mode();
         }
         mode::name(&self.target)
     }
 
     /// The store in a few words.
     pub fn target_name(&self) -> &str {
-        let foreign = self.external.as_ref().filter(|_| self.is_foreign());
-        foreign.map_or("reference", |external| {
-            external.exec.as_deref().unwrap_or("HTTP API")
-        })
+        self.store.as_ref().map_or("reference", Store::name)
     }
 
     /// The whole experiment as YAML, defaults written out.

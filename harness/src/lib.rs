@@ -44,5 +44,6 @@ pub mod sim;
 pub mod staleness;
 pub mod statistics;
 pub mod store;
+pub mod stores;
 pub mod substrate;
 pub mod truth_table;

@@ -19,6 +19,7 @@ use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
 use crate::runner::{self, Ended};
 use crate::store::{MINIMAL, RunDir};
+use crate::stores::Store;
 use crate::{exit, judge};
 
 /// Runs the experiment as often as asked; the exit code of the worst run.
@@ -216,6 +217,10 @@ fn run_local(
     live: &mut Live,
 ) -> Result<Ended> {
     live.step(&format!("starting {} nodes", experiment.all_nodes()));
+    if let Some(recipe) = experiment.store.as_ref().and_then(Store::recipe) {
+        let version = recipe.version().unwrap_or_else(|| "unknown".to_owned());
+        dir.write("nodes/version.txt", &format!("{version}\n"))?;
+    }
     let config = dir.file("nodes/config.yaml");
     std::fs::write(&config, serde_yaml::to_string(&experiment.target)?)
         .with_context(|| format!("cannot write {}", config.display()))?;
@@ -228,6 +233,7 @@ fn run_local(
         call_timeout: experiment.clients.timeout,
         disk: local::disk::Needs::of(experiment),
         preload_clock: local::clock::is_preloaded(experiment),
+        store: experiment.store.clone(),
     })?;
     let ended = runner::run(
         plan(experiment)?,
@@ -254,7 +260,8 @@ fn run_external(
     let prefix = format!("q{:06x}-", random_seed() & 0x00ff_ffff);
     dir.write("clients/keys.txt", &format!("{prefix}\n"))?;
     let timeout = experiment.clients.timeout;
-    let mut substrate = ExternalSubstrate::start(&external, logs, prefix, timeout)?;
+    let mut substrate =
+        ExternalSubstrate::start(&external, experiment.store.as_ref(), logs, prefix, timeout)?;
     let plan = plan(experiment)?;
     let ended = runner::run(plan, experiment.nodes, &mut substrate, sink, live)
         .context("cannot write the history")?;

@@ -1,49 +1,25 @@
 //! The substrate `external`: a store that somebody else has started. Clients speak to its nodes
 //! where they listen; nothing is started, hurt or ended.
 //!
-//! | module | what it does |
-//! | --- | --- |
-//! | `client` | the reference store's protocol, a program of the user's, or a described HTTP API |
-//! | `substrate` | [`ExternalSubstrate`] |
+//! What they speak is the store's ([`crate::stores`]).
 
-mod client;
 mod substrate;
 
 use nemesis::{Capabilities, FaultKind};
 use serde::{Deserialize, Serialize};
-use workloads::client::mapped::Api;
 
-pub use self::client::{AnyClient, ClientError};
 pub use self::substrate::{ExternalError, ExternalSubstrate};
 use crate::experiment::Impossible;
 
-/// A store that runs already: where, and how it is spoken to.
+/// Where a store runs already.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct External {
     /// Where each node listens: `host:port`. The first is n1.
     pub nodes: Vec<String>,
-    /// The program that speaks to it, with its arguments (docs/stores.md).
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub exec: Option<String>,
-    /// What its HTTP API is asked for each operation.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub http: Option<Api>,
 }
 
 impl External {
-    /// Whether it speaks the reference store's protocol, in which nodes say who they are.
-    pub fn is_reference(&self) -> bool {
-        self.exec.is_none() && self.http.is_none()
-    }
-
-    /// Whether clients of it have this operation.
-    pub fn has(&self, operation: &str) -> bool {
-        self.http
-            .as_ref()
-            .is_none_or(|api| api.contains_key(operation))
-    }
-
     /// Refuses what cannot be, before anything is sent.
     ///
     /// # Errors
@@ -70,13 +46,6 @@ impl External {
                     format!("expected host:port, not {node:?}"),
                 );
             }
-        }
-        if self.exec.is_some() && self.http.is_some() {
-            return impossible("http", "expected exec or http, not both".to_owned());
-        }
-        if let Err(error) = AnyClient::new(self, None, std::time::Duration::from_secs(1)) {
-            let field = if self.exec.is_some() { "exec" } else { "http" };
-            return impossible(field, error.to_string());
         }
         Ok(())
     }
@@ -115,15 +84,5 @@ mod tests {
                 "{said}"
             );
         }
-        let missing = External {
-            exec: Some("no-such-program-anywhere".to_owned()),
-            ..with(&["127.0.0.1:1"])
-        };
-        assert!(refused(&missing).starts_with("external.exec: there is no program"));
-        let both = External {
-            http: Some(Api::new()),
-            ..missing
-        };
-        assert!(refused(&both).contains("not both"));
     }
 }

@@ -15,10 +15,12 @@ use tokio::task::JoinSet;
 use tokio::time::timeout;
 use workloads::Invocation;
 
-use super::{AnyClient, ClientError, External};
+use super::External;
 use crate::calls::{Calls, WORKERS};
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
+use crate::stores::recipe::Status;
+use crate::stores::{AnyClient, ClientError, Store};
 use crate::substrate::{Happening, Substrate};
 
 /// How long a node may take to take a connection.
@@ -34,8 +36,8 @@ pub struct ExternalSubstrate {
     addresses: Vec<Arc<str>>,
     /// The same as sockets.
     sockets: Vec<SocketAddr>,
-    /// Whether nodes say who they are.
-    watched: bool,
+    /// What nodes say of themselves, if anything.
+    status: Option<Status>,
     /// Before every key, so that a run finds its own empty.
     prefix: String,
     http: reqwest::Client,
@@ -72,7 +74,7 @@ pub enum ExternalError {
 }
 
 impl ExternalSubstrate {
-    /// Looks whether every node takes connections. The clock starts then. What clients that are
+    /// Looks whether every node takes connections; the reference store's if there is no other. The clock starts then. What clients that are
     /// programs write to standard error goes to the folder `logs`. What `prefix` says is put before
     /// every key in the store, and not in the history.
     ///
@@ -82,6 +84,7 @@ impl ExternalSubstrate {
     /// If a node does not.
     pub fn start(
         external: &External,
+        store: Option<&Store>,
         logs: PathBuf,
         prefix: String,
         call_timeout: Duration,
@@ -93,7 +96,7 @@ impl ExternalSubstrate {
             .enable_all()
             .build()
             .map_err(io("starting the runtime"))?;
-        let client = AnyClient::new(external, Some(logs), call_timeout)?;
+        let client = AnyClient::new(store, Some(logs), call_timeout)?;
         let mut sockets = Vec::new();
         for (i, at) in external.nodes.iter().enumerate() {
             let reached = runtime.block_on(reach(at));
@@ -127,7 +130,10 @@ impl ExternalSubstrate {
             addresses: addresses.collect(),
             calls: Calls::new(client, runtime.handle().clone(), events.clone()),
             sockets,
-            watched: external.is_reference(),
+            status: match store {
+                None => Some(Status::Reference),
+                Some(store) => store.recipe().map(|recipe| recipe.status),
+            },
             prefix,
             http,
             runtime,
@@ -227,14 +233,14 @@ impl Substrate for ExternalSubstrate {
 
     fn poll_view(&mut self) {
         let (events, sockets) = (self.events.clone(), self.sockets.clone());
-        let (http, watched) = (self.http.clone(), self.watched);
+        let (http, status) = (self.http.clone(), self.status);
         self.runtime.spawn(async move {
-            let view = if watched {
-                let nodes = sockets.into_iter().map(Some);
-                let nodes: Vec<_> = (1..).zip(nodes).collect();
-                view::poll(&http, &nodes).await
-            } else {
-                present(sockets).await
+            let view = match status {
+                Some(status) => {
+                    let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
+                    view::poll_by(&http, status, &nodes).await
+                }
+                None => present(sockets).await,
             };
             // The runner may be gone already.
             let _ = events.send(Happening::View(view));

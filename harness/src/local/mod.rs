@@ -71,7 +71,6 @@ use nemesis::mechanism::namespace::{self, EnterError, Needs};
 use nemesis::{Action, Capabilities, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use workloads::client::HttpClient;
 use workloads::{Completion, Invocation};
 
 use self::cluster::Cluster;
@@ -82,6 +81,7 @@ use self::start_error::io_error;
 pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
 use crate::experiment::{Experiment, On};
+use crate::stores::{AnyClient, Store};
 use crate::substrate::{Happening, Substrate};
 
 /// How long killed processes may take to end at the end of a run.
@@ -131,6 +131,8 @@ pub struct LocalOptions {
     pub disk: disk::Needs,
     /// Whether their clocks are to be made wrong by libfaketime, which they are started with.
     pub preload_clock: bool,
+    /// What they are, if not nodes of the reference store.
+    pub store: Option<Store>,
 }
 
 /// A fault that was injected, and the task that last worked on it: whether the fault is now in
@@ -145,7 +147,7 @@ pub struct LocalSubstrate {
     /// `None` only while being dropped.
     runtime: Option<Runtime>,
     cluster: Arc<Cluster>,
-    calls: Calls<HttpClient>,
+    calls: Calls<AnyClient>,
     /// Ends when this is dropped.
     copies: Option<disk::Copies>,
     http: reqwest::Client,
@@ -173,23 +175,31 @@ impl LocalSubstrate {
             call_timeout,
             disk,
             preload_clock,
+            store,
         } = options;
         // A second call does nothing; the first has to be made before there are threads.
         disk.enter()
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
-        let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
+        let program = match store.as_ref().and_then(Store::recipe) {
+            Some(recipe) => Program::of(recipe),
+            None => Program::reference(config, seed),
+        };
+        let program = program.map_err(io_error("finding the program"))?;
         let program = Program {
             preload_clock,
             ..program
         };
-        Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)
+        let client = AnyClient::new(store.as_ref(), None, call_timeout);
+        let client =
+            client.map_err(|error| io_error("making a client")(io::Error::other(error)))?;
+        Self::start_program(on, nodes, &run_dir, client, &program, &disk)
     }
 
     fn start_program(
         on: On,
         nodes: u16,
         run_dir: &Path,
-        call_timeout: Duration,
+        client: AnyClient,
         program: &Program,
         disk: &disk::Needs,
     ) -> Result<Self, StartError> {
@@ -222,10 +232,6 @@ impl LocalSubstrate {
             },
         };
         let signals = signals::register(handler).map_err(io_error("listening for signals"))?;
-        let client = HttpClient::new(call_timeout).map_err(|error| StartError::Io {
-            what: "making a client".to_owned(),
-            source: io::Error::other(error),
-        })?;
         let http = reqwest::Client::builder()
             .local_address(cluster.network.administrator())
             .no_proxy()
@@ -351,7 +357,7 @@ impl Substrate for LocalSubstrate {
     fn poll_view(&mut self) {
         let (http, cluster) = (self.http.clone(), Arc::clone(&self.cluster));
         self.runtime().spawn(async move {
-            let view = view::poll(&http, &cluster.addresses()).await;
+            let view = view::poll_by(&http, cluster.serves.status, &cluster.addresses()).await;
             let _ = cluster.events.send(Happening::View(view));
         });
     }

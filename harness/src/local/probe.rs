@@ -26,12 +26,21 @@ pub(super) enum Probe {
     Silent,
 }
 
-/// Asks as the administrator: sends `GET /healthz`, made `padding` bytes longer by a header, and waits `within` for the first
-/// bytes of an answer.
+/// Where a node of the reference store answers 200. One of another store answers something, too.
+pub(super) const HEALTH: &str = "/healthz";
+
+/// Asks as the administrator: sends a request, made `padding` bytes longer by a header, and waits
+/// `within` for the first bytes of an answer.
 pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration) -> Probe {
-    timeout(within, ask(address, padding))
+    timeout(within, ask(address, HEALTH, padding))
         .await
         .unwrap_or(Probe::Silent)
+}
+
+/// Whether this path is answered with 200.
+pub(super) async fn is_ready(address: SocketAddr, path: &str, within: Duration) -> bool {
+    let asked = timeout(within, ask(address, path, 0)).await;
+    matches!(asked, Ok(Probe::Answered(200, _)))
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -43,15 +52,19 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-async fn ask(address: SocketAddr, padding: usize) -> Probe {
+async fn ask(address: SocketAddr, path: &str, padding: usize) -> Probe {
     let Ok(stream) = connect(address).await else {
         return Probe::Refused;
     };
-    ask_over(stream, address, padding).await
+    send(stream, address, path, padding).await
 }
 
 /// Asks over a connection that has been made.
-pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
+pub(super) async fn ask_over(stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
+    send(stream, address, HEALTH, padding).await
+}
+
+async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: usize) -> Probe {
     if stream.local_addr().ok() == Some(address) {
         // TCP's simultaneous open: the socket is connected to itself, so nobody listens.
         return Probe::Refused;
@@ -62,7 +75,7 @@ pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding
         format!("x-padding: {}\r\n", "x".repeat(padding))
     };
     let request =
-        format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{padding}\r\n");
+        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{padding}\r\n");
     let sent = Instant::now();
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Probe::Closed;

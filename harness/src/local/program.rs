@@ -7,6 +7,9 @@ use std::path::{Path, PathBuf};
 
 use nemesis::Node;
 
+use super::probe::HEALTH;
+use crate::stores::recipe::{Recipe, Setup, Status};
+
 /// What a node is started with.
 #[derive(Clone, Debug)]
 pub(super) struct NodeSetup {
@@ -17,6 +20,27 @@ pub(super) struct NodeSetup {
     pub listen: SocketAddr,
     /// How it reaches each other node.
     pub peers: Vec<(Node, SocketAddr)>,
+}
+
+/// How a node is known to serve, and what it says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serves {
+    /// It prints where it listens; else it listens where it was told to.
+    pub says_where: bool,
+    /// Where it answers 200 when it serves.
+    pub ready: &'static str,
+    /// What it says of itself.
+    pub status: Status,
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self {
+            says_where: true,
+            ready: HEALTH,
+            status: Status::Reference,
+        }
+    }
 }
 
 /// The program that is a node. It prints `listening ADDRESS:PORT` once it does, answers
@@ -30,6 +54,8 @@ pub(super) struct Program {
     pub keeper: fn(&Path) -> Vec<OsString>,
     /// Nodes are started with libfaketime, so that their clocks can be made wrong by it.
     pub preload_clock: bool,
+    /// How they are known to serve.
+    pub serves: Serves,
 }
 
 impl Program {
@@ -41,6 +67,36 @@ impl Program {
             version_flag: "--storage-version",
             keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
             preload_clock: false,
+            serves: Serves::default(),
+        })
+    }
+
+    /// Nodes of a store of another maker.
+    pub fn of(recipe: &'static Recipe) -> io::Result<Self> {
+        let arguments = move |setup: &NodeSetup| {
+            let mut members: Vec<_> = setup
+                .peers
+                .iter()
+                .map(|&(node, at)| (node, at.ip()))
+                .collect();
+            members.push((setup.node, setup.listen.ip()));
+            members.sort_unstable();
+            (recipe.arguments)(&Setup {
+                node: setup.node,
+                data_dir: &setup.data_dir,
+                listen: setup.listen,
+                members: &members,
+            })
+        };
+        Ok(Self {
+            path: recipe.find().map_err(io::Error::other)?,
+            arguments: Box::new(arguments),
+            serves: Serves {
+                says_where: false,
+                ready: recipe.ready,
+                status: recipe.status,
+            },
+            ..Self::reference(PathBuf::new(), 0)?
         })
     }
 }

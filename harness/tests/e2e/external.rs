@@ -137,13 +137,17 @@ fn what_is_not_there_or_not_to_be_hurt_is_refused_in_one_sentence() {
     says(
         &[&nowhere[..], &["--target", "telnet:x"]].concat(),
         254,
-        "expected exec:PROGRAM",
+        "exec:PROGRAM or http:FILE",
     );
     says(
         &[&nowhere[..], &["--target", "exec:/no/such"]].concat(),
         254,
         "there is no program",
     );
-    says(&["--target", "reference"], 254, "--nodes host:port");
+    says(
+        &["--target", "exec:sh"],
+        254,
+        "how to start it is not known",
+    );
     says(&["--nodes", "many"], 254, "expected a number, or host:port");
 }

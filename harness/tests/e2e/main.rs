@@ -17,6 +17,7 @@ mod minimal;
 mod netns;
 mod schedules;
 mod shrink;
+mod stores;
 mod truth;
 mod truth_table;
 mod workloads;

@@ -18,8 +18,9 @@ use workloads::Invocation;
 
 use crate::experiment::On;
 use crate::local::disk::Needs;
-use crate::local::program::{NodeSetup, Program};
+use crate::local::program::{NodeSetup, Program, Serves};
 use crate::local::{LocalSubstrate, StartError};
+use crate::stores::AnyClient;
 use crate::substrate::{Happening, Substrate};
 
 /// The answer to [`ping`].
@@ -88,6 +89,7 @@ pub(super) fn program() -> Program {
         version_flag: "as-storage-version",
         keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
         preload_clock: false,
+        serves: Serves::default(),
     }
 }
 
@@ -106,7 +108,8 @@ pub(super) fn start_on(
     program: &Program,
 ) -> Result<LocalSubstrate, StartError> {
     let timeout = Duration::from_millis(500);
-    LocalSubstrate::start_program(on, nodes, run_dir, timeout, program, &Needs::default())
+    let client = AnyClient::new(None, None, timeout).unwrap();
+    LocalSubstrate::start_program(on, nodes, run_dir, client, program, &Needs::default())
 }
 
 pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {

@@ -9,7 +9,7 @@ use workloads::client::mapped::MappingError;
 use workloads::client::{At, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
-use super::External;
+use super::Store;
 
 /// One of the clients.
 #[derive(Debug)]
@@ -37,19 +37,20 @@ pub enum ClientError {
 }
 
 impl AnyClient {
-    /// The client of a store. What programs write to standard error goes into the folder `logs`.
+    /// The client of a store; of the reference store if there is none. What programs write to standard error goes into the folder `logs`.
     ///
     /// # Errors
     /// If there is no such program, or the description is wrong.
     pub fn new(
-        external: &External,
+        store: Option<&Store>,
         logs: Option<PathBuf>,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        Ok(match (&external.exec, &external.http) {
-            (Some(command), _) => Self::Exec(ExecClient::new(command, logs, timeout)?),
-            (None, Some(api)) => Self::Http(MappedClient::new(api, timeout)?),
-            (None, None) => Self::Reference(HttpClient::new(timeout)?),
+        Ok(match store {
+            None => Self::Reference(HttpClient::new(timeout)?),
+            Some(Store::Exec(command)) => Self::Exec(ExecClient::new(command, logs, timeout)?),
+            Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
+            Some(Store::Etcd(etcd)) => Self::Http(MappedClient::new(&etcd.api(), timeout)?),
         })
     }
 
