@@ -32,6 +32,11 @@ impl<C: Client + 'static> Calls<C> {
         }
     }
 
+    /// What it sends them through.
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
     /// Sends one operation on behalf of a client thread to the node that listens there. Returns at
     /// once; how it ended comes as [`Happening::Completed`].
     pub fn start(&self, thread: u32, node: Node, address: Arc<str>, invocation: Invocation) {

@@ -13,6 +13,8 @@
 //! What is left out is not promised by the mode, or has nothing to judge in it; all of it can be
 //! asked for by name. `mutual-exclusion` judges `text` with `editing: lock` alone.
 
+use std::time::Duration;
+
 use reference_cluster::core::Config;
 use reference_cluster::core::config::{Mode, Reads};
 use reference_cluster::core::leaderless::Versions;
@@ -102,6 +104,9 @@ pub fn choose(experiment: &mut Experiment, given: Given) {
     }
 }
 
+/// How long a store of another maker may take to recover, at least.
+const FOREIGN_RECOVERY: Duration = Duration::from_secs(60);
+
 /// Chooses for a store of another maker, of which nothing is known but what its clients can do.
 pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     if !given.workload {
@@ -118,6 +123,9 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     if !given.policy {
         experiment.clients.policy = Policy::Spread;
     }
+    // What is left to a Sentinel takes it some ten seconds, and then some.
+    let limits = &mut experiment.limits;
+    limits.recovery = limits.recovery.max(FOREIGN_RECOVERY);
     if !given.faults && experiment.substrate == On::External {
         experiment.faults.packages = vec!["none".to_owned()];
     }

@@ -243,10 +243,9 @@ impl Cluster {
             ready = timeout(READY_WITHIN, ready) => {
                 ready.map_err(|_| failed(match slot.target.get() {
                     None => format!("it did not say where it listens in {READY_WITHIN:?}"),
-                    Some(address) => format!(
-                        "http://{address}{} did not answer 200 in {READY_WITHIN:?}",
-                        self.serves.ready
-                    ),
+                    Some(address) => {
+                        format!("it did not serve at {address} in {READY_WITHIN:?}")
+                    }
                 }))
             }
         }
@@ -296,7 +295,7 @@ pub(super) async fn prepare(
         let launch = Launch {
             node,
             program: program.path.clone(),
-            args: (program.arguments)(&setup),
+            args: (program.arguments)(&setup).map_err(io_error(format!("configuring n{node}")))?,
             environment: clock
                 .as_ref()
                 .map(|clock| clock.environment())

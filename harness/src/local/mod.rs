@@ -180,8 +180,11 @@ impl LocalSubstrate {
         // A second call does nothing; the first has to be made before there are threads.
         disk.enter()
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
-        let program = match store.as_ref().and_then(Store::recipe) {
-            Some(recipe) => Program::of(recipe),
+        let foreign = store
+            .clone()
+            .and_then(|store| Some((store.recipe()?, store)));
+        let program = match foreign {
+            Some((recipe, store)) => Program::of(recipe, store, run_dir.join("nodes")),
             None => Program::reference(config, seed),
         };
         let program = program.map_err(io_error("finding the program"))?;
@@ -263,9 +266,9 @@ impl LocalSubstrate {
     }
 
     /// Where clients reach a node. The same for the whole run, also when the node restarts.
-    pub fn base_url(&self, node: Node) -> Option<String> {
+    pub fn address(&self, node: Node) -> Option<String> {
         let address = self.cluster.network.client_address(node)?;
-        Some(format!("http://{address}"))
+        Some(self.calls.client().address(&address.to_string()))
     }
 
     /// Kills and reaps all nodes and closes all links, as dropping does.
@@ -317,7 +320,7 @@ impl Substrate for LocalSubstrate {
     }
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
-        let Some(base_url) = self.base_url(node) else {
+        let Some(address) = self.address(node) else {
             let completion = refused(invocation, &format!("there is no n{node}"));
             return self.post(Happening::Completed { thread, completion });
         };
@@ -327,7 +330,7 @@ impl Substrate for LocalSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         self.calls
-            .start(thread, node, base_url.into(), invocation.clone());
+            .start(thread, node, address.into(), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, order: &Order) {

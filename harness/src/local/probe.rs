@@ -12,6 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::network::administrator_towards;
+use crate::stores::recipe::Ready;
 
 /// What came of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,7 +27,8 @@ pub(super) enum Probe {
     Silent,
 }
 
-/// Where a node of the reference store answers 200. One of another store answers something, too.
+/// Where a node of the reference store answers 200. One of another store answers something, too: a
+/// request in HTTP/1.0 needs no `host`, at which Redis hangs up on what it takes for an attack.
 pub(super) const HEALTH: &str = "/healthz";
 
 /// Asks as the administrator: sends a request, made `padding` bytes longer by a header, and waits
@@ -37,10 +39,23 @@ pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration)
         .unwrap_or(Probe::Silent)
 }
 
-/// Whether this path is answered with 200.
-pub(super) async fn is_ready(address: SocketAddr, path: &str, within: Duration) -> bool {
-    let asked = timeout(within, ask(address, path, 0)).await;
-    matches!(asked, Ok(Probe::Answered(200, _)))
+/// Whether a node serves.
+pub(super) async fn is_ready(address: SocketAddr, ready: Ready, within: Duration) -> bool {
+    let asked = async {
+        match ready {
+            Ready::Http(path) => matches!(ask(address, path, 0).await, Probe::Answered(200, _)),
+            Ready::Line(line, wanted) => says(address, line, wanted).await.unwrap_or(false),
+        }
+    };
+    timeout(within, asked).await.unwrap_or(false)
+}
+
+async fn says(address: SocketAddr, line: &str, wanted: &str) -> io::Result<bool> {
+    let mut stream = connect(address).await?;
+    stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+    let mut said = vec![0; wanted.len()];
+    stream.read_exact(&mut said).await?;
+    Ok(said == wanted.as_bytes())
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -74,8 +89,7 @@ async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: u
     } else {
         format!("x-padding: {}\r\n", "x".repeat(padding))
     };
-    let request =
-        format!("GET {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{padding}\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nconnection: close\r\n{padding}\r\n");
     let sent = Instant::now();
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Probe::Closed;
@@ -86,7 +100,8 @@ async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: u
             let took = sent.elapsed();
             let code = std::str::from_utf8(&status)
                 .ok()
-                .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+                .and_then(|line| line.strip_prefix("HTTP/1."))
+                .and_then(|line| line.get(2..))
                 .and_then(|code| code.parse().ok());
             Probe::Answered(code.unwrap_or(0), took)
         }

@@ -1,14 +1,15 @@
 //! The program that is a node, and how it is called.
 
 use std::ffi::OsString;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
+use std::{fs, io};
 
 use nemesis::Node;
 
 use super::probe::HEALTH;
-use crate::stores::recipe::{Recipe, Setup, Status};
+use crate::stores::Store;
+use crate::stores::recipe::{Ready, Recipe, Setup, Status};
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -27,8 +28,8 @@ pub(super) struct NodeSetup {
 pub(super) struct Serves {
     /// It prints where it listens; else it listens where it was told to.
     pub says_where: bool,
-    /// Where it answers 200 when it serves.
-    pub ready: &'static str,
+    /// How it is known to serve.
+    pub ready: Ready,
     /// What it says of itself.
     pub status: Status,
 }
@@ -37,7 +38,7 @@ impl Default for Serves {
     fn default() -> Self {
         Self {
             says_where: true,
-            ready: HEALTH,
+            ready: Ready::Http(HEALTH),
             status: Status::Reference,
         }
     }
@@ -63,7 +64,7 @@ impl Program {
     pub fn reference(config: PathBuf, seed: u64) -> io::Result<Self> {
         Ok(Self {
             path: std::env::current_exe()?,
-            arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
+            arguments: Box::new(move |setup| Ok(node_arguments(setup, &config, seed))),
             version_flag: "--storage-version",
             keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
             preload_clock: false,
@@ -71,8 +72,9 @@ impl Program {
         })
     }
 
-    /// Nodes of a store of another maker.
-    pub fn of(recipe: &'static Recipe) -> io::Result<Self> {
+    /// Nodes of a store of another maker, which are configured below this directory.
+    pub fn of(recipe: &'static Recipe, store: Store, configs: PathBuf) -> io::Result<Self> {
+        let program = recipe.find().map_err(io::Error::other)?;
         let arguments = move |setup: &NodeSetup| {
             let mut members: Vec<_> = setup
                 .peers
@@ -81,15 +83,26 @@ impl Program {
                 .collect();
             members.push((setup.node, setup.listen.ip()));
             members.sort_unstable();
-            (recipe.arguments)(&Setup {
-                node: setup.node,
-                data_dir: &setup.data_dir,
-                listen: setup.listen,
-                members: &members,
-            })
+            let config_dir = path::absolute(configs.join(format!("n{}-config", setup.node)))?;
+            fs::create_dir_all(&config_dir)?;
+            let data_dir = path::absolute(&setup.data_dir)?;
+            (recipe.arguments)(
+                &Setup {
+                    node: setup.node,
+                    data_dir: &data_dir,
+                    config_dir: &config_dir,
+                    listen: setup.listen,
+                    members: &members,
+                },
+                &store,
+            )
         };
         Ok(Self {
-            path: recipe.find().map_err(io::Error::other)?,
+            path: if recipe.in_shell {
+                "/bin/sh".into()
+            } else {
+                program
+            },
             arguments: Box::new(arguments),
             serves: Serves {
                 says_where: false,
@@ -102,7 +115,7 @@ impl Program {
 }
 
 /// The arguments to start a node with.
-pub(super) type Arguments = Box<dyn Fn(&NodeSetup) -> Vec<OsString>>;
+pub(super) type Arguments = Box<dyn Fn(&NodeSetup) -> io::Result<Vec<OsString>>>;
 
 /// The command line of `quorate node`.
 fn node_arguments(setup: &NodeSetup, config: &Path, seed: u64) -> Vec<OsString> {

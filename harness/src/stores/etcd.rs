@@ -11,6 +11,7 @@
 //! stops leaves a write unknown.
 
 use std::ffi::OsString;
+use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -18,7 +19,8 @@ use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
 use workloads::client::mapped::{Api, Exchange, Found, Written};
 
-use super::recipe::{Recipe, Setup, Status};
+use super::Store;
+use super::recipe::{Ready, Recipe, Setup, Status};
 
 /// What it can be asked for.
 pub const OPERATIONS: [&str; 3] = ["read", "write", "cas"];
@@ -99,11 +101,12 @@ impl Etcd {
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "etcd",
-    program: "etcd",
+    programs: &["etcd"],
     install: "apt-get install etcd-server",
     version: &["--version"],
+    in_shell: false,
     arguments,
-    ready: "/health",
+    ready: Ready::Http("/health"),
     status: Status::Etcd,
     without: &[
         (
@@ -134,9 +137,10 @@ pub static RECIPE: Recipe = Recipe {
     ],
 };
 
-const NO_OPERATOR: &str = "requests of an operator are known for the reference store alone";
+pub(super) const NO_OPERATOR: &str =
+    "requests of an operator are known for the reference store alone";
 
-fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
+fn arguments(setup: &Setup<'_>, _: &Store) -> io::Result<Vec<OsString>> {
     let url = |address: SocketAddr| format!("http://{address}");
     let peer = |ip| url(SocketAddr::new(ip, PEER_PORT));
     let me = peer(setup.listen.ip());
@@ -162,7 +166,7 @@ fn arguments(setup: &Setup<'_>) -> Vec<OsString> {
     ] {
         arguments.extend([flag.into(), value.into()]);
     }
-    arguments
+    Ok(arguments)
 }
 
 /// The parts of an answer to `/v3/maintenance/status` that matter here. Numbers of 64 bits are texts.

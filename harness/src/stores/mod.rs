@@ -6,10 +6,13 @@
 //! | `client` | the clients: a program of the user's, a described HTTP API, or the store's own |
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
 //! | [`etcd`] | etcd through its JSON gateway |
+//! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
 pub mod etcd;
 pub mod recipe;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use std::time::Duration;
 
@@ -19,6 +22,8 @@ use workloads::client::mapped::Api;
 pub use self::client::{AnyClient, ClientError};
 pub use self::etcd::Etcd;
 pub use self::recipe::Recipe;
+#[cfg(feature = "redis")]
+pub use self::redis::Redis;
 
 /// A store that is not the reference store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +35,9 @@ pub enum Store {
     Http(Api),
     /// etcd.
     Etcd(Etcd),
+    /// Redis, with a Sentinel beside each node.
+    #[cfg(feature = "redis")]
+    Redis(Redis),
 }
 
 impl Store {
@@ -50,9 +58,15 @@ impl Store {
                 Self::Http(api.map_err(|error| error.to_string())?)
             }
             "etcd" => Self::Etcd(options(rest)?),
+            #[cfg(feature = "redis")]
+            "redis" => Self::Redis(options(rest)?),
+            #[cfg(not(feature = "redis"))]
+            "redis" => {
+                return Err("this quorate was built without Redis; build it with `cargo build --features redis`".to_owned());
+            }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -64,6 +78,8 @@ impl Store {
             Self::Exec(command) => command,
             Self::Http(_) => "HTTP API",
             Self::Etcd(_) => "etcd",
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => "redis",
         }
     }
 
@@ -72,6 +88,8 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
             Self::Etcd(etcd) => format!("{} reads", etcd.reads.name()),
+            #[cfg(feature = "redis")]
+            Self::Redis(redis) => redis.mode(),
         }
     }
 
@@ -81,6 +99,8 @@ impl Store {
             Self::Exec(_) => true,
             Self::Http(api) => api.contains_key(operation),
             Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
     }
 
@@ -89,6 +109,8 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => None,
             Self::Etcd(_) => Some(&etcd::RECIPE),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => Some(&redis::RECIPE),
         }
     }
 

@@ -4,6 +4,8 @@ pub mod exec;
 pub mod http;
 pub mod mapped;
 mod null;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use crate::operation::{Completion, Invocation};
 

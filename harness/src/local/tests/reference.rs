@@ -79,7 +79,7 @@ fn node() {
 fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
-        arguments: Box::new(arguments),
+        arguments: Box::new(|setup| Ok(arguments(setup))),
         version_flag: "as-storage-version",
         keeper: super::stand_in::program().keeper,
         preload_clock: false,
