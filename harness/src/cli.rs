@@ -98,8 +98,9 @@ pub struct ExperimentArgs {
     /// 10.0.0.1:2379,10.0.0.2:2379. Nothing is done to such a store.
     #[arg(long, value_name = "N|HOST:PORT,…")]
     pub nodes: Option<Nodes>,
-    /// The store: reference, etcd (with options: etcd:reads=serializable), exec:PROGRAM (a client of
-    /// your own, one JSON object a line) or http:FILE (its HTTP API, described in YAML).
+    /// The store: `reference`, `etcd` (with options: `etcd:reads=serializable`), `redis`,
+    /// `exec:PROGRAM` (a client of your own, one JSON object a line) or `http:FILE` (its HTTP API,
+    /// described in YAML).
     #[arg(long, value_name = "TARGET")]
     pub target: Option<String>,
     /// What clients do, e.g. register, append, conflict (`quorate list` names all); by default what
@@ -522,6 +523,9 @@ pub struct DoctorArgs {
     /// The substrate on which they must be; by default all.
     #[arg(long, value_enum)]
     pub on: Option<On>,
+    /// A store of another maker, e.g. etcd: whether it can be started here, and what installs it.
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["require", "on", "output"])]
+    pub target: Option<String>,
     /// How the answer is written: table, json, yaml or md.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,

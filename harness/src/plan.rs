@@ -102,9 +102,8 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
 fn recovered(experiment: &Experiment) -> Recovered {
     match &experiment.store {
         Some(store) if store.recipe().is_some() => Recovered::United,
-        Some(_) => Recovered::Settled,
         None if experiment.target.one_log() => Recovered::Agreed,
-        None => Recovered::Settled,
+        Some(_) | None => Recovered::Settled,
     }
 }
 

@@ -70,7 +70,6 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_would_be_right() {
         let with = |nodes: &[&str]| External {
             nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
-            ..External::default()
         };
         assert_eq!(
             with(&["127.0.0.1:1", "[::1]:2", "db.example:3"]).validate(),

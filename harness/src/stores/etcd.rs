@@ -140,6 +140,7 @@ pub static RECIPE: Recipe = Recipe {
 pub(super) const NO_OPERATOR: &str =
     "requests of an operator are known for the reference store alone";
 
+#[expect(clippy::unnecessary_wraps, reason = "other stores have files to write")]
 fn arguments(setup: &Setup<'_>, _: &Store) -> io::Result<Vec<OsString>> {
     let url = |address: SocketAddr| format!("http://{address}");
     let peer = |ip| url(SocketAddr::new(ip, PEER_PORT));

@@ -21,13 +21,14 @@ fn possible(recipe: &quorate::stores::Recipe) -> bool {
 }
 
 /// A run of three nodes; its exit code and verdict.
-fn run(dir: &Path, target: &str, schedule: &str, limit: &str) -> (i32, Value) {
+fn run(dir: &Path, target: &str, workload: &str, schedule: &str, limit: &str) -> (i32, Value) {
     let file = dir.join("schedule.yaml");
     std::fs::write(&file, schedule).unwrap();
     let store = dir.join("store");
     let output = quorate()
         .args(["test", "--on", "netns", "--target", target, "--nodes", "3"])
-        .args(["--seed", "3", "--time-limit", limit, "--schedule"])
+        .args(["--seed", "3", "--time-limit", limit, "--workload", workload])
+        .arg("--schedule")
         .arg(&file)
         .arg("--store")
         .arg(&store)
@@ -64,7 +65,7 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (code, verdict) = run(dir.path(), "etcd", CUTS, "17s");
+    let (code, verdict) = run(dir.path(), "etcd", "register", CUTS, "17s");
     assert_eq!(code, 0, "{verdict}");
     assert!(
         checked(&verdict, "linearizable")["judged"]
@@ -74,7 +75,13 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
     );
 
     let dir = tempfile::tempdir().unwrap();
-    let (code, verdict) = run(dir.path(), "etcd:reads=serializable", CUTS, "17s");
+    let (code, verdict) = run(
+        dir.path(),
+        "etcd:reads=serializable",
+        "register",
+        CUTS,
+        "17s",
+    );
     assert_eq!(code, 1, "{verdict}");
     assert_eq!(checked(&verdict, "lost-writes")["verdict"], "valid");
     assert!(
@@ -83,4 +90,55 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
             .unwrap()
             > 0
     );
+}
+
+#[test]
+fn a_doctor_says_what_installs_a_store() {
+    let ask = |target: &str| {
+        quorate()
+            .args(["doctor", "--target", target])
+            .output()
+            .unwrap()
+    };
+    let said = ask("etcd");
+    let text = String::from_utf8(said.stdout).unwrap();
+    if possible(&etcd::RECIPE) {
+        assert_eq!(said.status.code(), Some(0));
+        assert!(text.contains("--target etcd"), "{text}");
+    } else {
+        assert_eq!(said.status.code(), Some(2));
+    }
+    assert_eq!(ask("oracle").status.code(), Some(254));
+    let nowhere = quorate()
+        .args(["doctor", "--target", "etcd"])
+        .env("PATH", "/nowhere")
+        .output()
+        .unwrap();
+    if !Path::new("/usr/sbin/etcd").exists() {
+        let text = String::from_utf8(nowhere.stdout).unwrap();
+        assert!(text.contains("`apt-get install etcd-server`"), "{text}");
+    }
+}
+
+#[cfg(feature = "redis")]
+#[test]
+fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
+    if !possible(&quorate::stores::redis::RECIPE) {
+        return;
+    }
+    let cut = "- {at: 3s, for: 8s, fault: partition, shape: isolate, target: leader}";
+    let lost = |target: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let (code, verdict) = run(dir.path(), target, "append", cut, "13s");
+        let lost = checked(&verdict, "lost-writes");
+        assert_eq!(code, 1, "{verdict}");
+        lost["figures"]["lost"].as_u64().unwrap()
+    };
+    let plain = lost("redis");
+    assert!(plain > 100, "{plain}");
+    // Too few replicas are noticed within a second or two, in which writes are lost still.
+    let guarded = lost("redis:min-replicas-to-write=1,min-replicas-max-lag=1");
+    assert!(0 < guarded && guarded < plain, "{guarded} of {plain}");
+    let waited = lost("redis:wait=1");
+    assert!(waited < guarded, "{waited} of {guarded}");
 }

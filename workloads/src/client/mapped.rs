@@ -209,7 +209,7 @@ fn prepare(f: &F, exchange: &Exchange) -> Result<Prepared, String> {
 }
 
 /// What the placeholders stand for, or why the operation cannot be asked.
-fn values<'a>(invocation: &'a Invocation) -> Result<Vec<(&'static str, &'a Value)>, &'static str> {
+fn values(invocation: &Invocation) -> Result<Vec<(&'static str, &Value)>, &'static str> {
     let mut values = Vec::new();
     values.extend(invocation.key.as_ref().map(|key| ("key", key)));
     match (&invocation.f, invocation.value.items()) {

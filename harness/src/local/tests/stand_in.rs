@@ -85,7 +85,7 @@ pub(super) fn ping() -> Invocation {
 pub(super) fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
-        arguments: Box::new(node_arguments),
+        arguments: Box::new(|setup| Ok(node_arguments(setup))),
         version_flag: "as-storage-version",
         keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
         preload_clock: false,

@@ -418,7 +418,7 @@ fn a_node_that_does_not_come_up_is_quoted_and_the_others_are_stopped() {
     let arguments = program.arguments;
     program.arguments = Box::new(move |setup| match setup.node {
         1 => arguments(setup),
-        _ => vec!["--no-such-option".into()],
+        _ => Ok(vec!["--no-such-option".into()]),
     });
     let Err(error) = start_program(2, &scratch.0, &program) else {
         panic!("it started");
