@@ -421,7 +421,7 @@ fn clocks_are_made_wrong_and_right_again() {
     }
     let jump = clock(ClockFault::Jump(500));
     let (_, proof) = run.try_inject(&jump, Some("libfaketime"));
-    says(&proof, false, "not by libfaketime");
+    says(&proof, false, "it was not started with libfaketime");
     // A process that was started again has a right clock: the fault is gone before its time.
     let (id, proof) = run.try_inject(&jump, None);
     says(&proof, true, "shows +500.0 ms");
