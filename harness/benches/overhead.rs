@@ -24,6 +24,7 @@ use quorate::recorder::{FileSink, Sink};
 use quorate::runner;
 use quorate::substrate::{Happening, Substrate};
 use tokio::runtime::Runtime;
+use workloads::client::At;
 use workloads::{Client, Invocation, Kind, NullClient};
 
 /// Operations of a short run; a long one has ten times as many.
@@ -69,7 +70,7 @@ impl Substrate for NullSubstrate {
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
         let url = Arc::clone(&self.urls[usize::from(node) - 1]);
-        self.calls.start(thread, url, invocation.clone());
+        self.calls.start(thread, node, url, invocation.clone());
         self.left = self.left.saturating_sub(1);
         if self.left == 0 {
             self.post(Happening::Interrupted);
@@ -140,7 +141,12 @@ fn client_alone(runtime: &Runtime, operations: u64) -> u64 {
             runtime.spawn(async move {
                 for n in 0..each {
                     let invocation = Invocation::new(F::Write, None, Value::Int(n as i64));
-                    let completion = NullClient.invoke("http://127.0.0.1", &invocation).await;
+                    let at = At {
+                        thread: 0,
+                        node: 1,
+                        address: "",
+                    };
+                    let completion = NullClient.invoke(at, &invocation).await;
                     std::hint::black_box(completion);
                     tokio::task::yield_now().await;
                 }

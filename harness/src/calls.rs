@@ -4,7 +4,9 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use nemesis::Node;
 use tokio::runtime::Handle;
+use workloads::client::At;
 use workloads::{Client, Invocation};
 
 use crate::substrate::Happening;
@@ -30,13 +32,23 @@ impl<C: Client + 'static> Calls<C> {
         }
     }
 
-    /// Sends one operation on behalf of a client thread to the node at this URL. Returns at once;
-    /// how it ended comes as [`Happening::Completed`].
-    pub fn start(&self, thread: u32, base_url: Arc<str>, invocation: Invocation) {
+    /// What it sends them through.
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
+    /// Sends one operation on behalf of a client thread to the node that listens there. Returns at
+    /// once; how it ended comes as [`Happening::Completed`].
+    pub fn start(&self, thread: u32, node: Node, address: Arc<str>, invocation: Invocation) {
         let client = Arc::clone(&self.client);
         let happenings = self.happenings.clone();
         self.runtime.spawn(async move {
-            let completion = client.invoke(&base_url, &invocation).await;
+            let at = At {
+                thread,
+                node,
+                address: &address,
+            };
+            let completion = client.invoke(at, &invocation).await;
             // The runner may be gone already.
             let _ = happenings.send(Happening::Completed { thread, completion });
         });

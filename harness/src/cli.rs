@@ -115,9 +115,15 @@ pub struct ExperimentArgs {
     /// Replication mode, e.g. async, semi-sync(1), raft (`quorate list` names all).
     #[arg(long, value_name = "MODE")]
     pub mode: Option<String>,
-    /// Number of replicas.
-    #[arg(long, value_name = "N")]
-    pub nodes: Option<u16>,
+    /// Number of replicas; or where the nodes of a store listen that runs already, e.g.
+    /// 10.0.0.1:2379,10.0.0.2:2379. Nothing is done to such a store.
+    #[arg(long, value_name = "N|HOST:PORT,…")]
+    pub nodes: Option<Nodes>,
+    /// The store: `reference`, `etcd` (with options: `etcd:reads=serializable`), `redis`,
+    /// `exec:PROGRAM` (a client of your own, one JSON object a line) or `http:FILE` (its HTTP API,
+    /// described in YAML).
+    #[arg(long, value_name = "TARGET")]
+    pub target: Option<String>,
     /// What clients do, e.g. register, append, conflict (`quorate list` names all); by default what
     /// fits the mode.
     #[arg(long, value_name = "NAME")]
@@ -153,6 +159,28 @@ pub struct ExperimentArgs {
     /// Where and how on Kubernetes.
     #[command(flatten)]
     pub kubernetes: KubernetesArgs,
+}
+
+/// How many nodes, or where they are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Nodes {
+    /// So many are to be started.
+    Count(u16),
+    /// They run already, and listen there.
+    Addresses(Vec<String>),
+}
+
+impl std::str::FromStr for Nodes {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        if text.contains(':') {
+            let addresses = text.split(',').map(|node| node.trim().to_owned());
+            return Ok(Self::Addresses(addresses.collect()));
+        }
+        let count = text.parse().map(Self::Count);
+        count.map_err(|_| format!("expected a number, or host:port,…, not {text:?}"))
+    }
 }
 
 /// `quorate test`.
@@ -594,6 +622,9 @@ pub struct DoctorArgs {
     /// The substrate on which they must be; by default all.
     #[arg(long, value_enum)]
     pub on: Option<On>,
+    /// A store of another maker, e.g. etcd: whether it can be started here, and what installs it.
+    #[arg(long, value_name = "STORE", conflicts_with_all = ["require", "on", "output"])]
+    pub target: Option<String>,
     /// How the answer is written: table, json, yaml or md.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -692,6 +723,9 @@ impl ExperimentArgs {
         if let Some(on) = on {
             experiment.substrate = on;
         }
+        if experiment.store.is_some() || experiment.substrate == On::External {
+            defaults::choose_foreign(&mut experiment, given);
+        }
         if experiment.substrate == On::K8s && !given.faults {
             crate::k8s::options::choose_faults(&mut experiment);
         }
@@ -716,6 +750,32 @@ impl ExperimentArgs {
         Ok(experiment)
     }
 
+    /// How many nodes, or where they are and how they are spoken to.
+    fn apply_nodes(&self, experiment: &mut Experiment) -> Result<(), ExperimentError> {
+        match &self.nodes {
+            None => {}
+            Some(Nodes::Count(count)) => experiment.nodes = *count,
+            Some(Nodes::Addresses(addresses)) => {
+                experiment
+                    .external
+                    .get_or_insert_default()
+                    .nodes
+                    .clone_from(addresses);
+            }
+        }
+        if let Some(target) = &self.target {
+            let store = crate::stores::Store::from_flag(target);
+            experiment.store = store.map_err(|why| ExperimentError(format!("--target: {why}")))?;
+        }
+        if let Some(external) = &experiment.external {
+            experiment.substrate = On::External;
+            if !external.nodes.is_empty() {
+                experiment.nodes = external.nodes.len() as u16;
+            }
+        }
+        Ok(())
+    }
+
     /// Puts the flags over the file; gives back the text of the schedule file, if there is one.
     pub(crate) fn apply(
         &self,
@@ -735,7 +795,7 @@ impl ExperimentArgs {
         set(&mut clients.rate, self.rate);
         set(&mut clients.timeout, self.client_timeout);
         set(&mut clients.policy, self.policy);
-        set(&mut experiment.nodes, self.nodes);
+        self.apply_nodes(experiment)?;
         set(&mut experiment.name, self.name.clone());
         set(&mut experiment.limits.time, self.time_limit);
         set(&mut experiment.faults.interval, self.nemesis_interval);

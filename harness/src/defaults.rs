@@ -13,13 +13,15 @@
 //! What is left out is not promised by the mode, or has nothing to judge in it; all of it can be
 //! asked for by name. `mutual-exclusion` judges `text` with `editing: lock` alone.
 
+use std::time::Duration;
+
 use reference_cluster::core::Config;
 use reference_cluster::core::config::{Mode, Reads};
 use reference_cluster::core::leaderless::Versions;
 use reference_cluster::core::multi_leader::Conflicts;
 use workloads::{Data, Editing, Kind, Policy};
 
-use crate::experiment::{Experiment, Impossible};
+use crate::experiment::{Experiment, Impossible, On};
 use crate::mode;
 
 /// What keys can hold in a mode, as its module in the reference cluster's core says.
@@ -102,6 +104,33 @@ pub fn choose(experiment: &mut Experiment, given: Given) {
     }
 }
 
+/// How long a store of another maker may take to recover, at least.
+const FOREIGN_RECOVERY: Duration = Duration::from_secs(60);
+
+/// Chooses for a store of another maker, of which nothing is known but what its clients can do.
+pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
+    if !given.workload {
+        experiment.workload = Kind::Register;
+    }
+    if experiment
+        .store
+        .as_ref()
+        .is_some_and(|store| !store.has("cas"))
+    {
+        let parameters = &mut experiment.parameters;
+        parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0));
+    }
+    if !given.policy {
+        experiment.clients.policy = Policy::Spread;
+    }
+    // What is left to a Sentinel takes it some ten seconds, and then some.
+    let limits = &mut experiment.limits;
+    limits.recovery = limits.recovery.max(FOREIGN_RECOVERY);
+    if !given.faults && experiment.substrate == On::External {
+        experiment.faults.packages = vec!["none".to_owned()];
+    }
+}
+
 /// Whom clients ask, unless they are told.
 fn policy(experiment: &Experiment) -> Policy {
     match (experiment.target.one_log(), experiment.workload) {
@@ -127,6 +156,10 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
     let siblings = holds(&experiment.target) == Holds::Siblings;
     let locked = experiment.parameters.resolved(experiment.workload).editing == Some(Editing::Lock);
     let fits = |name: &str| match name {
+        // Only nodes that say who they are can be seen to lead, and what they hold be compared.
+        "split-brain" | "convergence" if experiment.is_foreign() => false,
+        // One that stands alone agrees with itself.
+        "convergence" if experiment.substrate == On::External && experiment.nodes == 1 => false,
         "linearizable" | "stale-reads" | "split-brain" => one_log,
         // Which concurrent writes the last one costs nobody else can tell.
         "siblings" => siblings || lww(&experiment.target),

@@ -13,12 +13,14 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
+use crate::external::External;
 use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
+use crate::stores::Store;
 use crate::versions::Versions;
-use crate::{defaults, k8s, local};
+use crate::{defaults, external, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
 /// `quorate test --print-experiment`.
@@ -56,6 +58,15 @@ pub struct Experiment {
     /// before.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub versions: Option<Versions>,
+    /// Where the store runs already, with `substrate: external`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub external: Option<External>,
+    /// The store, if it is not the reference store, to which `target` belongs.
+    #[serde(
+        with = "serde_yaml::with::singleton_map",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub store: Option<Store>,
     /// What `quorate compare` runs of it: modes, faults and repetitions.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub compare: Option<Matrix>,
@@ -73,6 +84,8 @@ pub enum On {
     Netns,
     /// Pods on Kubernetes.
     K8s,
+    /// A store that runs already.
+    External,
 }
 
 impl fmt::Display for On {
@@ -82,6 +95,7 @@ impl fmt::Display for On {
             Self::Local => "local",
             Self::Netns => "netns",
             Self::K8s => "k8s",
+            Self::External => "external",
         })
     }
 }
@@ -177,6 +191,8 @@ impl Default for Experiment {
             simulation: Conditions::default(),
             kubernetes: None,
             versions: None,
+            external: None,
+            store: None,
             compare: None,
         }
     }
@@ -402,6 +418,7 @@ impl Experiment {
                 format!("expected 0 s < min ≤ max, not {min:?} to {max:?}"),
             );
         }
+        self.validate_store()?;
         self.validate_faults()?;
         self.validate_versions()?;
         self.validate_conditions()?;
@@ -418,6 +435,67 @@ impl Experiment {
             }
         }
         Ok(())
+    }
+
+    fn validate_store(&self) -> Result<(), Impossible> {
+        let impossible = |field: &str, message: String| {
+            Err(Impossible {
+                field: field.to_owned(),
+                message,
+            })
+        };
+        let external = self.substrate == On::External;
+        if external {
+            let external = self.external.clone().unwrap_or_default();
+            external.validate()?;
+            if external.nodes.len() != usize::from(self.nodes) {
+                let named = external.nodes.len();
+                let message = format!(
+                    "expected {named}, as external.nodes names, not {}",
+                    self.nodes
+                );
+                return impossible("nodes", message);
+            }
+        }
+        let Some(store) = &self.store else {
+            return Ok(());
+        };
+        store.validate()?;
+        match (self.substrate, store.recipe()) {
+            (On::External, _) => {}
+            (On::Netns, Some(recipe)) => {
+                if let Err(why) = recipe.find() {
+                    return impossible("store", why);
+                }
+            }
+            (_, Some(_)) => {
+                let message =
+                    "expected netns, or external with --nodes host:port,…, for this store";
+                return impossible("substrate", message.to_owned());
+            }
+            (_, None) => {
+                let message =
+                    "expected external (--nodes host:port,…): how to start it is not known";
+                return impossible("substrate", message.to_owned());
+            }
+        }
+        let needed = self.workload.operations(&self.parameters);
+        match needed.into_iter().find(|f| !store.has(f)) {
+            None => Ok(()),
+            Some(lacking) => {
+                let message = format!(
+                    "{} has no {lacking}, which {} needs",
+                    store.name(),
+                    self.workload
+                );
+                impossible("workload", message)
+            }
+        }
+    }
+
+    /// Whether it is another store than the reference store.
+    pub fn is_foreign(&self) -> bool {
+        self.store.is_some()
     }
 
     fn validate_faults(&self) -> Result<(), Impossible> {
@@ -572,8 +650,13 @@ impl Experiment {
     pub fn capabilities_of_substrate(&self) -> Capabilities {
         match self.substrate {
             On::Sim => sim::capabilities(),
-            On::Local | On::Netns => local::capabilities(self.substrate),
+            On::Local | On::Netns => {
+                let here = local::capabilities(self.substrate);
+                let recipe = self.store.as_ref().and_then(Store::recipe);
+                recipe.map_or(here.clone(), |recipe| recipe.capabilities(here))
+            }
             On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
+            On::External => external::capabilities(),
         }
     }
 
@@ -639,9 +722,18 @@ impl Experiment {
         self.nodes + self.target.auxiliaries() as u16
     }
 
-    /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`.
+    /// The mode in one word: `async`, `semi-sync(1)`, `sync`, `raft`; `unknown` of a store that is
+    /// not ours.
     pub fn mode(&self) -> String {
+        if let Some(store) = &self.store {
+            return store.mode();
+        }
         mode::name(&self.target)
+    }
+
+    /// The store in a few words.
+    pub fn target_name(&self) -> &str {
+        self.store.as_ref().map_or("reference", Store::name)
     }
 
     /// The whole experiment as YAML, defaults written out.

@@ -200,7 +200,7 @@ fn assemble(
         verdict,
         seed: experiment.seed.unwrap_or_default(),
         mode: experiment.mode(),
-        target: "reference".to_owned(),
+        target: experiment.target_name().to_owned(),
         substrate: experiment.substrate.to_string(),
         workload: experiment.workload.name().to_owned(),
         nodes: (1..=experiment.nodes).map(|n| format!("n{n}")).collect(),

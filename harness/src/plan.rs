@@ -12,7 +12,7 @@ use workloads::{Generator, Quorum, Router, Workload, substream};
 
 use crate::experiment::Experiment;
 use crate::judge;
-use crate::runner::Plan;
+use crate::runner::{Plan, Recovered};
 use crate::sim::{SimOptions, SimSubstrate};
 
 /// What a run of this experiment consists of.
@@ -92,11 +92,20 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
             substream(seed, "router"),
         )
         .with_gateways(experiment.target.gateways),
-        one_log: experiment.target.one_log(),
+        recovered: recovered(experiment),
         sessions: experiment.clients.sessions,
         nemesis,
         poll_interval: Duration::from_millis(250),
     })
+}
+
+/// When its cluster has recovered.
+fn recovered(experiment: &Experiment) -> Recovered {
+    match &experiment.store {
+        Some(store) if store.recipe().is_some() => Recovered::United,
+        None if experiment.target.one_log() => Recovered::Agreed,
+        Some(_) | None => Recovered::Settled,
+    }
 }
 
 /// The simulated substrate of an experiment.

@@ -4,6 +4,7 @@
 //! end; then the cluster gets time to recover; then the final reads; then, where convergence is
 //! judged, every replica is asked what it holds. Simulation and reality share this loop.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,8 +37,8 @@ pub struct Plan {
     pub inspections: Option<Box<dyn FnOnce() -> Box<dyn Generator>>>,
     /// Which node each thread asks.
     pub router: Router,
-    /// Whether the cluster has one log, so that all replicas come to follow one leader.
-    pub one_log: bool,
+    /// When the cluster has recovered from all faults.
+    pub recovered: Recovered,
     /// Whether each thread tells the store what its operations have shown it.
     pub sessions: bool,
     /// What is done to the cluster.
@@ -313,12 +314,7 @@ impl Run<'_> {
         let mut last: Option<View> = None;
         while self.substrate.now() < until && self.broken.is_none() {
             self.wait(self.next_poll.min(until));
-            let settled = if self.plan.one_log {
-                agreed(&self.view)
-            } else {
-                settled(&self.view)
-            };
-            if settled {
+            if self.plan.recovered.is(&self.view) {
                 if last.as_ref() == Some(&self.view) {
                     return true;
                 }
@@ -699,6 +695,37 @@ fn nothing() -> Box<dyn Generator> {
 
 fn nanos(duration: Duration) -> u64 {
     u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// When a cluster has recovered, by what its nodes say of themselves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recovered {
+    /// All follow one leader, and have logs of the same length.
+    Agreed,
+    /// None has anything left to deliver or to fetch.
+    Settled,
+    /// One leads and all have as much as it, of nodes that do not say whom they follow. Two leaders
+    /// are none: of what is read then, one of them will know nothing later.
+    United,
+}
+
+impl Recovered {
+    fn is(self, view: &View) -> bool {
+        match self {
+            Self::Agreed => agreed(view),
+            Self::Settled => settled(view),
+            Self::United => united(view),
+        }
+    }
+}
+
+fn united(view: &View) -> bool {
+    let leaders = view
+        .nodes
+        .iter()
+        .filter(|n| n.role.as_deref() == Some("leader"));
+    let lengths: BTreeSet<_> = view.nodes.iter().map(|n| n.last_index).collect();
+    settled(view) && leaders.count() == 1 && lengths.len() == 1
 }
 
 /// Whether all nodes answer and none has anything left to deliver or to fetch.

@@ -73,6 +73,7 @@ impl Version {
             )),
             On::Local | On::Netns => executable(Path::new(program)),
             On::K8s => Ok(()),
+            On::External => Err("nothing is done to a store that runs already".to_owned()),
         }
     }
 }

@@ -19,9 +19,10 @@ use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
 use crate::Error;
-use crate::cluster::{Cluster, DEPLOY, RUN as RUN_RIGHTS, Right, VIEW};
+use crate::cluster::Cluster;
 use crate::error::is_missing;
 use crate::names::{APP_LABEL, MANAGED_BY, MANAGER, RUN};
+use crate::rights::{self, DEPLOY, ENDPOINTS, EVICT, REACH, Right, VIEW};
 
 /// The account that runs have in their namespace.
 pub const RUNNER: &str = "quorate-runner";
@@ -72,7 +73,7 @@ pub fn runner_rights() -> Vec<Right> {
         ("patch", "", "configmaps", ""),
         ("get", "batch", "jobs", ""),
     ];
-    [DEPLOY, VIEW, RUN_RIGHTS, own].concat()
+    [DEPLOY, VIEW, REACH, rights::RUN, EVICT, ENDPOINTS, own].concat()
 }
 
 /// The rules of a Role with these rights. Applying what is not there yet is creating it, so whoever

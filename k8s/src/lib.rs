@@ -57,7 +57,6 @@ pub mod pod;
 pub mod results;
 pub mod rights;
 pub mod roles;
-pub mod roles;
 pub mod rollout;
 pub mod scale;
 pub mod schedule;

@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::cluster::Right;
 use crate::crd::definitions;
 use crate::job::{START, rules, runner_rights};
 use crate::kustomize::put;
 use crate::names::{APP_LABEL, MANAGED_BY, MANAGER};
+use crate::rights::Right;
 
 /// The operator's namespace; not one that allows faults.
 pub const NAMESPACE: &str = "quorate-operator";

@@ -10,6 +10,7 @@ use checkers::{F, Outcome, Value};
 use serde_json::json;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use workloads::client::At;
 use workloads::{Client, Completion, HttpClient, Invocation, NullClient, Quorum, Replaced};
 
 /// Far longer than anything here takes, so that no test depends on how fast the machine is.
@@ -17,6 +18,14 @@ const LONG: Duration = Duration::from_secs(60);
 
 fn client(timeout: Duration) -> HttpClient {
     HttpClient::new(timeout).expect("an HTTP client")
+}
+
+fn at(address: &str) -> At<'_> {
+    At {
+        thread: 0,
+        node: 1,
+        address,
+    }
 }
 
 fn invocation(f: F, key: Option<&str>, value: Value) -> Invocation {
@@ -61,7 +70,7 @@ async fn answering(status: u16, body: String) -> (String, Seen) {
 
 async fn ask(status: u16, body: &str, invocation: &Invocation) -> Completion {
     let (url, seen) = answering(status, body.to_owned()).await;
-    let completion = client(LONG).invoke(&url, invocation).await;
+    let completion = client(LONG).invoke(at(&url), invocation).await;
     assert_eq!(seen.lock().unwrap().len(), 1, "asked exactly once");
     completion
 }
@@ -219,7 +228,9 @@ async fn every_operation_is_asked_as_the_api_says() {
             format!(r#"{{"value":5,"entries":{{"k1":5}},"digest":"0f","scope":"a/",{WITNESS}}}"#),
         )
         .await;
-        let completion = client(LONG).invoke(&format!("{url}/"), &invocation).await;
+        let completion = client(LONG)
+            .invoke(at(&format!("{url}/")), &invocation)
+            .await;
         assert_eq!(completion.outcome, Outcome::Ok, "{completion:?}");
         let witness = completion.witness.expect("a witness");
         assert_eq!(
@@ -258,7 +269,7 @@ async fn what_else_is_asked_for_is_in_the_query_and_what_comes_back_is_kept() {
     asked.local = true;
     let body = format!(r#"{{"session":"n0:6","context":"n1:4",{WITNESS}}}"#);
     let (url, seen) = answering(200, body).await;
-    let completion = client(LONG).invoke(&url, &asked).await;
+    let completion = client(LONG).invoke(at(&url), &asked).await;
     assert_eq!(
         seen.lock().unwrap()[0].1,
         "/v1/kv/k1?session=n0:5&context=n1:3,n2:4&n=3&w=2"
@@ -272,7 +283,7 @@ async fn what_else_is_asked_for_is_in_the_query_and_what_comes_back_is_kept() {
     asked.session = Some("a&b=ü".into());
     let error = format!(r#"{{"error":"unavailable","outcome":"fail","session":"s",{WITNESS}}}"#);
     let (url, seen) = answering(503, error).await;
-    let completion = client(LONG).invoke(&url, &asked).await;
+    let completion = client(LONG).invoke(at(&url), &asked).await;
     assert_eq!(
         seen.lock().unwrap()[0].1,
         "/v1/kv/k1?read=local&session=a%26b%3D%C3%BC&r=1"
@@ -410,7 +421,7 @@ async fn a_success_that_does_not_parse_is_unknown() {
 async fn a_refused_connection_is_a_certain_failure() {
     let (listener, url) = listen().await;
     drop(listener);
-    let completion = client(LONG).invoke(&url, &write()).await;
+    let completion = client(LONG).invoke(at(&url), &write()).await;
     assert_ends(&completion, Outcome::Fail, "connection-refused");
     assert_eq!(completion.value, Value::Int(7));
 }
@@ -424,7 +435,7 @@ async fn a_timeout_is_unknown_before_and_within_the_answer() {
     })
     .await;
     assert_ends(
-        &short.invoke(&silent, &write()).await,
+        &short.invoke(at(&silent), &write()).await,
         Outcome::Info,
         "timeout",
     );
@@ -436,7 +447,7 @@ async fn a_timeout_is_unknown_before_and_within_the_answer() {
     })
     .await;
     assert_ends(
-        &short.invoke(&stuck, &write()).await,
+        &short.invoke(at(&stuck), &write()).await,
         Outcome::Info,
         "timeout",
     );
@@ -455,7 +466,7 @@ async fn a_lost_connection_is_unknown_and_never_retried() {
             stream.write_all(answer).await.expect("written");
         })
         .await;
-        let completion = client(LONG).invoke(&url, &write()).await;
+        let completion = client(LONG).invoke(at(&url), &write()).await;
         assert_ends(&completion, Outcome::Info, "connection-lost");
         assert_eq!(*connections.lock().unwrap(), 1);
     }
@@ -474,8 +485,8 @@ async fn a_request_lost_on_a_reused_connection_is_not_sent_again() {
     })
     .await;
     let client = client(LONG);
-    assert_eq!(client.invoke(&url, &write()).await.outcome, Outcome::Ok);
-    let completion = client.invoke(&url, &write()).await;
+    assert_eq!(client.invoke(at(&url), &write()).await.outcome, Outcome::Ok);
+    let completion = client.invoke(at(&url), &write()).await;
     assert_ends(&completion, Outcome::Info, "connection-lost");
     assert_eq!(
         *connections.lock().unwrap(),
@@ -507,11 +518,11 @@ async fn what_the_store_cannot_do_is_not_sent() {
         (invocation(F::Write, None, Value::Int(1)), "no-key"),
         (invocation(F::Remove, None, Value::Nil), "no-key"),
     ] {
-        let completion = client.invoke("http://127.0.0.1:1", &invocation).await;
+        let completion = client.invoke(at("http://127.0.0.1:1"), &invocation).await;
         assert_ends(&completion, Outcome::Fail, code);
     }
     assert_ends(
-        &client.invoke("no url", &write()).await,
+        &client.invoke(at("no url"), &write()).await,
         Outcome::Fail,
         "bad-url",
     );
@@ -519,7 +530,7 @@ async fn what_the_store_cannot_do_is_not_sent() {
 
 #[tokio::test]
 async fn the_null_client_says_yes() {
-    let completion = NullClient.invoke("", &write()).await;
+    let completion = NullClient.invoke(at(""), &write()).await;
     assert_eq!(
         (completion.outcome, completion.value),
         (Outcome::Ok, Value::Int(7))

@@ -65,7 +65,7 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
     }
     let jobs = match definition.experiment().substrate {
         On::Sim => args.jobs,
-        On::Local | On::Netns | On::K8s => 1,
+        On::Local | On::Netns | On::K8s | On::External => 1,
     };
     let timing = Timing::new(executed.cells.len(), seconds, jobs);
     cells.extend(executed.cells);

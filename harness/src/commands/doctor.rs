@@ -3,6 +3,7 @@
 use std::io::Write;
 
 use anyhow::Result;
+use nemesis::mechanism::namespace;
 
 use crate::cli::DoctorArgs;
 use crate::doctor::{diagnose, render};
@@ -10,12 +11,16 @@ use crate::exit;
 use crate::experiment::{ExperimentError, On};
 use crate::report::Format;
 use crate::report::screen::Style;
+use crate::stores::Store;
 
 /// Prints the diagnosis; 2 if a fault that was demanded cannot be done where it was demanded.
 ///
 /// # Errors
 /// If stdout is closed, or the form of output is none of these.
 pub fn run(args: &DoctorArgs) -> Result<u8> {
+    if let Some(target) = &args.target {
+        return store(target);
+    }
     if args.on == Some(On::K8s) {
         let message = "--on k8s: the diagnosis is of this machine; docs/kubernetes.md lists what can be done to pods";
         return Err(ExperimentError(message.to_owned()).into());
@@ -49,4 +54,26 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// Whether a store can be started here; 2 if not.
+fn store(target: &str) -> Result<u8> {
+    let store =
+        Store::from_flag(target).map_err(|why| ExperimentError(format!("--target: {why}")))?;
+    let Some(recipe) = store.as_ref().and_then(Store::recipe) else {
+        println!("{target}: there is nothing to install");
+        return Ok(exit::VALID);
+    };
+    match (recipe.find(), namespace::available()) {
+        (Ok(program), Ok(())) => {
+            let version = recipe.version().unwrap_or_else(|| "unknown".to_owned());
+            println!("{}: {version}, {}", recipe.name, program.display());
+            println!("try: quorate test --on netns --target {target} --nodes 3");
+            Ok(exit::VALID)
+        }
+        (Err(why), _) | (_, Err(why)) => {
+            println!("{why}");
+            Ok(exit::UNKNOWN)
+        }
+    }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::Result;
 use nemesis::{FaultKind, duration};
 
-use crate::cli::{ExperimentArgs, PreflightArgs, PreflightOutput};
+use crate::cli::{ExperimentArgs, Nodes, PreflightArgs, PreflightOutput};
 use crate::experiment::{Experiment, ExperimentError, On};
 use crate::k8s::options::Storage;
 use crate::preflight::plan::{Disturbance, Roll};
@@ -60,7 +60,7 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
             // The reference store's default loses writes by itself.
             (!configured).then(|| "raft".to_owned())
         }),
-        nodes: given.nodes.or((!configured).then_some(3)),
+        nodes: (given.nodes.clone()).or((!configured).then_some(Nodes::Count(3))),
         rate: given.rate.or(given.file.is_none().then_some(RATE)),
         ..copy(given)
     };
@@ -140,7 +140,7 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
 fn calm(on: On) -> Duration {
     match on {
         On::K8s => Duration::from_secs(2),
-        On::Sim | On::Local | On::Netns => Duration::from_millis(500),
+        On::Sim | On::Local | On::Netns | On::External => Duration::from_millis(500),
     }
 }
 
@@ -154,6 +154,7 @@ fn refuse_foreign(given: &ExperimentArgs) -> Result<(), ExperimentError> {
             "--time",
         ),
         ("--schedule", given.schedule.is_some(), "--faults"),
+        ("--target", given.target.is_some(), "--from and --to"),
         ("--time-limit", given.time_limit.is_some(), "--time"),
         (
             "--image",
@@ -181,6 +182,8 @@ fn copy(given: &ExperimentArgs) -> ExperimentArgs {
         nemesis_interval: None,
         schedule: None,
         time_limit: None,
+        target: None,
+        nodes: given.nodes.clone(),
         ..*given
     }
 }

@@ -74,7 +74,7 @@ pub fn run(args: &ShrinkArgs) -> Result<u8> {
         progress.bar.finish_and_clear();
         let how = match start.substrate {
             On::Sim => "no seed tried in simulation fails so",
-            On::Local | On::Netns | On::K8s => "no repetition fails so",
+            On::Local | On::Netns | On::K8s | On::External => "no repetition fails so",
         };
         eprintln!(
             "unknown: {} of {} could not be reproduced: {how}; more --trials may help{}",
@@ -189,7 +189,7 @@ fn first(
 ) -> Result<Option<Failing>> {
     let each = match start.substrate {
         On::Sim => SEEDS_TO_REPRODUCE.max(args.trials),
-        On::Local | On::Netns | On::K8s => args.trials,
+        On::Local | On::Netns | On::K8s | On::External => args.trials,
     };
     Trials::new(goal.clone(), each, store.to_owned()).failing(start)
 }

@@ -11,6 +11,7 @@ use workloads::substream;
 
 use crate::cli::TestArgs;
 use crate::experiment::{Experiment, ExperimentError, On};
+use crate::external::ExternalSubstrate;
 use crate::live::Live;
 use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
@@ -18,6 +19,7 @@ use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
 use crate::runner::{self, Ended};
 use crate::store::{MINIMAL, RunDir};
+use crate::stores::Store;
 use crate::{exit, judge};
 
 /// Runs the experiment as often as asked; the exit code of the worst run.
@@ -96,6 +98,7 @@ pub(crate) fn run_shown(
         On::Sim => run_sim(experiment, &dir, &mut sink, &mut live),
         On::Local | On::Netns => run_local(experiment, &dir, &mut sink, &mut live),
         On::K8s => super::k8s::run_test(experiment, &dir, &mut sink, &mut live),
+        On::External => run_external(experiment, &dir, &mut sink, &mut live),
     };
     let ended = match ended {
         Ok(ended) => ended,
@@ -237,6 +240,10 @@ fn run_local(
     live: &mut Live,
 ) -> Result<Ended> {
     live.step(&format!("starting {} nodes", experiment.all_nodes()));
+    if let Some(recipe) = experiment.store.as_ref().and_then(Store::recipe) {
+        let version = recipe.version().unwrap_or_else(|| "unknown".to_owned());
+        dir.write("nodes/version.txt", &format!("{version}\n"))?;
+    }
     let config = dir.file("nodes/config.yaml");
     std::fs::write(&config, serde_yaml::to_string(&experiment.target)?)
         .with_context(|| format!("cannot write {}", config.display()))?;
@@ -250,6 +257,7 @@ fn run_local(
         disk: local::disk::Needs::of(experiment),
         preload_clock: local::clock::is_preloaded(experiment),
         versions: experiment.versions.clone(),
+        store: experiment.store.clone(),
     })?;
     let ended = runner::run(
         plan(experiment)?,
@@ -259,6 +267,28 @@ fn run_local(
         live,
     )
     .context("cannot write the history")?;
+    substrate.stop();
+    Ok(ended)
+}
+
+fn run_external(
+    experiment: &Experiment,
+    dir: &RunDir,
+    sink: &mut dyn Sink,
+    live: &mut Live,
+) -> Result<Ended> {
+    live.step(&format!("looking for {} nodes", experiment.nodes));
+    let external = experiment.external.clone().unwrap_or_default();
+    let logs = dir.file("clients");
+    std::fs::create_dir(&logs).with_context(|| format!("cannot make {}", logs.display()))?;
+    let prefix = format!("q{:06x}-", random_seed() & 0x00ff_ffff);
+    dir.write("clients/keys.txt", &format!("{prefix}\n"))?;
+    let timeout = experiment.clients.timeout;
+    let mut substrate =
+        ExternalSubstrate::start(&external, experiment.store.as_ref(), logs, prefix, timeout)?;
+    let plan = plan(experiment)?;
+    let ended = runner::run(plan, experiment.nodes, &mut substrate, sink, live)
+        .context("cannot write the history")?;
     substrate.stop();
     Ok(ended)
 }

@@ -78,7 +78,7 @@ pub fn execute(
         let experiment = definition.run_of(place);
         let run = || match experiment.substrate {
             On::Sim => simulated(&experiment),
-            On::Local | On::Netns | On::K8s => {
+            On::Local | On::Netns | On::K8s | On::External => {
                 progress.begins(place);
                 local(&experiment, &runs)
             }
@@ -128,7 +128,7 @@ pub fn execute(
                 }
             });
         }
-        On::Local | On::Netns | On::K8s => places.iter().for_each(one),
+        On::Local | On::Netns | On::K8s | On::External => places.iter().for_each(one),
     }
     progress.end();
     let state = state.into_inner().unwrap_or_else(PoisonError::into_inner);

@@ -561,7 +561,7 @@ impl Substrate for K8sSubstrate {
             let own = key.map(|key| format!("{}.{key}", self.inner.run));
             invocation.key = own.map(|key| Value::Str(key.as_str().into()));
         }
-        self.calls.start(thread, base_url, invocation);
+        self.calls.start(thread, node, base_url, invocation);
     }
 
     fn inject(&mut self, id: u32, order: &Order) {

@@ -21,9 +21,9 @@ use super::custody::Custody;
 use super::data::DataDir;
 use super::disk;
 use super::network::Network;
-use super::probe::{Probe, probe};
+use super::probe::is_ready;
 use super::process::{Launch, Process, Processes, log_tail};
-use super::program::{NodeSetup, Program};
+use super::program::{NodeSetup, Program, Serves};
 use super::proxy::Target;
 use super::start_error::{NotReady, StartError, io_error};
 use super::{cpu, memory};
@@ -46,6 +46,8 @@ pub(super) struct Slot {
     pub data: DataDir,
     /// What its clock goes by, if it was started with libfaketime.
     pub clock: Option<Arc<Preload>>,
+    /// Where it was told to listen.
+    pub listen: SocketAddr,
     /// Where it listens, while it runs.
     pub target: Arc<Target>,
     /// Held while the process is started, stopped, killed, and that is being proven.
@@ -96,10 +98,12 @@ impl Slot {
         launch: Launch,
         data: DataDir,
         clock: Option<Arc<Preload>>,
+        listen: SocketAddr,
         target: Arc<Target>,
     ) -> Self {
         Self {
             node: launch.node,
+            listen,
             launch,
             data,
             clock,
@@ -148,6 +152,7 @@ pub(super) struct Cluster {
     pub network: Network,
     pub processes: Arc<Processes>,
     pub custody: Custody,
+    pub serves: Serves,
     pub events: Sender<Happening>,
 }
 
@@ -213,15 +218,17 @@ impl Cluster {
         lifecycle.throttle = cpu::throttle(lifecycle);
         memory::limit_process(lifecycle);
         let ready = async {
+            let address = if self.serves.says_where {
+                process.address().await
+            } else {
+                Some(slot.listen)
+            };
             // Its output may be closed a moment before it ends; which is the more telling news.
-            let Some(address) = process.address().await else {
+            let Some(address) = address else {
                 return std::future::pending().await;
             };
             slot.target.set(Some(address));
-            while !matches!(
-                probe(address, 0, READY_PROBE).await,
-                Probe::Answered(200, _)
-            ) {
+            while !is_ready(address, self.serves.ready, READY_PROBE).await {
                 sleep(READY_PAUSE).await;
             }
         };
@@ -232,7 +239,7 @@ impl Cluster {
                 ready.map_err(|_| failed(match slot.target.get() {
                     None => format!("it did not say where it listens in {READY_WITHIN:?}"),
                     Some(address) => {
-                        format!("http://{address}/healthz did not answer 200 in {READY_WITHIN:?}")
+                        format!("it did not serve at {address} in {READY_WITHIN:?}")
                     }
                 }))
             }
@@ -283,7 +290,7 @@ pub(super) async fn prepare(
         let launch = Launch {
             node,
             program: program.path.clone(),
-            args: (program.arguments)(&setup),
+            args: (program.arguments)(&setup).map_err(io_error(format!("configuring n{node}")))?,
             environment: clock
                 .as_ref()
                 .map(|clock| clock.environment())
@@ -298,7 +305,7 @@ pub(super) async fn prepare(
                 .map_err(io_error("making control groups"))?,
         };
         let begins = launch.versions.as_ref().map(|v| v.from.clone());
-        let slot = Slot::new(launch, data, clock, Arc::clone(target));
+        let slot = Slot::new(launch, data, clock, setup.listen, Arc::clone(target));
         slot.lock().await.version = begins;
         slots.push(slot);
     }
@@ -309,6 +316,7 @@ pub(super) async fn prepare(
         network,
         processes,
         custody,
+        serves: program.serves,
         events,
     }))
 }

@@ -71,7 +71,6 @@ use nemesis::mechanism::namespace::{self, EnterError, Needs};
 use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
-use workloads::client::HttpClient;
 use workloads::{Completion, Invocation};
 
 use self::cluster::Cluster;
@@ -82,6 +81,7 @@ use self::start_error::io_error;
 pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
 use crate::experiment::{Experiment, On};
+use crate::stores::{AnyClient, Store};
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
 
@@ -112,7 +112,7 @@ pub fn enter(experiment: &Experiment) -> Result<(), EnterError> {
             namespace::enter(Needs { network: true })
         }
         On::Local => disk::Needs::of(experiment).enter(),
-        On::Sim | On::K8s => Ok(()),
+        On::Sim | On::K8s | On::External => Ok(()),
     }
 }
 
@@ -137,6 +137,8 @@ pub struct LocalOptions {
     pub preload_clock: bool,
     /// What they are upgraded from and to, if that is said.
     pub versions: Option<Versions>,
+    /// What they are, if not nodes of the reference store.
+    pub store: Option<Store>,
 }
 
 /// A fault that was injected, and the task that last worked on it: whether the fault is now in
@@ -151,7 +153,7 @@ pub struct LocalSubstrate {
     /// `None` only while being dropped.
     runtime: Option<Runtime>,
     cluster: Arc<Cluster>,
-    calls: Calls<HttpClient>,
+    calls: Calls<AnyClient>,
     /// Ends when this is dropped.
     copies: Option<disk::Copies>,
     http: reqwest::Client,
@@ -180,24 +182,35 @@ impl LocalSubstrate {
             disk,
             preload_clock,
             versions,
+            store,
         } = options;
         // A second call does nothing; the first has to be made before there are threads.
         disk.enter()
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
-        let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
+        let foreign = store
+            .clone()
+            .and_then(|store| Some((store.recipe()?, store)));
+        let program = match foreign {
+            Some((recipe, store)) => Program::of(recipe, store, run_dir.join("nodes")),
+            None => Program::reference(config, seed),
+        };
+        let program = program.map_err(io_error("finding the program"))?;
         let program = Program {
             preload_clock,
             versions,
             ..program
         };
-        Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)
+        let client = AnyClient::new(store.as_ref(), None, call_timeout);
+        let client =
+            client.map_err(|error| io_error("making a client")(io::Error::other(error)))?;
+        Self::start_program(on, nodes, &run_dir, client, &program, &disk)
     }
 
     fn start_program(
         on: On,
         nodes: u16,
         run_dir: &Path,
-        call_timeout: Duration,
+        client: AnyClient,
         program: &Program,
         disk: &disk::Needs,
     ) -> Result<Self, StartError> {
@@ -230,10 +243,6 @@ impl LocalSubstrate {
             },
         };
         let signals = signals::register(handler).map_err(io_error("listening for signals"))?;
-        let client = HttpClient::new(call_timeout).map_err(|error| StartError::Io {
-            what: "making a client".to_owned(),
-            source: io::Error::other(error),
-        })?;
         let http = reqwest::Client::builder()
             .local_address(cluster.network.administrator())
             .no_proxy()
@@ -265,9 +274,9 @@ impl LocalSubstrate {
     }
 
     /// Where clients reach a node. The same for the whole run, also when the node restarts.
-    pub fn base_url(&self, node: Node) -> Option<String> {
+    pub fn address(&self, node: Node) -> Option<String> {
         let address = self.cluster.network.client_address(node)?;
-        Some(format!("http://{address}"))
+        Some(self.calls.client().address(&address.to_string()))
     }
 
     /// Kills and reaps all nodes and closes all links, as dropping does.
@@ -319,7 +328,7 @@ impl Substrate for LocalSubstrate {
     }
 
     fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
-        let Some(base_url) = self.base_url(node) else {
+        let Some(address) = self.address(node) else {
             let completion = refused(invocation, &format!("there is no n{node}"));
             return self.post(Happening::Completed { thread, completion });
         };
@@ -329,7 +338,7 @@ impl Substrate for LocalSubstrate {
             return self.post(Happening::Completed { thread, completion });
         }
         self.calls
-            .start(thread, base_url.into(), invocation.clone());
+            .start(thread, node, address.into(), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, order: &Order) {
@@ -359,7 +368,7 @@ impl Substrate for LocalSubstrate {
     fn poll_view(&mut self) {
         let (http, cluster) = (self.http.clone(), Arc::clone(&self.cluster));
         self.runtime().spawn(async move {
-            let view = view::poll(&http, &cluster.addresses()).await;
+            let view = view::poll_by(&http, cluster.serves.status, &cluster.addresses()).await;
             let _ = cluster.events.send(Happening::View(view));
         });
     }

@@ -12,6 +12,7 @@ use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
 use super::network::administrator_towards;
+use crate::stores::recipe::Ready;
 
 /// What came of a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,12 +27,35 @@ pub(super) enum Probe {
     Silent,
 }
 
-/// Asks as the administrator: sends `GET /healthz`, made `padding` bytes longer by a header, and waits `within` for the first
-/// bytes of an answer.
+/// Where a node of the reference store answers 200. One of another store answers something, too: a
+/// request in HTTP/1.0 needs no `host`, at which Redis hangs up on what it takes for an attack.
+pub(super) const HEALTH: &str = "/healthz";
+
+/// Asks as the administrator: sends a request, made `padding` bytes longer by a header, and waits
+/// `within` for the first bytes of an answer.
 pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration) -> Probe {
-    timeout(within, ask(address, padding))
+    timeout(within, ask(address, HEALTH, padding))
         .await
         .unwrap_or(Probe::Silent)
+}
+
+/// Whether a node serves.
+pub(super) async fn is_ready(address: SocketAddr, ready: Ready, within: Duration) -> bool {
+    let asked = async {
+        match ready {
+            Ready::Http(path) => matches!(ask(address, path, 0).await, Probe::Answered(200, _)),
+            Ready::Line(line, wanted) => says(address, line, wanted).await.unwrap_or(false),
+        }
+    };
+    timeout(within, asked).await.unwrap_or(false)
+}
+
+async fn says(address: SocketAddr, line: &str, wanted: &str) -> io::Result<bool> {
+    let mut stream = connect(address).await?;
+    stream.write_all(format!("{line}\r\n").as_bytes()).await?;
+    let mut said = vec![0; wanted.len()];
+    stream.read_exact(&mut said).await?;
+    Ok(said == wanted.as_bytes())
 }
 
 async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
@@ -43,15 +67,19 @@ async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     socket.connect(address).await
 }
 
-async fn ask(address: SocketAddr, padding: usize) -> Probe {
+async fn ask(address: SocketAddr, path: &str, padding: usize) -> Probe {
     let Ok(stream) = connect(address).await else {
         return Probe::Refused;
     };
-    ask_over(stream, address, padding).await
+    send(stream, address, path, padding).await
 }
 
 /// Asks over a connection that has been made.
-pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
+pub(super) async fn ask_over(stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
+    send(stream, address, HEALTH, padding).await
+}
+
+async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: usize) -> Probe {
     if stream.local_addr().ok() == Some(address) {
         // TCP's simultaneous open: the socket is connected to itself, so nobody listens.
         return Probe::Refused;
@@ -61,8 +89,7 @@ pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding
     } else {
         format!("x-padding: {}\r\n", "x".repeat(padding))
     };
-    let request =
-        format!("GET /healthz HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n{padding}\r\n");
+    let request = format!("GET {path} HTTP/1.0\r\nconnection: close\r\n{padding}\r\n");
     let sent = Instant::now();
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Probe::Closed;
@@ -73,7 +100,8 @@ pub(super) async fn ask_over(mut stream: TcpStream, address: SocketAddr, padding
             let took = sent.elapsed();
             let code = std::str::from_utf8(&status)
                 .ok()
-                .and_then(|line| line.strip_prefix("HTTP/1.1 "))
+                .and_then(|line| line.strip_prefix("HTTP/1."))
+                .and_then(|line| line.get(2..))
                 .and_then(|code| code.parse().ok());
             Probe::Answered(code.unwrap_or(0), took)
         }

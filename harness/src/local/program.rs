@@ -1,12 +1,15 @@
 //! The program that is a node, and how it is called.
 
 use std::ffi::OsString;
-use std::io;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::{self, Path, PathBuf};
+use std::{fs, io};
 
 use nemesis::Node;
 
+use super::probe::HEALTH;
+use crate::stores::Store;
+use crate::stores::recipe::{Ready, Recipe, Setup, Status};
 use crate::versions::Versions;
 
 /// What a node is started with.
@@ -19,6 +22,27 @@ pub(super) struct NodeSetup {
     pub listen: SocketAddr,
     /// How it reaches each other node.
     pub peers: Vec<(Node, SocketAddr)>,
+}
+
+/// How a node is known to serve, and what it says of itself.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Serves {
+    /// It prints where it listens; else it listens where it was told to.
+    pub says_where: bool,
+    /// How it is known to serve.
+    pub ready: Ready,
+    /// What it says of itself.
+    pub status: Status,
+}
+
+impl Default for Serves {
+    fn default() -> Self {
+        Self {
+            says_where: true,
+            ready: Ready::Http(HEALTH),
+            status: Status::Reference,
+        }
+    }
 }
 
 /// The program that is a node. It prints `listening ADDRESS:PORT` once it does, answers
@@ -34,6 +58,8 @@ pub(super) struct Program {
     pub keeper: fn(&Path) -> Vec<OsString>,
     /// Nodes are started with libfaketime, so that their clocks can be made wrong by it.
     pub preload_clock: bool,
+    /// How they are known to serve.
+    pub serves: Serves,
 }
 
 impl Program {
@@ -41,17 +67,59 @@ impl Program {
     pub fn reference(config: PathBuf, seed: u64) -> io::Result<Self> {
         Ok(Self {
             path: std::env::current_exe()?,
-            arguments: Box::new(move |setup| node_arguments(setup, &config, seed)),
+            arguments: Box::new(move |setup| Ok(node_arguments(setup, &config, seed))),
             version_flag: "--storage-version",
             versions: None,
             keeper: |file| vec!["keeper".into(), "--leases".into(), file.into()],
             preload_clock: false,
+            serves: Serves::default(),
+        })
+    }
+
+    /// Nodes of a store of another maker, which are configured below this directory.
+    pub fn of(recipe: &'static Recipe, store: Store, configs: PathBuf) -> io::Result<Self> {
+        let program = recipe.find().map_err(io::Error::other)?;
+        let arguments = move |setup: &NodeSetup| {
+            let mut members: Vec<_> = setup
+                .peers
+                .iter()
+                .map(|&(node, at)| (node, at.ip()))
+                .collect();
+            members.push((setup.node, setup.listen.ip()));
+            members.sort_unstable();
+            let config_dir = path::absolute(configs.join(format!("n{}-config", setup.node)))?;
+            fs::create_dir_all(&config_dir)?;
+            let data_dir = path::absolute(&setup.data_dir)?;
+            (recipe.arguments)(
+                &Setup {
+                    node: setup.node,
+                    data_dir: &data_dir,
+                    config_dir: &config_dir,
+                    listen: setup.listen,
+                    members: &members,
+                },
+                &store,
+            )
+        };
+        Ok(Self {
+            path: if recipe.in_shell {
+                "/bin/sh".into()
+            } else {
+                program
+            },
+            arguments: Box::new(arguments),
+            serves: Serves {
+                says_where: false,
+                ready: recipe.ready,
+                status: recipe.status,
+            },
+            ..Self::reference(PathBuf::new(), 0)?
         })
     }
 }
 
 /// The arguments to start a node with.
-pub(super) type Arguments = Box<dyn Fn(&NodeSetup) -> Vec<OsString>>;
+pub(super) type Arguments = Box<dyn Fn(&NodeSetup) -> io::Result<Vec<OsString>>>;
 
 /// The command line of `quorate node`.
 fn node_arguments(setup: &NodeSetup, config: &Path, seed: u64) -> Vec<OsString> {

@@ -5,23 +5,35 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use nemesis::{Node, NodeView, View};
-use reference_cluster::core::Status;
+use reference_cluster::core::Status as Said;
 use tokio::task::JoinSet;
+
+use crate::stores::recipe::Status;
 
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
-/// Asks all nodes at once. Nodes that are down or do not answer in time have no role.
+/// Asks all nodes of the reference store at once. Those that are down or do not answer in time have
+/// no role.
 pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAddr>)]) -> View {
+    poll_by(http, Status::Reference, nodes).await
+}
+
+/// The same of any store that says what its nodes are.
+pub(crate) async fn poll_by(
+    http: &reqwest::Client,
+    asked_by: Status,
+    nodes: &[(Node, Option<SocketAddr>)],
+) -> View {
     let mut asked = JoinSet::new();
     for (node, address) in nodes.iter().copied() {
         let http = http.clone();
         asked.spawn(async move {
-            let status = match address {
-                Some(address) => status(&http, address).await,
+            let said = match address {
+                Some(address) => asked_by.ask(&http, node, address).await,
                 None => None,
             };
-            describe(node, status)
+            said.unwrap_or_else(|| NodeView::silent(node))
         });
     }
     let mut nodes = asked.join_all().await;
@@ -32,7 +44,7 @@ pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAd
     }
 }
 
-pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Status> {
+pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Option<Said> {
     let request = http
         .get(format!("http://{address}/v1/status"))
         .timeout(ANSWER_WITHIN);
@@ -40,20 +52,23 @@ pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Optio
     serde_json::from_slice(&response.bytes().await.ok()?).ok()
 }
 
-fn describe(node: Node, status: Option<Status>) -> NodeView {
-    match status {
-        Some(status) => NodeView {
-            node,
-            role: Some(status.role.name().to_owned()),
-            epoch: status.epoch,
-            last_index: status.last.index,
-            leader: status.leader.map(|leader| leader.0),
-            pending: status.pending,
-            storage_version: status.storage_version,
-            stopped: status.stopped.is_some(),
-            standbys: status.standbys.iter().map(|standby| standby.0).collect(),
-            host: None,
-        },
-        None => NodeView::silent(node),
-    }
+/// What a node of the reference store says.
+pub(crate) async fn ask(
+    http: &reqwest::Client,
+    node: Node,
+    address: SocketAddr,
+) -> Option<NodeView> {
+    let status = status(http, address).await?;
+    Some(NodeView {
+        node,
+        role: Some(status.role.name().to_owned()),
+        epoch: status.epoch,
+        last_index: status.last.index,
+        leader: status.leader.map(|leader| leader.0),
+        pending: status.pending,
+        storage_version: status.storage_version,
+        stopped: status.stopped.is_some(),
+        standbys: status.standbys.iter().map(|standby| standby.0).collect(),
+        host: None,
+    })
 }

@@ -62,7 +62,7 @@ impl Trials {
         candidate.checks = vec![self.goal.checker.clone()];
         match candidate.substrate {
             On::Sim => self.simulated(&candidate),
-            On::Local | On::Netns | On::K8s => self.repeated(&candidate),
+            On::Local | On::Netns | On::K8s | On::External => self.repeated(&candidate),
         }
     }
 

@@ -7,6 +7,7 @@ mod compare;
 mod determinism;
 mod disk;
 mod explore;
+mod external;
 mod gateway;
 #[cfg(feature = "k8s")]
 mod k8s;
@@ -17,6 +18,7 @@ mod netns;
 mod preflight;
 mod schedules;
 mod shrink;
+mod stores;
 mod truth;
 mod truth_table;
 mod workloads;

@@ -14,9 +14,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 use super::protocol::{DURATION_S, FAULT, ORDER, Order, RELEASE, Release, Report, State, report};
 use crate::Error;
-use crate::cluster::{Cluster, Right};
+use crate::cluster::Cluster;
 use crate::error::is_missing;
 use crate::names::{MANAGED_BY, MANAGER, RUN};
+use crate::rights::Right;
 
 /// What it takes to have agents do something in a namespace.
 pub const HURT: &[Right] = &[

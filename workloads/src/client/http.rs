@@ -43,7 +43,7 @@ use checkers::Outcome;
 use percent_encoding::utf8_percent_encode;
 use reqwest::RequestBuilder;
 
-use super::Client;
+use super::{At, Client};
 use crate::operation::{Completion, Invocation};
 use answer::answered;
 use request::{Asked, IN_QUERY, asked, parameters};
@@ -59,6 +59,19 @@ pub struct HttpClient {
 #[error("cannot set up an HTTP client")]
 pub struct HttpClientError(#[from] reqwest::Error);
 
+/// A client that does what it is told and nothing else.
+pub(super) fn plain(timeout: Duration) -> Result<reqwest::Client, HttpClientError> {
+    let builder = reqwest::Client::builder()
+        .timeout(timeout)
+        .retry(reqwest::retry::never())
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .referer(false)
+        .tcp_nodelay(true)
+        .http1_only();
+    Ok(builder.build()?)
+}
+
 impl HttpClient {
     /// With this time for one operation from connecting to the last byte of the answer.
     ///
@@ -69,16 +82,8 @@ impl HttpClient {
     /// # Errors
     /// If the HTTP library cannot be set up.
     pub fn new(timeout: Duration) -> Result<Self, HttpClientError> {
-        let builder = reqwest::Client::builder()
-            .timeout(timeout)
-            .retry(reqwest::retry::never())
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .referer(false)
-            .tcp_nodelay(true)
-            .http1_only();
         Ok(Self {
-            inner: builder.build()?,
+            inner: plain(timeout)?,
         })
     }
 
@@ -111,8 +116,8 @@ impl HttpClient {
 }
 
 impl Client for HttpClient {
-    async fn invoke(&self, base_url: &str, invocation: &Invocation) -> Completion {
-        let request = match self.request(base_url, invocation) {
+    async fn invoke(&self, at: At<'_>, invocation: &Invocation) -> Completion {
+        let request = match self.request(at.address, invocation) {
             Ok(request) => request,
             Err(code) => return unanswered(invocation, Outcome::Fail, code),
         };
@@ -129,7 +134,7 @@ impl Client for HttpClient {
 }
 
 /// The completion that a broken exchange stands for.
-fn broken(invocation: &Invocation, error: &reqwest::Error) -> Completion {
+pub(super) fn broken(invocation: &Invocation, error: &reqwest::Error) -> Completion {
     let (outcome, code) = if error.is_builder() {
         (Outcome::Fail, "bad-url")
     } else if error.is_timeout() {
@@ -159,7 +164,7 @@ fn io_kind(error: &reqwest::Error) -> Option<io::ErrorKind> {
     None
 }
 
-fn unanswered(invocation: &Invocation, outcome: Outcome, code: &str) -> Completion {
+pub(super) fn unanswered(invocation: &Invocation, outcome: Outcome, code: &str) -> Completion {
     Completion {
         outcome,
         value: invocation.value.clone(),

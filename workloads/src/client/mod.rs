@@ -1,20 +1,37 @@
-//! Clients: one operation in, its outcome out. They keep no state between operations.
+//! Clients: one operation in, its outcome out.
 
+pub mod exec;
 pub mod http;
+pub mod mapped;
 mod null;
+#[cfg(feature = "redis")]
+pub mod redis;
 
 use crate::operation::{Completion, Invocation};
 
+pub use exec::ExecClient;
 pub use http::HttpClient;
+pub use mapped::MappedClient;
 pub use null::NullClient;
+
+/// On whose behalf an operation is sent, and whom it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct At<'a> {
+    /// The client thread, which has one operation at a time.
+    pub thread: u32,
+    /// The number of the node.
+    pub node: u16,
+    /// Where it listens: a URL, or whatever else the client understands.
+    pub address: &'a str,
+}
 
 /// Sends operations to a store.
 pub trait Client: Send + Sync {
-    /// Carries out one operation against the node at this URL and tells how it ended, by the rule
-    /// at [`Completion`]. Never retries: a hidden retry falsifies a history.
+    /// Carries out one operation and tells how it ended, by the rule at [`Completion`]. Never
+    /// retries: a hidden retry falsifies a history.
     fn invoke(
         &self,
-        base_url: &str,
+        at: At<'_>,
         invocation: &Invocation,
     ) -> impl Future<Output = Completion> + Send;
 }

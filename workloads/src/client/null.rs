@@ -2,7 +2,7 @@
 
 use checkers::Outcome;
 
-use super::Client;
+use super::{At, Client};
 use crate::operation::{Completion, Invocation};
 
 /// Answers every operation at once with `ok` and its own argument.
@@ -10,7 +10,7 @@ use crate::operation::{Completion, Invocation};
 pub struct NullClient;
 
 impl Client for NullClient {
-    async fn invoke(&self, _base_url: &str, invocation: &Invocation) -> Completion {
+    async fn invoke(&self, _at: At<'_>, invocation: &Invocation) -> Completion {
         Completion {
             outcome: Outcome::Ok,
             value: invocation.value.clone(),

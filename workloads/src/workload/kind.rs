@@ -5,6 +5,8 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
+use super::Parameters;
+
 /// The workloads by name.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
@@ -109,6 +111,23 @@ impl Kind {
                 "book, move and cancel slots on devices that work while they are away and \
                  synchronise later"
             }
+        }
+    }
+
+    /// The operations that it issues, by name.
+    pub fn operations(self, parameters: &Parameters) -> Vec<&'static str> {
+        let parameters = parameters.resolved(self);
+        let swaps = parameters.cas_fraction.is_some_and(|share| share > 0.0);
+        match self {
+            Self::Register if swaps => vec!["read", "write", "cas"],
+            Self::Register | Self::Conflict => vec!["read", "write"],
+            Self::Append | Self::Bootstrap | Self::Upgrade => vec!["read", "append"],
+            Self::Set => vec!["read", "add"],
+            Self::Counter => vec!["read", "increment"],
+            Self::Session => vec!["read", "write", "append"],
+            Self::Nondeterministic => vec!["read", "generate"],
+            Self::Text => vec!["read", "insert", "remove", "acquire", "release"],
+            Self::Calendar => vec!["read", "put", "remove"],
         }
     }
 

@@ -146,6 +146,9 @@ fn shares_are_as_asked_and_the_functions_are_the_workload_s() {
         let most = if kind == Kind::Register { 1_500 } else { 1_100 };
         assert!((900..most).contains(&reads), "{kind}: {reads}");
         assert_eq!(share(&F::Cas) > 0, kind == Kind::Register);
+        let known = kind.operations(&parameters);
+        assert!(known.contains(&write.name()) && known.contains(&"read"));
+        assert_eq!(known.contains(&"cas"), kind == Kind::Register);
         assert_eq!(share(&F::Read) + share(&F::Cas) + share(&write), 4_000);
         assert!(done.iter().all(|(_, i, _)| i.local == (i.f == F::Read)));
     }

@@ -34,7 +34,7 @@ use crate::experiment::On;
 pub(super) fn obstacles(on: On) -> Vec<(FaultKind, String)> {
     match on {
         On::Netns => of_namespaces(),
-        On::Local | On::Sim | On::K8s => of_proxies().into(),
+        On::Local | On::Sim | On::K8s | On::External => of_proxies().into(),
     }
 }
 
@@ -52,7 +52,9 @@ impl Network {
     pub async fn prepare(on: On, targets: &BTreeMap<Node, Arc<Target>>) -> io::Result<Self> {
         match on {
             On::Netns => Namespaces::prepare(targets.keys().copied()).map(Self::Namespaces),
-            On::Local | On::Sim | On::K8s => Proxies::prepare(targets).await.map(Self::Proxies),
+            On::Local | On::Sim | On::K8s | On::External => {
+                Proxies::prepare(targets).await.map(Self::Proxies)
+            }
         }
     }
 

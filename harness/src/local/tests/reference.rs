@@ -15,8 +15,9 @@ use super::stand_in::{Scratch, asked_for, helper, start_program};
 use crate::experiment::On;
 use crate::local::LocalSubstrate;
 use crate::local::disk::Needs;
-use crate::local::program::{NodeSetup, Program};
+use crate::local::program::{NodeSetup, Program, Serves};
 use crate::sim::{Conditions, SimOptions, SimSubstrate};
+use crate::stores::AnyClient;
 use crate::substrate::{Happening, Substrate};
 
 const AS_NODE: &str = "as-reference-node";
@@ -78,11 +79,12 @@ fn node() {
 fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
-        arguments: Box::new(arguments),
+        arguments: Box::new(|setup| Ok(arguments(setup))),
         version_flag: "as-storage-version",
         versions: None,
         keeper: super::stand_in::program().keeper,
         preload_clock: false,
+        serves: Serves::default(),
     }
 }
 
@@ -297,7 +299,7 @@ fn simulation_and_processes_answer_alike() {
         On::Local,
         1,
         &scratch.0,
-        patience,
+        AnyClient::new(None, None, patience).unwrap(),
         &program(),
         &Needs::default(),
     )

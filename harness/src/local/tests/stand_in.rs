@@ -18,8 +18,9 @@ use workloads::Invocation;
 
 use crate::experiment::On;
 use crate::local::disk::Needs;
-use crate::local::program::{NodeSetup, Program};
+use crate::local::program::{NodeSetup, Program, Serves};
 use crate::local::{LocalSubstrate, StartError};
+use crate::stores::AnyClient;
 use crate::substrate::{Happening, Substrate};
 
 /// The answer to [`ping`].
@@ -84,11 +85,12 @@ pub(super) fn ping() -> Invocation {
 pub(super) fn program() -> Program {
     Program {
         path: std::env::current_exe().unwrap(),
-        arguments: Box::new(node_arguments),
+        arguments: Box::new(|setup| Ok(node_arguments(setup))),
         version_flag: "as-storage-version",
         versions: None,
         keeper: |file| helper("stand_in::keeper", AS_KEEPER, file.to_str().unwrap()),
         preload_clock: false,
+        serves: Serves::default(),
     }
 }
 
@@ -107,7 +109,8 @@ pub(super) fn start_on(
     program: &Program,
 ) -> Result<LocalSubstrate, StartError> {
     let timeout = Duration::from_millis(500);
-    LocalSubstrate::start_program(on, nodes, run_dir, timeout, program, &Needs::default())
+    let client = AnyClient::new(None, None, timeout).unwrap();
+    LocalSubstrate::start_program(on, nodes, run_dir, client, program, &Needs::default())
 }
 
 pub(super) fn start(nodes: u16, run_dir: &Path) -> Result<LocalSubstrate, StartError> {

@@ -78,7 +78,7 @@ impl Run {
 #[test]
 fn a_killed_node_is_refused_and_a_restarted_one_answers_at_the_same_url() {
     let mut run = Run::start("kill", 2);
-    let url = run.substrate.base_url(1);
+    let url = run.substrate.address(1);
     assert_eq!(run.call(1), Outcome::Ok);
     assert_eq!(
         run.roles(),
@@ -112,7 +112,7 @@ fn a_killed_node_is_refused_and_a_restarted_one_answers_at_the_same_url() {
         "n1 was restarted and answers; n2 was restarted and answers",
     );
     seen(&run.heal(2), "n1 runs already");
-    assert_eq!(run.substrate.base_url(1), url);
+    assert_eq!(run.substrate.address(1), url);
     assert_eq!(run.call(1), Outcome::Ok);
     let log = std::fs::read_to_string(run.scratch.0.join("nodes/n1.log")).unwrap();
     assert_eq!(log.matches("n1 says hello").count(), 2);
@@ -418,7 +418,7 @@ fn a_node_that_does_not_come_up_is_quoted_and_the_others_are_stopped() {
     let arguments = program.arguments;
     program.arguments = Box::new(move |setup| match setup.node {
         1 => arguments(setup),
-        _ => vec!["--no-such-option".into()],
+        _ => Ok(vec!["--no-such-option".into()]),
     });
     let Err(error) = start_program(2, &scratch.0, &program) else {
         panic!("it started");

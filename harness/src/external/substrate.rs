@@ -1,0 +1,261 @@
+//! [`ExternalSubstrate`]: calls to a store that runs already, and looks at whether it is there.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
+
+use checkers::Value;
+use nemesis::{Node, NodeView, Order, Proof, View};
+use tokio::net::{TcpStream, lookup_host};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use workloads::Invocation;
+
+use super::External;
+use crate::calls::{Calls, WORKERS};
+use crate::local::signals::{self, Handler, Registration};
+use crate::local::{refused, view};
+use crate::stores::recipe::Status;
+use crate::stores::{AnyClient, ClientError, Store};
+use crate::substrate::{Happening, Substrate};
+
+/// How long a node may take to take a connection.
+const CONNECT_WITHIN: Duration = Duration::from_secs(3);
+/// How long tasks may take to end at the end of a run.
+const END_WITHIN: Duration = Duration::from_secs(2);
+
+/// A store that runs already.
+pub struct ExternalSubstrate {
+    runtime: Runtime,
+    calls: Calls<AnyClient>,
+    /// By number from n1: where clients find it.
+    addresses: Vec<Arc<str>>,
+    /// The same as sockets.
+    sockets: Vec<SocketAddr>,
+    /// What nodes say of themselves, if anything.
+    status: Option<Status>,
+    /// Before every key, so that a run finds its own empty.
+    prefix: String,
+    http: reqwest::Client,
+    events: Sender<Happening>,
+    happenings: Receiver<Happening>,
+    start: Instant,
+    _signals: Registration,
+}
+
+/// Why no run can begin.
+#[derive(Debug, thiserror::Error)]
+pub enum ExternalError {
+    /// A node takes no connection.
+    #[error("n{node} at {at} takes no connection ({why}): is the store running there?")]
+    Unreachable {
+        /// Which.
+        node: Node,
+        /// Where it should be.
+        at: String,
+        /// What happened.
+        why: String,
+    },
+    /// The client cannot be made.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// Something of this machine.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was to be done.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+impl ExternalSubstrate {
+    /// Looks whether every node takes connections; the reference store's if there is no other. The clock starts then. What clients that are
+    /// programs write to standard error goes to the folder `logs`. What `prefix` says is put before
+    /// every key in the store, and not in the history.
+    ///
+    /// Must not be called from within an asynchronous runtime.
+    ///
+    /// # Errors
+    /// If a node does not.
+    pub fn start(
+        external: &External,
+        store: Option<&Store>,
+        logs: PathBuf,
+        prefix: String,
+        call_timeout: Duration,
+    ) -> Result<Self, ExternalError> {
+        let io = |what| move |source| ExternalError::Io { what, source };
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .worker_threads(WORKERS)
+            .thread_name("external")
+            .enable_all()
+            .build()
+            .map_err(io("starting the runtime"))?;
+        let client = AnyClient::new(store, Some(logs), call_timeout)?;
+        let mut sockets = Vec::new();
+        for (i, at) in external.nodes.iter().enumerate() {
+            let reached = runtime.block_on(reach(at));
+            sockets.push(reached.map_err(|why| ExternalError::Unreachable {
+                node: i as Node + 1,
+                at: at.clone(),
+                why,
+            })?);
+        }
+        let (events, happenings) = channel();
+        let interrupted = events.clone();
+        let handler = Handler {
+            interrupt: Box::new(move || {
+                // The runner may be gone already.
+                let _ = interrupted.send(Happening::Interrupted);
+            }),
+            abandon: Box::new(|| ()),
+        };
+        let signals = signals::register(handler).map_err(io("listening for signals"))?;
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .build()
+            .map_err(|error| ExternalError::Io {
+                what: "making an HTTP client",
+                source: io::Error::other(error),
+            })?;
+        let addresses = external.nodes.iter().map(|at| client.address(at).into());
+        Ok(Self {
+            addresses: addresses.collect(),
+            calls: Calls::new(client, runtime.handle().clone(), events.clone()),
+            sockets,
+            status: match store {
+                None => Some(Status::Reference),
+                Some(store) => store.recipe().map(|recipe| recipe.status),
+            },
+            prefix,
+            http,
+            runtime,
+            events,
+            happenings,
+            start: Instant::now(),
+            _signals: signals,
+        })
+    }
+
+    /// Ends calls that are under way.
+    pub fn stop(self) {
+        self.runtime.shutdown_timeout(END_WITHIN);
+    }
+
+    fn post(&self, happening: Happening) {
+        // The receiver is this very value's.
+        let _ = self.events.send(happening);
+    }
+}
+
+/// A key as it is written.
+fn text(key: &Value) -> String {
+    match key {
+        Value::Str(text) => text.to_string(),
+        other => other.to_string(),
+    }
+}
+
+/// The first address of a name that takes a connection.
+async fn reach(at: &str) -> Result<SocketAddr, String> {
+    let found = timeout(CONNECT_WITHIN, lookup_host(at)).await;
+    let found = found.map_err(|_| "its name was not found in time".to_owned())?;
+    let mut why = "its name has no address".to_owned();
+    for address in found.map_err(|error| error.to_string())? {
+        match timeout(CONNECT_WITHIN, TcpStream::connect(address)).await {
+            Ok(Ok(_)) => return Ok(address),
+            Ok(Err(error)) => why = error.to_string(),
+            Err(_) => why = format!("nothing in {CONNECT_WITHIN:?}"),
+        }
+    }
+    Err(why)
+}
+
+/// Which nodes take connections, of a store whose nodes do not say who they are.
+async fn present(sockets: Vec<SocketAddr>) -> View {
+    let mut asked = JoinSet::new();
+    for (i, socket) in sockets.into_iter().enumerate() {
+        asked.spawn(async move {
+            let connected = timeout(CONNECT_WITHIN, TcpStream::connect(socket)).await;
+            let silent = NodeView::silent(i as Node + 1);
+            match connected {
+                Ok(Ok(_)) => NodeView {
+                    role: Some("unknown".to_owned()),
+                    ..silent
+                },
+                _ => silent,
+            }
+        });
+    }
+    let mut nodes = asked.join_all().await;
+    nodes.sort_by_key(|view| view.node);
+    View {
+        nodes,
+        ..View::default()
+    }
+}
+
+impl Substrate for ExternalSubstrate {
+    fn now(&self) -> u64 {
+        u64::try_from(self.start.elapsed().as_nanos()).unwrap_or(u64::MAX)
+    }
+
+    fn call(&mut self, thread: u32, node: Node, invocation: &Invocation) {
+        let place = usize::from(node).checked_sub(1);
+        let Some(address) = place.and_then(|place| self.addresses.get(place)) else {
+            let completion = refused(invocation, &format!("there is no n{node}"));
+            return self.post(Happening::Completed { thread, completion });
+        };
+        let mut invocation = invocation.clone();
+        if let Some(key) = &mut invocation.key {
+            *key = Value::str(&format!("{}{}", self.prefix, text(key)));
+        }
+        self.calls
+            .start(thread, node, Arc::clone(address), invocation);
+    }
+
+    fn inject(&mut self, id: u32, _order: &Order) {
+        let proof = Proof::NotSeen("the store is not this harness's own".to_owned());
+        self.post(Happening::Injected { id, proof });
+    }
+
+    fn heal(&mut self, id: u32) {
+        let proof = Proof::NotSeen("nothing was done".to_owned());
+        self.post(Happening::Healed { id, proof });
+    }
+
+    fn poll_view(&mut self) {
+        let (events, sockets) = (self.events.clone(), self.sockets.clone());
+        let (http, status) = (self.http.clone(), self.status);
+        self.runtime.spawn(async move {
+            let view = match status {
+                Some(status) => {
+                    let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
+                    view::poll_by(&http, status, &nodes).await
+                }
+                None => present(sockets).await,
+            };
+            // The runner may be gone already.
+            let _ = events.send(Happening::View(view));
+        });
+    }
+
+    fn next(&mut self, deadline: u64) -> Happening {
+        let wait = Duration::from_nanos(deadline.saturating_sub(self.now()));
+        match self.happenings.recv_timeout(wait) {
+            Ok(happening) => happening,
+            Err(RecvTimeoutError::Timeout) => Happening::Deadline,
+            // Not while `self` holds a sender.
+            Err(RecvTimeoutError::Disconnected) => {
+                Happening::Broken("the substrate has ended".to_owned())
+            }
+        }
+    }
+}

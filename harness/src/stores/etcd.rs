@@ -1,0 +1,257 @@
+//! etcd, spoken to through its JSON gateway (<https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>).
+//!
+//! | operation | request | |
+//! | --- | --- | --- |
+//! | read | `/v3/kv/range`, linearizable or serializable | |
+//! | write | `/v3/kv/put` | |
+//! | cas | `/v3/kv/txn` that compares the value | fails if it differs |
+//!
+//! Errors are codes of gRPC. Only those that etcd gives before it proposes anything, or that name a
+//! comparison that failed, count as `fail`; a proposal that timed out, a leader lost or a server that
+//! stops leaves a write unknown.
+
+use std::ffi::OsString;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use nemesis::{FaultKind as K, Node, NodeView};
+use serde::{Deserialize, Serialize};
+use workloads::client::mapped::{Api, Exchange, Found, Written};
+
+use super::Store;
+use super::recipe::{Ready, Recipe, Setup, Status};
+
+/// What it can be asked for.
+pub const OPERATIONS: [&str; 3] = ["read", "write", "cas"];
+/// Where nodes listen for each other.
+const PEER_PORT: u16 = 7001;
+/// How long a node may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+
+/// etcd, and how it is used.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Etcd {
+    /// What reads promise.
+    pub reads: Reads,
+}
+
+/// What reads of etcd promise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Reads {
+    /// Through the leader, which makes sure that it still is one.
+    #[default]
+    Linearizable,
+    /// From the asked member's own state, stale or not.
+    Serializable,
+}
+
+impl Reads {
+    /// As it is written.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Linearizable => "linearizable",
+            Self::Serializable => "serializable",
+        }
+    }
+}
+
+impl Etcd {
+    /// Its API, described.
+    pub fn api(&self) -> Api {
+        let serializable = self.reads == Reads::Serializable;
+        let read = Exchange {
+            request: "POST /v3/kv/range".to_owned(),
+            body: Some(format!(
+                r#"{{"key": "{{key:base64}}", "serializable": {serializable}}}"#
+            )),
+            value: Some(Found {
+                at: "/kvs/0/value".to_owned(),
+                r#as: Written::Base64,
+                optional: true,
+            }),
+            ..Exchange::default()
+        };
+        let write = Exchange {
+            request: "POST /v3/kv/put".to_owned(),
+            body: Some(r#"{"key": "{key:base64}", "value": "{value:base64}"}"#.to_owned()),
+            ..Exchange::default()
+        };
+        let cas = Exchange {
+            request: "POST /v3/kv/txn".to_owned(),
+            body: Some(
+                concat!(
+                    r#"{"compare": [{"key": "{key:base64}", "target": "VALUE", "#,
+                    r#""value": "{old:base64}"}], "success": [{"requestPut": "#,
+                    r#"{"key": "{key:base64}", "value": "{new:base64}"}}]}"#
+                )
+                .to_owned(),
+            ),
+            succeeded: Some("/succeeded".to_owned()),
+            ..Exchange::default()
+        };
+        [("read", read), ("write", write), ("cas", cas)]
+            .map(|(name, exchange)| (name.to_owned(), exchange))
+            .into()
+    }
+}
+
+/// How it is started.
+pub static RECIPE: Recipe = Recipe {
+    name: "etcd",
+    programs: &["etcd"],
+    install: "apt-get install etcd-server",
+    version: &["--version"],
+    in_shell: false,
+    arguments,
+    ready: Ready::Http("/health"),
+    status: Status::Etcd,
+    without: &[
+        (
+            K::Wipe,
+            "a member of etcd that has lost its data has to be replaced by its operator",
+        ),
+        (K::Crash, "etcd has no crash points"),
+        (K::Upgrade, "there is one version of etcd on this machine"),
+        (K::Downgrade, "there is one version of etcd on this machine"),
+        (
+            K::ClockJump,
+            "etcd asks the kernel itself for the time: libfaketime does not reach it",
+        ),
+        (
+            K::ClockDrift,
+            "etcd asks the kernel itself for the time: libfaketime does not reach it",
+        ),
+        (
+            K::ClockStrobe,
+            "etcd asks the kernel itself for the time: libfaketime does not reach it",
+        ),
+        (K::MoveHome, NO_OPERATOR),
+        (K::AddMember, NO_OPERATOR),
+        (K::RemoveMember, NO_OPERATOR),
+        (K::ReplaceMember, NO_OPERATOR),
+        (K::TransferLeadership, NO_OPERATOR),
+        (K::Snapshot, NO_OPERATOR),
+    ],
+};
+
+pub(super) const NO_OPERATOR: &str =
+    "requests of an operator are known for the reference store alone";
+
+#[expect(clippy::unnecessary_wraps, reason = "other stores have files to write")]
+fn arguments(setup: &Setup<'_>, _: &Store) -> io::Result<Vec<OsString>> {
+    let url = |address: SocketAddr| format!("http://{address}");
+    let peer = |ip| url(SocketAddr::new(ip, PEER_PORT));
+    let me = peer(setup.listen.ip());
+    let members: Vec<_> = setup
+        .members
+        .iter()
+        .map(|&(node, ip)| format!("n{node}={}", peer(ip)))
+        .collect();
+    let clients = url(setup.listen);
+    let mut arguments: Vec<OsString> =
+        vec!["--data-dir".into(), setup.data_dir.join("etcd").into()];
+    for (flag, value) in [
+        ("--name", format!("n{}", setup.node)),
+        ("--listen-client-urls", clients.clone()),
+        ("--advertise-client-urls", clients),
+        ("--listen-peer-urls", me.clone()),
+        ("--initial-advertise-peer-urls", me),
+        ("--initial-cluster", members.join(",")),
+        ("--initial-cluster-state", "new".to_owned()),
+        ("--initial-cluster-token", "quorate".to_owned()),
+        ("--heartbeat-interval", "100".to_owned()),
+        ("--election-timeout", "1000".to_owned()),
+    ] {
+        arguments.extend([flag.into(), value.into()]);
+    }
+    Ok(arguments)
+}
+
+/// The parts of an answer to `/v3/maintenance/status` that matter here. Numbers of 64 bits are texts.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Said {
+    header: Header,
+    #[serde(default)]
+    leader: String,
+    #[serde(default)]
+    raft_term: String,
+    #[serde(default)]
+    raft_index: String,
+}
+
+#[derive(Deserialize)]
+struct Header {
+    member_id: String,
+}
+
+/// What a node says of itself. Who leads is known by the member's own id alone, so only the leader's
+/// view names a leader: itself.
+pub(super) async fn status(http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
+    let request = http
+        .post(format!("http://{at}/v3/maintenance/status"))
+        .header("content-type", "application/json")
+        .body("{}")
+        .timeout(ANSWER_WITHIN);
+    let response = request.send().await.ok()?.error_for_status().ok()?;
+    let said = serde_json::from_slice::<Said>(&response.bytes().await.ok()?).ok()?;
+    Some(described(node, &said))
+}
+
+fn described(node: Node, said: &Said) -> NodeView {
+    let leads = !said.leader.is_empty() && said.leader == said.header.member_id;
+    let role = if leads {
+        "leader"
+    } else if said.leader.is_empty() || said.leader == "0" {
+        "candidate"
+    } else {
+        "follower"
+    };
+    NodeView {
+        role: Some(role.to_owned()),
+        epoch: said.raft_term.parse().unwrap_or_default(),
+        last_index: said.raft_index.parse().unwrap_or_default(),
+        leader: leads.then_some(node),
+        ..NodeView::silent(node)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_member_says_whether_it_leads() {
+        let said = |text| described(2, &serde_json::from_str(text).unwrap());
+        let leader =
+            said(r#"{"header":{"member_id":"7"},"leader":"7","raftTerm":"3","raftIndex":"42"}"#);
+        assert_eq!(leader.role.as_deref(), Some("leader"));
+        assert_eq!(
+            (leader.leader, leader.epoch, leader.last_index),
+            (Some(2), 3, 42)
+        );
+        let follower = said(r#"{"header":{"member_id":"8"},"leader":"7","raftTerm":"3"}"#);
+        assert_eq!(
+            (follower.role.as_deref(), follower.leader),
+            (Some("follower"), None)
+        );
+        let nobody = said(r#"{"header":{"member_id":"8"},"raftTerm":"4"}"#);
+        assert_eq!(nobody.role.as_deref(), Some("candidate"));
+    }
+
+    #[test]
+    fn its_api_is_a_description_that_can_be_one() {
+        for reads in [Reads::Linearizable, Reads::Serializable] {
+            let api = Etcd { reads }.api();
+            let client = workloads::client::MappedClient::new(&api, ANSWER_WITHIN).unwrap();
+            let mut known: Vec<_> = client.operations().map(|f| f.name().to_owned()).collect();
+            known.sort();
+            let mut all = OPERATIONS;
+            all.sort_unstable();
+            assert_eq!(known, all);
+        }
+    }
+}
