@@ -57,7 +57,10 @@ pub(crate) fn unpack(bytes: &[u8], dir: &Path) -> Result<()> {
     archive.set_preserve_permissions(false);
     archive
         .unpack(dir)
-        .with_context(|| format!("cannot unpack the results into {}", dir.display()))
+        .with_context(|| format!("cannot unpack the results into {}", dir.display()))?;
+    // The checksum stands behind what an archive ends with.
+    io::copy(&mut archive.into_inner(), &mut io::sink()).context("the results are damaged")?;
+    Ok(())
 }
 
 #[cfg(test)]
