@@ -186,8 +186,8 @@ impl LocalSubstrate {
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
         let program = Program::reference(config, seed).map_err(io_error("finding this program"))?;
         let program = Program {
-            preload_clock,
             versions,
+            preload_clock,
             ..program
         };
         Self::start_program(on, nodes, &run_dir, call_timeout, &program, &disk)
