@@ -196,8 +196,8 @@ impl LocalSubstrate {
         };
         let program = program.map_err(io_error("finding the program"))?;
         let program = Program {
-            preload_clock,
             versions,
+            preload_clock,
             ..program
         };
         let client = AnyClient::new(store.as_ref(), None, call_timeout);

@@ -191,10 +191,18 @@ fn roll(preflight: &Preflight, seed: u64) -> Result<(Roll, bool)> {
         match run_once(&experiment, &preflight.store) {
             Ok((control, dir)) => {
                 interrupted = control.exit_code == i32::from(exit::INTERRUPTED);
-                roll.controls.push(Control {
-                    run: dir.path().display().to_string(),
-                    violated: violations(&control),
-                });
+                let violated = violations(&control);
+                // One that ended early shows what is violated, and not what is kept.
+                match doubt_of_run(&control) {
+                    Some(why) if violated.is_empty() => roll.doubts.push(format!(
+                        "the same roll without an upgrade was not whole: {}",
+                        plain(log_apart(why))
+                    )),
+                    _ => roll.controls.push(Control {
+                        run: dir.path().display().to_string(),
+                        violated,
+                    }),
+                }
             }
             // Then nothing excuses what was violated.
             Err(error) => {

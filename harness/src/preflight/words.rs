@@ -17,7 +17,7 @@ pub(super) fn described(report: &Report) -> String {
         substrate,
         ..
     } = report;
-    let faults: Vec<_> = report.faults.iter().map(name).collect();
+    let faults: Vec<_> = report.faults.iter().copied().map(name).collect();
     let faults = match faults.as_slice() {
         [] => "without faults".to_owned(),
         some => format!("with {}", some.join(", ")),
@@ -33,7 +33,7 @@ pub(super) fn described(report: &Report) -> String {
     )
 }
 
-fn name(disturbance: &Disturbance) -> &'static str {
+fn name(disturbance: Disturbance) -> &'static str {
     match disturbance {
         Disturbance::Kill => "kills",
         Disturbance::Pause => "pauses",
