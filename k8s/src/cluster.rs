@@ -92,7 +92,7 @@ impl Cluster {
     ///
     /// # Errors
     /// If it does not answer.
-    pub async fn with(config: Config) -> Result<Self, Error> {
+    pub async fn with(mut config: Config) -> Result<Self, Error> {
         // More than one provider of cryptography may be linked; the first to be installed stays.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let url = config.cluster_url.to_string();
@@ -100,6 +100,9 @@ impl Cluster {
             url: url.trim_end_matches('/').to_owned(),
             why: causes(error),
         };
+        // The client itself would ask up to fifteen times, and wait for as long as the server says:
+        // minutes for an eviction that a disruption budget forbids. Who can wait here knows how long.
+        config.default_retry = false;
         let client = Client::try_from(config).map_err(|error| unreachable(&error))?;
         let version = client
             .apiserver_version()

@@ -15,7 +15,8 @@ use super::{found, patiently};
 /// those alone.
 pub(super) async fn inject(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Proof {
     match cordon(inner, nodes).await {
-        Ok(hosts) => match pods::end(inner, id, nodes, How::Evict, "its volume stays").await {
+        Ok(hosts) => match pods::end(inner, id, nodes, How::Evict, "its host takes no other").await
+        {
             Proof::Seen(how) => Proof::Seen(format!("{} cordoned; {how}", hosts.join(", "))),
             not @ Proof::NotSeen(_) => not,
         },

@@ -108,7 +108,7 @@ impl Running {
             .spawn()
             .unwrap();
         let mut running = Self { harness, store };
-        until("injected", Duration::from_secs(90), || {
+        until("injected", Duration::from_secs(240), || {
             assert!(running.harness.try_wait().unwrap().is_none(), "it ended");
             seen(lab)
         });
@@ -252,7 +252,7 @@ fn a_store_of_others_is_tested_scaled_back_and_left() {
         let of = ["get", "statefulset", "quorate", "-n", namespace, "-o"];
         lab.kubectl(&[&of[..], &["jsonpath={.spec.replicas}"]].concat())
     };
-    until("scaled", Duration::from_secs(90), || {
+    until("scaled", Duration::from_secs(240), || {
         assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
         replicas() == "2"
     });

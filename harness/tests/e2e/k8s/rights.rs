@@ -169,4 +169,6 @@ fn a_missing_right_is_named_before_anything_is_done() {
         said.contains("refused") && said.contains("at most 1 may be"),
         "{said}"
     );
+    // Roles are in no namespace, so nothing else takes them away.
+    lab.kubectl(&["delete", "-k", rbac.to_str().unwrap()]);
 }
