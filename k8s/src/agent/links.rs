@@ -120,7 +120,7 @@ pub(super) fn cut(bench: &Bench, fault: &mut Fault, stop: &AtomicBool) -> Result
         until(PROVE_WITHIN, stop, || {
             match probe(bench, fault, path, SILENCE)? {
                 Probe::Silent => Ok(()),
-                probe => Err(format!("{path} is not cut: {probe}")),
+                answered @ Probe::Answered(_) => Err(format!("{path} is not cut: {answered}")),
             }
         })?;
         seen.push(format!("{path} gave no answer in {SILENCE:?}"));
@@ -187,8 +187,7 @@ pub(super) fn probe(
                     Ok(Probe::Answered(start.elapsed()))
                 }
                 ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Probe::Silent),
-                // A pod that is gone has no address any more.
-                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok(Probe::Silent),
+                // Also that there is no way: a pod that is gone is not one that is cut off.
                 _ => Err(format!("{path}: {error}")),
             },
         }
