@@ -34,7 +34,7 @@ fn each(
     Ok(seen.join("; "))
 }
 
-fn said(error: std::io::Error) -> String {
+fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 

@@ -72,6 +72,7 @@ pub(super) struct Fault {
     pub locals: Vec<Local>,
     pub record: Record,
     pub held: impair::Held,
+    pub begun: Instant,
 }
 
 impl Fault {
@@ -91,6 +92,7 @@ impl Fault {
                 undo: Vec::new(),
             },
             held: impair::Held::default(),
+            begun: Instant::now(),
         }
     }
 

@@ -14,7 +14,9 @@ use nemesis::mechanism::shaper::{self, Kind, Match, Shaper};
 use nemesis::mechanism::{Available, tool};
 
 use super::fault::{Bench, Fault, until};
-use super::links::{PROVE_WITHIN, Probe, address, incoming, network, outgoing, probe, said, undo};
+use super::links::{
+    DISCARD, PROVE_WITHIN, Probe, address, incoming, network, outgoing, probe, said, undo,
+};
 use super::protocol::Path;
 use super::undo::{By, INTERFACE};
 
@@ -26,8 +28,6 @@ const BUSY: Duration = Duration::from_millis(400);
 const PACKET: usize = 1400;
 /// At most so many bytes are sent to keep a link busy.
 const LOAD_MAX: u64 = 4 << 20;
-/// Where it is sent: nobody listens there.
-const DISCARD: u16 = 9;
 
 /// Queues and shapers that are in use, by network: one of each in a network.
 #[derive(Debug, Default)]

@@ -19,7 +19,7 @@ use crate::deploy::dynamic;
 use crate::error::is_missing;
 use crate::names::{AGENT, AGENT_NAMESPACE, APP_LABEL, MANAGED_BY, MANAGER};
 
-/// The ClusterRole for writing proofs; bound by namespace.
+/// The `ClusterRole` for writing proofs; bound by namespace.
 pub const REPORTS: &str = "quorate-agent-reports";
 /// Where the agent's container has the host's control groups.
 pub const CGROUPS: &str = "/host/cgroup";

@@ -9,7 +9,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::sync::atomic::AtomicBool;
 use std::time::{Duration, Instant};
 
@@ -23,6 +23,10 @@ use super::undo::{By, Network, Undo, network_of};
 
 /// How long it may take until an effect is seen.
 pub(super) const PROVE_WITHIN: Duration = Duration::from_secs(6);
+/// For so long after its order a fault may be waiting for its proof on some node.
+const NUDGED: Duration = Duration::from_secs(20);
+/// Nobody listens there.
+pub(super) const DISCARD: u16 = 9;
 /// How long it may take until a healed link carries something again.
 const HEAL_WITHIN: Duration = Duration::from_secs(6);
 /// No answer in this time is silence, where an answer takes less than a millisecond.
@@ -120,7 +124,7 @@ pub(super) fn cut(bench: &Bench, fault: &mut Fault, stop: &AtomicBool) -> Result
         until(PROVE_WITHIN, stop, || {
             match probe(bench, fault, path, SILENCE)? {
                 Probe::Silent => Ok(()),
-                probe => Err(format!("{path} is not cut: {probe}")),
+                answered @ Probe::Answered(_) => Err(format!("{path} is not cut: {answered}")),
             }
         })?;
         seen.push(format!("{path} gave no answer in {SILENCE:?}"));
@@ -187,8 +191,7 @@ pub(super) fn probe(
                     Ok(Probe::Answered(start.elapsed()))
                 }
                 ErrorKind::TimedOut | ErrorKind::WouldBlock => Ok(Probe::Silent),
-                // A pod that is gone has no address any more.
-                ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Ok(Probe::Silent),
+                // Also that there is no way: a pod that is gone is not one that is cut off.
                 _ => Err(format!("{path}: {error}")),
             },
         }
@@ -196,8 +199,31 @@ pub(super) fn probe(
     .map_err(said)?
 }
 
+/// Sends one small packet over each link that begins here, to nobody. Where a link ends, another
+/// agent waits for something to count, and may have begun to when the probes from here were over.
+fn nudge(bench: &Bench, fault: &Fault) {
+    for path in outgoing(fault).into_iter().filter(|path| path.from != 0) {
+        let (Ok(from), Ok(to)) = (network(bench, fault, path.from), address(fault, path.to)) else {
+            continue;
+        };
+        let send = move || {
+            let any: IpAddr = match to {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            let socket = UdpSocket::bind((any, 0))?;
+            socket.send_to(&[0], (to, DISCARD))
+        };
+        // It is to be lost.
+        let _ = from.run(send);
+    }
+}
+
 /// Why links are not hurt any more, if so.
 pub(super) fn faded(bench: &Bench, fault: &Fault) -> Option<String> {
+    if fault.begun.elapsed() < NUDGED {
+        nudge(bench, fault);
+    }
     for undo in &fault.record.undo {
         let Undo::Network(network) = undo else {
             continue;

@@ -7,7 +7,7 @@
 //!
 //! An agent listens on no port. Who may make Leases in a namespace may hurt the pods in it that
 //! opted in, and nobody else: Kubernetes' own rights decide. The agent itself may write Leases only
-//! where a RoleBinding lets it, and does nothing where it may not write.
+//! where a `RoleBinding` lets it, and does nothing where it may not write.
 //!
 //! | module | what it does |
 //! | --- | --- |

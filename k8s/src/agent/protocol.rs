@@ -297,7 +297,7 @@ mod tests {
 
     use super::*;
 
-    fn lease(annotations: serde_json::Value) -> Lease {
+    fn lease(annotations: &serde_json::Value) -> Lease {
         serde_json::from_value(json!({
             "apiVersion": "coordination.k8s.io/v1",
             "kind": "Lease",
@@ -343,7 +343,7 @@ mod tests {
                 via: Some("queue".to_owned()),
             };
             let text = serde_json::to_string(&sent).unwrap();
-            assert_eq!(order(&lease(json!({ORDER: text}))), Ok(sent));
+            assert_eq!(order(&lease(&json!({ORDER: text}))), Ok(sent));
         }
     }
 
@@ -359,10 +359,10 @@ mod tests {
                 "`x`",
             ),
         ] {
-            let error = order(&lease(json!({ORDER: text}))).unwrap_err();
+            let error = order(&lease(&json!({ORDER: text}))).unwrap_err();
             assert!(error.contains(says), "{error}");
         }
-        assert!(order(&lease(json!({}))).is_err());
+        assert!(order(&lease(&json!({}))).is_err());
     }
 
     #[test]
@@ -379,7 +379,7 @@ mod tests {
             assert!(!names[..i].contains(name));
         }
         let text = serde_json::to_string(&Report::new(State::NotSeen, "why")).unwrap();
-        let lease = lease(json!({proof_key("n1"): text}));
+        let lease = lease(&json!({proof_key("n1"): text}));
         assert_eq!(
             report(&lease, "n1"),
             Some(Report::new(State::NotSeen, "why"))
@@ -389,10 +389,10 @@ mod tests {
 
     #[test]
     fn a_release_that_cannot_be_read_heals() {
-        let of = |text: &str| Release::of(&lease(json!({RELEASE: text})));
+        let of = |text: &str| Release::of(&lease(&json!({RELEASE: text})));
         assert_eq!(of(Release::Alone.as_str()), Some(Release::Alone));
         assert_eq!(of(""), Some(Release::BesideOthers));
-        assert_eq!(Release::of(&lease(json!({}))), None);
-        assert!(renewed(&lease(json!({}))).is_some());
+        assert_eq!(Release::of(&lease(&json!({}))), None);
+        assert!(renewed(&lease(&json!({}))).is_some());
     }
 }
