@@ -85,7 +85,7 @@ pub enum Command {
     Doctor(DoctorArgs),
     /// The reference store on Kubernetes: up, down, status, logs, manifests.
     K8s(K8sArgs),
-    /// Run the ConsistencyTests and Scorecards of a Kubernetes cluster, once or by their schedules.
+    /// Run the `ConsistencyTest`s and `Scorecard`s of a Kubernetes cluster, once or by their schedules.
     Operator(OperatorArgs),
     /// List workloads, faults, checkers and modes.
     List,

@@ -2,7 +2,7 @@
 //!
 //! | object | what for |
 //! | --- | --- |
-//! | ServiceAccount, Role, RoleBinding [`RUNNER`] | what the harness may do in this namespace; one for all runs, so that a run which is deleted keeps the rights that it heals with |
+//! | `ServiceAccount`, `Role`, `RoleBinding` [`RUNNER`] | what the harness may do in this namespace; one for all runs, so that a run which is deleted keeps the rights that it heals with |
 //! | ConfigMap `RUN-experiment` | the experiment, every default written out |
 //! | Job `RUN` | one pod, which is never started a second time |
 //!
@@ -112,7 +112,7 @@ pub fn rules(rights: &[Right]) -> Vec<Value> {
         .collect()
 }
 
-/// The account of runs in a namespace: ServiceAccount, Role and RoleBinding.
+/// The account of runs in a namespace: `ServiceAccount`, `Role` and `RoleBinding`.
 pub fn runner(namespace: &str) -> Vec<Value> {
     let labels = json!({APP_LABEL: RUN_APP, MANAGED_BY: MANAGER});
     let metadata = json!({"name": RUNNER, "labels": labels});

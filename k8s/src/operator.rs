@@ -139,16 +139,16 @@ pub fn files(image: &str) -> BTreeMap<String, String> {
         let object = serde_json::to_value(definition).unwrap_or_default();
         (format!("{name}.yaml"), object)
     });
-    folder(&mut files, "crd", definitions.collect());
+    folder(&mut files, "crd", &definitions.collect::<Vec<_>>());
     let objects = objects(image).into_iter().map(|object| {
         let kind = object["kind"].as_str().unwrap_or_default().to_lowercase();
         (format!("{kind}.yaml"), object)
     });
-    folder(&mut files, "operator", objects.collect());
+    folder(&mut files, "operator", &objects.collect::<Vec<_>>());
     files
 }
 
-fn folder(files: &mut BTreeMap<String, String>, folder: &str, objects: Vec<(String, Value)>) {
+fn folder(files: &mut BTreeMap<String, String>, folder: &str, objects: &[(String, Value)]) {
     let names: Vec<&String> = objects.iter().map(|(name, _)| name).collect();
     let kustomization = json!({
         "apiVersion": "kustomize.config.k8s.io/v1beta1",
@@ -160,7 +160,7 @@ fn folder(files: &mut BTreeMap<String, String>, folder: &str, objects: Vec<(Stri
         &format!("{folder}/kustomization.yaml"),
         &kustomization,
     );
-    for (name, object) in &objects {
+    for (name, object) in objects {
         put(files, &format!("{folder}/{name}"), object);
     }
 }

@@ -23,7 +23,7 @@ use crate::names::{APP_LABEL, MANAGED_BY, MANAGER, RUN};
 
 /// What a chunk holds at most; a ConfigMap may have 1 MiB in all.
 pub const CHUNK: usize = 900 << 10;
-/// The largest archive that is handed over in ConfigMaps: they are kept in memory by the cluster's
+/// The largest archive that is handed over in `ConfigMap`s: they are kept in memory by the cluster's
 /// database, which others need, too.
 pub const LARGEST: usize = 32 << 20;
 /// How long the API server may be away while results are handed over.

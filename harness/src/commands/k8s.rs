@@ -101,7 +101,7 @@ pub struct LogsArgs {
 /// `quorate k8s fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    /// The run, as the status of a ConsistencyTest names it.
+    /// The run, as the status of a `ConsistencyTest` names it.
     pub run: String,
     /// The namespace.
     #[arg(long, default_value = "quorate", value_name = "NAMESPACE")]

@@ -170,7 +170,7 @@ async fn step<K: Served>(
     }
     let (status, step) = phase::next(object.run(), &before, &seen);
     if under_way
-        && status.finished.is_some() | (status.run != before.run)
+        && (status.finished.is_some() || status.run != before.run)
         && let Some(run) = &before.run
     {
         // Before it is written that the run has ended: whoever reads that relies on it.
