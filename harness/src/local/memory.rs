@@ -409,9 +409,14 @@ pub(super) fn faded(locked: &Locked<'_>, id: u32) -> Option<String> {
         Ok(true) => None,
         Ok(false) => Some(format!("n{node} was found to have another limit of memory")),
         // It did not survive, as was to be expected.
-        Err(error) if error.kind() == io::ErrorKind::NotFound && limit.by == Mechanism::Rlimit => {
-            None
-        }
+        Err(error) if is_gone(&error) && limit.by == Mechanism::Rlimit => None,
         Err(error) => Some(format!("n{node}: {error}")),
     }
+}
+
+/// Whether this is said of a process that has ended; of one that is not reaped yet the kernel says
+/// `ESRCH`.
+fn is_gone(error: &io::Error) -> bool {
+    let ended = rustix::io::Errno::SRCH.raw_os_error();
+    error.kind() == io::ErrorKind::NotFound || error.raw_os_error() == Some(ended)
 }
