@@ -2,7 +2,7 @@
 //!
 //! The cluster is the laboratory beside the checkout where there is one (started if need be, and
 //! then stopped), else what `KUBECONFIG` names with the image `QUORATE_K8S_IMAGE`, else none: then
-//! the tests say so and pass. Each test has a namespace of its own ([`Lab`]), and they take turns.
+//! the tests say so and pass, as do those that are not in every run without `QUORATE_K8S_TESTS`. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
 mod agent;
 mod faults;
@@ -82,6 +82,18 @@ fn refusal(kubeconfig: Option<&Path>, dir: &Path, namespace: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
+/// What is tested on a cluster whenever there is one. All together take half an hour.
+const IN_EVERY_RUN: [&str; 6] = [
+    "agent",
+    "agent-async",
+    "budget",
+    "faults",
+    "rights",
+    "store",
+];
+/// The variable that asks for the others, too.
+const ALL: &str = "QUORATE_K8S_TESTS";
+
 /// One test on the cluster at a time: they would slow each other down.
 static TURN: Mutex<()> = Mutex::new(());
 /// The tests that use the cluster or wait for their turn.
@@ -109,6 +121,10 @@ impl Lab {
     /// The cluster at hand for the tests of this subject (one short word). Where there is none,
     /// says why they are skipped.
     pub fn find(subject: &str) -> Option<Self> {
+        if !IN_EVERY_RUN.contains(&subject) && std::env::var_os(ALL).is_none() {
+            eprintln!("skipped: k8s::{subject}: it takes minutes; {ALL}=1 runs it");
+            return None;
+        }
         USERS.fetch_add(1, SeqCst);
         let turn = TURN.lock().unwrap_or_else(PoisonError::into_inner);
         match Self::at_hand(subject, turn) {
