@@ -76,8 +76,9 @@ impl Checker for Availability {
         result.judged = acknowledged;
         let mut classes = vec![None; history.events.len()];
         for op in &operations {
-            for position in [Some(op.invoked_position), op.completed_position] {
-                position.map(|position| classes[position] = Class::of(op));
+            let positions = [Some(op.invoked_position), op.completed_position];
+            for position in positions.into_iter().flatten() {
+                classes[position] = Class::of(op);
             }
         }
         let writes = self.windows(history, &classes, Class::Writes);

@@ -29,11 +29,11 @@ mod order;
 mod registers;
 mod rw_register;
 
+use crate::Value;
+
 pub use list_append::ListAppend;
 pub use models::ConsistencyModel;
 pub use rw_register::RwRegister;
-
-use crate::Value;
 
 /// Whether a transaction reads, and does nothing else.
 pub(crate) fn only_reads(value: &Value) -> bool {

@@ -207,7 +207,7 @@ mod tests {
             asked
         );
         assert!(!only_reads(&asked) && only_reads(&value(r#"[["r", 1, null]]"#)));
-        for none in ["5", r#"[["r", 1]]"#, r#"[["x", 1, 2]]"#, r#"[1]"#] {
+        for none in ["5", r#"[["r", 1]]"#, r#"[["x", 1, 2]]"#, "[1]"] {
             assert_eq!(Micro::all(&value(none)), None, "{none}");
             assert!(!only_reads(&value(none)), "{none}");
         }

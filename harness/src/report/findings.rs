@@ -283,10 +283,15 @@ fn counter(result: &CheckResult) -> Option<String> {
 fn mutual_exclusion(result: &CheckResult) -> Option<String> {
     let of = |name: &str| number(&result.figures, name);
     let acquired = plural(of("acquired")? as u64, "acquisition");
+    let fences = match (of("fenced"), of("fence_not_increasing")) {
+        (Some(fenced), Some(0.0)) if fenced > 0.0 => "; fencing tokens in order",
+        (Some(fenced), _) if fenced > 0.0 => "; fencing tokens out of order",
+        _ => "",
+    };
     Some(match of("held_twice")? as u64 {
-        0 => format!("{acquired}, none while another held the lock"),
+        0 => format!("{acquired}, none while another held the lock{fences}"),
         n => format!(
-            "{} of {acquired} while another held the lock, for {} in all",
+            "{} of {acquired} while another held the lock, for {} in all{fences}",
             thousands(n),
             seconds(of("overlap_seconds")?)
         ),
@@ -374,16 +379,18 @@ fn isolation(result: &CheckResult) -> Option<String> {
                 also.push(words);
             }
         }
-        let also = match also.is_empty() {
-            true => String::new(),
-            false => format!("; seen, and allowed by it: {}", also.join(", ")),
+        let also = if also.is_empty() {
+            String::new()
+        } else {
+            format!("; seen, and allowed by it: {}", also.join(", "))
         };
         return Some(format!("{judged} show nothing that {model} forbids{also}"));
     }
     let possible = listed(result, "not-ruled-out");
-    let at_most = match possible.is_empty() {
-        true => String::new(),
-        false => format!("; what they show leaves at most {}", possible.join(", ")),
+    let at_most = if possible.is_empty() {
+        String::new()
+    } else {
+        format!("; what they show leaves at most {}", possible.join(", "))
     };
     let classes = classes(result);
     (!classes.is_empty()).then(|| {

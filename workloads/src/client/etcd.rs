@@ -97,13 +97,12 @@ impl Ended {
 
     /// Of a request that changes nothing: nothing was done, unless nobody has said anything.
     fn of_reading(self) -> Self {
-        match self.code.as_str() {
-            "timeout" => self,
-            _ => Self {
-                outcome: Outcome::Fail,
-                ..self
-            },
-        }
+        let outcome = if self.code == "timeout" {
+            self.outcome
+        } else {
+            Outcome::Fail
+        };
+        Self { outcome, ..self }
     }
 }
 
