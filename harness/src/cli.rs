@@ -42,6 +42,8 @@ pub enum Command {
     Test(TestArgs),
     /// Run an experiment in simulation over many seeds and hold every verdict against the truth.
     Sim(SimArgs),
+    /// Print what runs have shown in other makers' stores, or run them again.
+    TrackRecord(TrackRecordArgs),
     /// Print the truth table, or hold the harness against it.
     Truth(TruthArgs),
     /// Plant known mistakes in the reference store and see whether they are found.
@@ -244,6 +246,26 @@ pub enum SimOutput {
     Table,
     /// One JSON object a seed and line.
     Json,
+}
+
+/// `quorate track-record`.
+#[derive(Debug, Args)]
+pub struct TrackRecordArgs {
+    /// The file of the rows; what came of them is kept beside it.
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Only these rows.
+    #[arg(value_name = "ROW")]
+    pub rows: Vec<String>,
+    /// Run the rows, one after the other, and keep what comes of them.
+    #[arg(long)]
+    pub run: bool,
+    /// Print the experiment of each row as YAML.
+    #[arg(long, conflicts_with = "run")]
+    pub print: bool,
+    /// Where the runs are kept.
+    #[arg(long, default_value = "store", value_name = "DIR")]
+    pub store: PathBuf,
 }
 
 /// `quorate truth`.

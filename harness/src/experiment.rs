@@ -21,7 +21,7 @@ use crate::mode;
 use crate::sim::{self, Conditions};
 use crate::stores::Store;
 use crate::versions::Versions;
-use crate::{defaults, external, k8s, local};
+use crate::{defaults, k8s, local};
 
 /// Everything that defines a run. What a file leaves out has the default shown by
 /// `quorate test --print-experiment`.
@@ -683,7 +683,7 @@ impl Experiment {
                 recipe.map_or(here.clone(), |recipe| recipe.capabilities(here))
             }
             On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
-            On::External => external::capabilities(),
+            On::External => self.external.clone().unwrap_or_default().capabilities(),
         }
     }
 

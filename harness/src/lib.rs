@@ -14,6 +14,7 @@
 //! * [`doctor`]: which faults this machine can do, by which mechanism.
 //! * [`plugin`]: the name `kubectl-quorate`.
 //! * [`explore`]: schedules steered by the protocol states that they reach.
+//! * [`track_record`]: what runs have shown in other makers' stores.
 //! * [`versions`]: two versions of a store, for runs that go from one to the other.
 //! * [`node`]: the same binary as one replica of the reference cluster.
 
@@ -51,5 +52,6 @@ pub mod statistics;
 pub mod store;
 pub mod stores;
 pub mod substrate;
+pub mod track_record;
 pub mod truth_table;
 pub mod versions;

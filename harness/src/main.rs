@@ -32,6 +32,7 @@ fn main() -> ExitCode {
     let result = match cli.command {
         Command::Test(args) => commands::test::run(&args),
         Command::Sim(args) => commands::sim::run(&args),
+        Command::TrackRecord(args) => commands::track_record::run(&args),
         Command::Truth(args) => commands::truth::run(&args),
         Command::Museum(args) => commands::museum::run(&args),
         Command::Explore(args) => commands::explore::run(&args),

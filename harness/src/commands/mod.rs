@@ -16,4 +16,5 @@ pub mod preflight;
 pub mod shrink;
 pub mod sim;
 pub mod test;
+pub mod track_record;
 pub mod truth;

@@ -284,8 +284,8 @@ fn run_external(
     let prefix = format!("q{:06x}-", random_seed() & 0x00ff_ffff);
     dir.write("clients/keys.txt", &format!("{prefix}\n"))?;
     let timeout = experiment.clients.timeout;
-    let mut substrate =
-        ExternalSubstrate::start(&external, experiment.store.as_ref(), logs, prefix, timeout)?;
+    let store = experiment.store.as_ref();
+    let mut substrate = ExternalSubstrate::start(&external, store, dir.path(), prefix, timeout)?;
     let plan = plan(experiment)?;
     let ended = runner::run(plan, experiment.nodes, &mut substrate, sink, live)
         .context("cannot write the history")?;

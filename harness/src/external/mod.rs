@@ -1,14 +1,19 @@
 //! The substrate `external`: a store that somebody else has started. Clients speak to its nodes
-//! where they listen; nothing is started, hurt or ended.
+//! where they listen; nothing is started or ended, and nothing is hurt but by what its owner gives
+//! commands for ([`hooks`]).
 //!
 //! What they speak is the store's ([`crate::stores`]).
 
+pub mod hooks;
 mod own_keys;
 mod substrate;
+
+use std::collections::BTreeMap;
 
 use nemesis::{Capabilities, FaultKind};
 use serde::{Deserialize, Serialize};
 
+use self::hooks::Hook;
 pub use self::substrate::{ExternalError, ExternalSubstrate};
 use crate::experiment::Impossible;
 
@@ -18,6 +23,9 @@ use crate::experiment::Impossible;
 pub struct External {
     /// Where each node listens: `host:port`. The first is n1.
     pub nodes: Vec<String>,
+    /// The faults that its owner allows, and the commands that do them: `kill`, `pause`, `partition`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub faults: BTreeMap<FaultKind, Hook>,
 }
 
 impl External {
@@ -48,14 +56,28 @@ impl External {
                 );
             }
         }
+        for (kind, hook) in &self.faults {
+            let name = format!("faults.{}", kind.name());
+            if !hooks::KINDS.contains(kind) {
+                let known = hooks::KINDS.map(FaultKind::name).join(", ");
+                return impossible(&name, format!("expected one of {known}"));
+            }
+            if let Some(strange) = hook.strange(*kind) {
+                return impossible(&name, strange);
+            }
+        }
         Ok(())
     }
-}
 
-/// Nothing: it is not ours.
-pub fn capabilities() -> Capabilities {
-    let why = "the store is not this harness's own: nothing of it is hurt";
-    (FaultKind::ALL.into_iter()).fold(Capabilities::all(), |all, kind| all.without(kind, why))
+    /// What its owner gives commands for, and else nothing: it is not ours.
+    pub fn capabilities(&self) -> Capabilities {
+        let why = "the store is not this harness's own: only what external.faults has commands for \
+                   is done to it";
+        let barred = FaultKind::ALL
+            .into_iter()
+            .filter(|kind| !self.faults.contains_key(kind));
+        barred.fold(Capabilities::all(), |all, kind| all.without(kind, why))
+    }
 }
 
 #[cfg(test)]
@@ -71,6 +93,7 @@ mod tests {
     fn what_cannot_be_is_refused_with_what_would_be_right() {
         let with = |nodes: &[&str]| External {
             nodes: nodes.iter().map(|&node| node.to_owned()).collect(),
+            ..External::default()
         };
         assert_eq!(
             with(&["127.0.0.1:1", "[::1]:2", "db.example:3"]).validate(),

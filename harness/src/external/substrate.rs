@@ -1,20 +1,23 @@
-//! [`ExternalSubstrate`]: calls to a store that runs already, and looks at whether it is there.
+//! [`ExternalSubstrate`]: calls to a store that runs already, looks at whether it is there, and what
+//! its owner allows to be done to it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use nemesis::{Node, NodeView, Order, Proof, View};
+use nemesis::{Action, Node, NodeView, Order, Proof, View};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
+use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use workloads::Invocation;
 
 use super::External;
+use super::hooks::Hooks;
 use super::own_keys::OwnKeys;
 use crate::calls::{Calls, WORKERS};
 use crate::local::signals::{self, Handler, Registration};
@@ -38,6 +41,10 @@ pub struct ExternalSubstrate {
     sockets: Vec<SocketAddr>,
     /// What nodes say of themselves, if anything.
     status: Option<Status>,
+    /// What is allowed to be done to it.
+    hooks: Option<Arc<Hooks>>,
+    /// Those under way, and whether they have been seen.
+    faults: BTreeMap<u32, (Action, JoinHandle<()>)>,
     http: reqwest::Client,
     events: Sender<Happening>,
     happenings: Receiver<Happening>,
@@ -61,6 +68,9 @@ pub enum ExternalError {
     /// The client cannot be made.
     #[error(transparent)]
     Client(#[from] ClientError),
+    /// Nobody would undo faults.
+    #[error("{0:#}")]
+    Keeper(anyhow::Error),
     /// Something of this machine.
     #[error("{what}: {source}")]
     Io {
@@ -72,9 +82,10 @@ pub enum ExternalError {
 }
 
 impl ExternalSubstrate {
-    /// Looks whether every node takes connections; the reference store's if there is no other. The clock starts then. What clients that are
-    /// programs write to standard error goes to the folder `logs`. What `prefix` says is put before
-    /// every key in the store, and not in the history.
+    /// Looks whether every node takes connections; the reference store's if there is no other. The
+    /// clock starts then. What clients that are programs write to standard error goes to the folder
+    /// `clients` of the run's directory. What `prefix` says is put before every key in the store, and
+    /// not in the history.
     ///
     /// Must not be called from within an asynchronous runtime.
     ///
@@ -83,7 +94,7 @@ impl ExternalSubstrate {
     pub fn start(
         external: &External,
         store: Option<&Store>,
-        logs: PathBuf,
+        run_dir: &Path,
         prefix: String,
         call_timeout: Duration,
     ) -> Result<Self, ExternalError> {
@@ -94,7 +105,7 @@ impl ExternalSubstrate {
             .enable_all()
             .build()
             .map_err(io("starting the runtime"))?;
-        let client = AnyClient::new(store, Some(logs), call_timeout)?;
+        let client = AnyClient::new(store, Some(run_dir.join("clients")), call_timeout)?;
         let mut sockets = Vec::new();
         for (i, at) in external.nodes.iter().enumerate() {
             let reached = runtime.block_on(reach(at));
@@ -123,6 +134,8 @@ impl ExternalSubstrate {
                 what: "making an HTTP client",
                 source: io::Error::other(error),
             })?;
+        let hooks = Hooks::begin(external, run_dir, events.clone());
+        let hooks = hooks.map_err(ExternalError::Keeper)?.map(Arc::new);
         let addresses = external.nodes.iter().map(|at| client.address(at).into());
         let addresses = addresses.collect();
         let client = OwnKeys::new(client, prefix);
@@ -134,6 +147,8 @@ impl ExternalSubstrate {
                 None => Some(Status::Reference),
                 Some(store) => store.recipe().map(|recipe| recipe.status),
             },
+            hooks,
+            faults: BTreeMap::new(),
             http,
             runtime,
             events,
@@ -146,6 +161,9 @@ impl ExternalSubstrate {
     /// Ends calls that are under way.
     pub fn stop(self) {
         self.runtime.shutdown_timeout(END_WITHIN);
+        if let Some(hooks) = self.hooks {
+            hooks.end();
+        }
     }
 
     fn post(&self, happening: Happening) {
@@ -208,14 +226,36 @@ impl Substrate for ExternalSubstrate {
             .start(thread, node, Arc::clone(address), invocation.clone());
     }
 
-    fn inject(&mut self, id: u32, _order: &Order) {
-        let proof = Proof::NotSeen("the store is not this harness's own".to_owned());
-        self.post(Happening::Injected { id, proof });
+    fn inject(&mut self, id: u32, order: &Order) {
+        let Some(hooks) = self.hooks.clone() else {
+            let proof = Proof::NotSeen("the store is not this harness's own".to_owned());
+            return self.post(Happening::Injected { id, proof });
+        };
+        let (events, action) = (self.events.clone(), order.action().clone());
+        let done = action.clone();
+        let task = self.runtime.spawn(async move {
+            let proof = hooks.inject(id, &action).await;
+            // The runner may be gone already.
+            let _ = events.send(Happening::Injected { id, proof });
+        });
+        self.faults.insert(id, (done, task));
     }
 
     fn heal(&mut self, id: u32) {
-        let proof = Proof::NotSeen("nothing was done".to_owned());
-        self.post(Happening::Healed { id, proof });
+        let found = (self.hooks.clone()).zip(self.faults.remove(&id));
+        let Some((hooks, (action, task))) = found else {
+            let proof = Proof::NotSeen("nothing was done".to_owned());
+            return self.post(Happening::Healed { id, proof });
+        };
+        let (events, done) = (self.events.clone(), action.clone());
+        let task = self.runtime.spawn(async move {
+            // A fault lasts at least until it is proven, and a second healing follows the first.
+            let _ = task.await;
+            let proof = hooks.heal(id, &action).await;
+            // The runner may be gone already.
+            let _ = events.send(Happening::Healed { id, proof });
+        });
+        self.faults.insert(id, (done, task));
     }
 
     fn poll_view(&mut self) {

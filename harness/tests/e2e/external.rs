@@ -209,3 +209,83 @@ fn what_is_not_there_or_not_to_be_hurt_is_refused_in_one_sentence() {
     );
     says(&["--nodes", "many"], 254, "expected a number, or host:port");
 }
+
+/// An experiment that stops the node for two seconds of six by commands of its owner.
+fn pausing(dir: &Path, node: &Alone) -> PathBuf {
+    let pid = node.process.id();
+    let file = dir.join("experiment.yaml");
+    let text = format!(
+        "substrate: external\nnodes: 1\nexternal:\n  nodes: [{}]\n  faults:\n    pause:\n      \
+         inject: kill -STOP {pid} && echo {{node}} {{host}} {{port}} > {}\n      \
+         heal: kill -CONT {pid}\n      seen: grep -q '^State:.T' /proc/{pid}/status\n\
+         faults:\n  schedule:\n  - {{at: 1s, for: 2s, fault: pause, target: n1}}\n\
+         limits: {{time: 6s}}\n",
+        node.address,
+        dir.join("told").display(),
+    );
+    std::fs::write(&file, text).unwrap();
+    file
+}
+
+/// Whether a process is stopped.
+fn is_stopped(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    status.lines().any(|line| line.starts_with("State:\tT"))
+}
+
+#[test]
+fn what_its_owner_has_commands_for_is_done_to_it_and_undone() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Alone::start(dir.path(), "n1");
+    let experiment = pausing(dir.path(), &node);
+    let store = dir.path().join("store");
+    let output = quorate()
+        .arg("test")
+        .arg(&experiment)
+        .arg("--store")
+        .arg(&store)
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    let verdict = std::fs::read_to_string(run_dir(&store).join("verdict.json")).unwrap();
+    let verdict: Value = serde_json::from_str(&verdict).unwrap();
+    let fault = &verdict["faults"][0];
+    assert_eq!(fault["seen"], true, "{fault}");
+    assert!(fault["healed_at_s"].is_number(), "{fault}");
+    assert!(!is_stopped(node.process.id()));
+    let told = std::fs::read_to_string(dir.path().join("told")).unwrap();
+    assert_eq!(
+        told.trim(),
+        format!("n1 {}", node.address.replace(':', " "))
+    );
+}
+
+#[test]
+fn what_was_done_is_undone_when_the_harness_is_killed() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = Alone::start(dir.path(), "n1");
+    let experiment = pausing(dir.path(), &node);
+    let mut harness = quorate()
+        .arg("test")
+        .arg(&experiment)
+        .arg("--store")
+        .arg(dir.path().join("store"))
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .unwrap();
+    let until = |stopped: bool| {
+        for _ in 0..600 {
+            if is_stopped(node.process.id()) == stopped {
+                return;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
+        panic!("the node's being stopped never was {stopped}");
+    };
+    until(true);
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    until(false);
+}
