@@ -53,7 +53,6 @@ impl Generator for Locks {
             return Next::Op { thread, invocation };
         }
         let lock = self.draw.key();
-        self.draw.written(&lock);
         // Unique: who holds a lock twice is two owners.
         let owner = Value::str(&format!("owner-{thread}-{}", self.draw.fresh()));
         let invocation = Invocation::new(F::Acquire, Some(lock.clone()), owner.clone());
@@ -80,6 +79,7 @@ impl Generator for Locks {
         match (&invocation.f, completion.outcome) {
             (F::Acquire, Outcome::Ok) => {
                 tenure.until = Some(context.now.saturating_add(self.hold_ns));
+                self.draw.written(&tenure.lock);
             }
             (F::Acquire, Outcome::Fail) | (F::Release, Outcome::Ok) => {
                 self.tenures.remove(&thread);
