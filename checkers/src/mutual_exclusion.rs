@@ -11,7 +11,9 @@
 //! The owner is the value of the operation, or the process if it has none. A release by the same
 //! owner counts whoever issues it, and one of unknown outcome may take effect at any time after its
 //! invocation: an acquisition while such a release is pending is not certain to last, and is not
-//! judged. Nor is one that a pending removal of the key may undo.
+//! judged. Nor is one that a pending removal of the key may undo. A release that failed has not given
+//! the lock back, unless the store's reason is that its owner does not have it (error `cas-mismatch` or
+//! `not-held`): he had lost it before, and has done with it.
 //!
 //! `held-twice`: an owner acquired the lock while another one certainly held it. One anomaly an
 //! acquisition; figures: `acquired`, `leased`, `held_twice`, and `overlap_seconds` in all.
@@ -26,7 +28,7 @@ use std::collections::BTreeMap;
 use crate::found::{self, Found};
 use crate::observe::{self, Family, KeyView};
 use crate::verdict::conclude;
-use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Process, Value};
+use crate::{Anomaly, CheckResult, Checker, F, History, Operation, Outcome, Process, Value};
 
 mod fences;
 
@@ -119,6 +121,13 @@ fn lease(op: &Operation<'_>) -> Option<u64> {
     (ms >= 0.0).then_some((ms * 1e6) as u64)
 }
 
+/// Whether an owner who gives the lock back is told that he does not have it: he had lost it, and has
+/// done with it.
+fn is_denied(op: &Operation<'_>) -> bool {
+    let error = op.complete.and_then(|event| event.error.as_deref());
+    op.outcome == Outcome::Fail && matches!(error, Some("cas-mismatch" | "not-held"))
+}
+
 /// A field that has no meaning to other checkers: of the completion, or of the invocation.
 fn extra<'a>(op: &Operation<'a>, name: &str) -> Option<&'a Value> {
     let events = [op.complete, Some(op.invoke)];
@@ -172,7 +181,7 @@ fn tenures<'a>(
             F::Remove => None,
             _ => continue,
         };
-        if observe::possible(op) {
+        if observe::possible(op) || is_denied(op) {
             let before = given_back.entry(owner).or_default();
             let ended = op.completed_position.unwrap_or(NEVER);
             let last = before.last().map_or(0, |(_, last)| *last);

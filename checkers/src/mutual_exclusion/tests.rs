@@ -67,6 +67,30 @@ fn a_release_may_have_taken_effect_from_its_invocation_on() {
     }
 }
 
+/// Who is told that he does not have the lock had lost it, and has done with it.
+#[test]
+fn a_release_that_is_denied_ends_a_tenure() {
+    for (acquired_by_other_first, twice) in [(false, false), (true, true)] {
+        let mut s = Script::new();
+        s.key("k").op(1, Kind::Ok, F::Acquire, 1);
+        if acquired_by_other_first {
+            s.op(2, Kind::Ok, F::Acquire, 2);
+        }
+        s.op(1, Kind::Fail, F::Release, 1)
+            .op(3, Kind::Info, F::Release, 2)
+            .op(4, Kind::Ok, F::Acquire, 4);
+        let mut history = s.history();
+        for event in &mut history.events {
+            if event.kind == Kind::Fail {
+                event.error = Some("cas-mismatch".into());
+            }
+        }
+        let result = MutualExclusion.check(&history);
+        assert_eq!(result.verdict == Verdict::Invalid, twice);
+        assert_eq!(result.figures["held_twice"], u64::from(twice));
+    }
+}
+
 #[test]
 fn a_release_that_is_pending_may_end_a_later_tenure_of_its_owner() {
     let mut s = Script::new();

@@ -5,6 +5,7 @@
 //! What they speak is the store's ([`crate::stores`]).
 
 pub mod hooks;
+mod own_keys;
 mod substrate;
 
 use std::collections::BTreeMap;

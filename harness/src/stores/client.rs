@@ -8,7 +8,7 @@ use workloads::client::http::HttpClientError;
 use workloads::client::mapped::MappingError;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
-use workloads::client::{At, ExecClient, MappedClient};
+use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
 use super::Store;
@@ -22,6 +22,8 @@ pub enum AnyClient {
     Exec(ExecClient),
     /// Of a described HTTP API.
     Http(MappedClient),
+    /// Of etcd.
+    Etcd(EtcdClient),
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
@@ -57,7 +59,7 @@ impl AnyClient {
             Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
-            Some(Store::Etcd(etcd)) => Self::Http(MappedClient::new(&etcd.api(), timeout)?),
+            Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
         })
     }
 
@@ -67,7 +69,7 @@ impl AnyClient {
             Self::Exec(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
-            Self::Reference(_) | Self::Http(_) => format!("http://{node}"),
+            Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
         }
     }
 }
@@ -78,6 +80,7 @@ impl Client for AnyClient {
             Self::Reference(client) => client.invoke(at, invocation).await,
             Self::Exec(client) => client.invoke(at, invocation).await,
             Self::Http(client) => client.invoke(at, invocation).await,
+            Self::Etcd(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
         }

@@ -22,11 +22,25 @@ fn possible(recipe: &quorate::stores::Recipe) -> bool {
 
 /// A run of three nodes; its exit code and verdict.
 fn run(dir: &Path, target: &str, workload: &str, schedule: &str, limit: &str) -> (i32, Value) {
+    run_file(dir, None, target, workload, schedule, limit)
+}
+
+/// The same of an experiment file.
+fn run_file(
+    dir: &Path,
+    experiment: Option<&Path>,
+    target: &str,
+    workload: &str,
+    schedule: &str,
+    limit: &str,
+) -> (i32, Value) {
     let file = dir.join("schedule.yaml");
     std::fs::write(&file, schedule).unwrap();
     let store = dir.join("store");
     let output = quorate()
-        .args(["test", "--on", "netns", "--target", target, "--nodes", "3"])
+        .arg("test")
+        .args(experiment)
+        .args(["--on", "netns", "--target", target, "--nodes", "3"])
         .args(["--seed", "3", "--time-limit", limit, "--workload", workload])
         .arg("--schedule")
         .arg(&file)
@@ -90,6 +104,40 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
             .unwrap()
             > 0
     );
+}
+
+#[test]
+fn transactions_of_etcd_are_strictly_serializable() {
+    if !possible(&etcd::RECIPE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (code, verdict) = run(dir.path(), "etcd", "list-append", CUTS, "17s");
+    assert_eq!(code, 0, "{verdict}");
+    let result = checked(&verdict, "list-append");
+    assert_eq!(result["figures"]["model"], "strong-serializable");
+    assert!(result["judged"].as_u64().unwrap() > 200, "{result}");
+}
+
+/// Whose lease has ended while he held a lock still thinks that he holds it: only fencing tokens tell.
+#[test]
+fn a_lock_of_etcd_is_held_twice_by_who_does_not_keep_his_lease_alive() {
+    if !possible(&etcd::RECIPE) {
+        return;
+    }
+    let held_twice = |target: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join("experiment.yaml");
+        std::fs::write(&file, "parameters: {hold_ms: 4000, keys: 2}").unwrap();
+        let (_, verdict) = run_file(dir.path(), Some(&file), target, "lock", "[]", "12s");
+        let result = checked(&verdict, "mutual-exclusion");
+        let figures = &result["figures"];
+        assert_eq!(figures["fenced"], figures["acquired"], "{figures}");
+        assert_eq!(figures["fence_not_increasing"], 0, "{figures}");
+        figures["held_twice"].as_u64().unwrap()
+    };
+    assert!(held_twice("etcd:keep-alive=false") > 0);
+    assert_eq!(held_twice("etcd"), 0);
 }
 
 #[test]

@@ -196,6 +196,10 @@ fn anomalies(evidence: &Evidence<'_>) -> Markup {
                             details.anomaly open[i == 0] {
                                 // A long sentence is whole in verdict.json and when pointed at.
                                 summary title=(anomaly.summary) { (clip(&anomaly.summary, 240)) }
+                                // A cycle of transactions is argued step by step.
+                                @if by_model(group.checker) && anomaly.summary.len() > 240 {
+                                    p { (clip(&anomaly.summary, 4_000)) }
+                                }
                                 @if !scene.core.is_empty() {
                                     (picture::draw(&scene))
                                 }
@@ -216,6 +220,10 @@ fn anomalies(evidence: &Evidence<'_>) -> Markup {
             }
         }
     }
+}
+
+fn by_model(checker: &str) -> bool {
+    crate::defaults::BY_MODEL.contains(&checker)
 }
 
 fn key(class: &str, words: &str) -> Markup {

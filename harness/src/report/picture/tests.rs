@@ -27,6 +27,19 @@ fn the_picture_shows_operations_faults_and_breaks() {
     assert!(!svg.contains("NaN"), "{svg}");
 }
 
+/// What the reads of a transaction showed is in its label.
+#[test]
+fn a_transaction_is_told_by_its_parts() {
+    let value = |json: &str| serde_json::from_str::<Value>(json).unwrap();
+    let mut op = op(0, 1, &F::from_name("txn"), Some((1, Kind::Ok)));
+    op.invoke.value = value(r#"[["append", 3, 1], ["r", 0, null]]"#);
+    op.invoke.key = None;
+    op.complete.as_mut().unwrap().value = value(r#"[["append", 3, 1], ["r", 0, [5, 6]]]"#);
+    assert_eq!(label_of(&op), "txn append 3 1, r 0 [5 6] →");
+    op.complete = None;
+    assert_eq!(label_of(&op), "txn append 3 1, r 0 nil → no answer");
+}
+
 fn op(index: u64, process: u64, f: &F, ends: Option<(u64, Kind)>) -> Op {
     let event = |index: u64, kind| {
         let process = Process::Client(process);

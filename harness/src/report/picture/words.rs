@@ -12,10 +12,15 @@ const HOVER_CHARS: usize = 600;
 pub(super) fn label_of(op: &Op) -> String {
     let invoke = &op.invoke;
     let mut text = invoke.f.name().to_owned();
+    let done = op.complete.as_ref().filter(|done| done.kind == Kind::Ok);
+    let shown = done.map_or(&invoke.value, |done| &done.value);
+    let micro = transaction(&invoke.f, shown);
     if let Some(key) = &invoke.key {
         text = format!("{text} {key}");
     }
-    if !invoke.value.is_nil() && invoke.f != F::Read {
+    if let Some(micro) = &micro {
+        text = format!("{text} {micro}");
+    } else if !invoke.value.is_nil() && invoke.f != F::Read {
         text = format!("{text} {}", brief(&invoke.value));
     }
     text += " →";
@@ -39,6 +44,18 @@ pub(super) fn label_of(op: &Op) -> String {
         text = format!("{text} e{epoch}");
     }
     plain(&text)
+}
+
+/// A transaction in a few characters, its reads with what they showed: `append 3 1, r 0 [5 6]`.
+fn transaction(f: &F, value: &Value) -> Option<String> {
+    if f.name() != "txn" {
+        return None;
+    }
+    let micro = value.items()?.iter().map(|micro| {
+        let words: Vec<_> = micro.items()?.iter().map(brief).collect();
+        Some(words.join(" "))
+    });
+    Some(micro.collect::<Option<Vec<_>>>()?.join(", "))
 }
 
 /// A value in a few characters; of a long collection, its end, where the news is.

@@ -196,6 +196,45 @@ fn authors_with_a_lock_give_it_back() {
 }
 
 #[test]
+fn locks_are_held_for_their_time_and_given_back() {
+    let parameters: Parameters =
+        serde_json::from_str(r#"{"keys": 1, "hold_ms": 5}"#).expect("parameters");
+    let mut workload = workload(Kind::Lock, &parameters);
+    let mut store = Store::default();
+    let mut held: Option<(u32, u64)> = None;
+    let (mut acquired, mut refused) = (0, 0);
+    // A tenth of a millisecond at a time.
+    for step in 0..10_000_u64 {
+        let context = Context {
+            now: step * 100_000,
+            free: &[0, 1, 2],
+            threads: 3,
+        };
+        let Next::Op { thread, invocation } = workload.main.next(&context) else {
+            continue;
+        };
+        let done = store.apply(Kind::Lock, &invocation);
+        match (&invocation.f, done.outcome) {
+            (F::Acquire, Outcome::Ok) => {
+                acquired += 1;
+                held = Some((thread, context.now));
+            }
+            (F::Acquire, _) => refused += 1,
+            (F::Release, outcome) => {
+                let (holder, since) = held.take().expect("held");
+                assert_eq!((holder, outcome), (thread, Outcome::Ok));
+                assert!(context.now - since >= 5_000_000);
+            }
+            (other, _) => panic!("{other:?}"),
+        }
+        workload
+            .main
+            .completed(&context, thread, &invocation, &done);
+    }
+    assert!(acquired > 100 && refused > 1_000, "{acquired}, {refused}");
+}
+
+#[test]
 fn slots_are_booked_cancelled_and_moved_in_the_knowledge_of_what_was_seen() {
     let done = done(Kind::Calendar, "{}", 6_000);
     let (booked, cancelled) = (count(&done, &F::Write), count(&done, &F::Remove));
