@@ -179,6 +179,18 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
 pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
     let config = &experiment.target;
     let holds = holds(config);
+    if experiment.is_foreign() {
+        // What clients of other stores can do is known to them.
+        return Ok(());
+    }
+    if experiment.workload == Kind::Queue {
+        return Err(Impossible {
+            field: "workload".to_owned(),
+            message: "the reference store has no queues; queue needs another store, as in \
+                      --target rabbitmq or --target exec:PROGRAM"
+                .to_owned(),
+        });
+    }
     if !runs(experiment.workload, config) {
         let possible = Kind::ALL.into_iter().filter(|kind| runs(*kind, config));
         let names: Vec<&str> = possible.map(Kind::name).collect();
@@ -215,6 +227,8 @@ pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
 fn runs(kind: Kind, config: &Config) -> bool {
     match (holds(config), kind) {
         (_, Kind::Nondeterministic | Kind::Bootstrap | Kind::Upgrade) => config.one_log(),
+        // The reference store has no queues.
+        (_, Kind::Queue) => false,
         (Holds::Everything, _) => true,
         (Holds::Registers, _) => matches!(
             kind,

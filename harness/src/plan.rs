@@ -84,7 +84,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
         until_schedule_ends: experiment.limits.until_schedule_ends,
         recovery_limit: experiment.limits.recovery,
         generator,
-        final_reads: Box::new(move || Box::new(workload.final_reads().with_quorum(quorum))),
+        final_reads: Box::new(move || workload.last_operations(nodes, quorum)),
         inspections,
         router: Router::new(
             experiment.clients.policy,

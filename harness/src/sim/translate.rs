@@ -127,6 +127,7 @@ pub fn unanswered(invocation: &Invocation, outcome: Outcome, error: &'static str
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }
 

@@ -36,11 +36,13 @@ pub enum Kind {
     Text,
     /// Book slots on devices that are away now and then.
     Calendar,
+    /// Put unique elements into queues, and take them out.
+    Queue,
 }
 
 impl Kind {
     /// All of them, in the order of help and docs.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Register,
         Self::Set,
         Self::Append,
@@ -52,6 +54,7 @@ impl Kind {
         Self::Upgrade,
         Self::Text,
         Self::Calendar,
+        Self::Queue,
     ];
 
     /// The name used on the command line and in experiments.
@@ -68,6 +71,7 @@ impl Kind {
             Self::Upgrade => "upgrade",
             Self::Text => "text",
             Self::Calendar => "calendar",
+            Self::Queue => "queue",
         }
     }
 
@@ -111,6 +115,10 @@ impl Kind {
                 "book, move and cancel slots on devices that work while they are away and \
                  synchronise later"
             }
+            Self::Queue => {
+                "put unique elements into queues and take them out, and take out all that is left \
+                 at the end"
+            }
         }
     }
 
@@ -128,6 +136,7 @@ impl Kind {
             Self::Nondeterministic => vec!["read", "generate"],
             Self::Text => vec!["read", "insert", "remove", "acquire", "release"],
             Self::Calendar => vec!["read", "put", "remove"],
+            Self::Queue => vec!["enqueue", "dequeue", "drain"],
         }
     }
 
@@ -164,6 +173,7 @@ impl Kind {
                 "mutual-exclusion",
                 "availability",
             ],
+            Self::Queue => &["queue", "availability"],
         }
     }
 }

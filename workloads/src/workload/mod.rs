@@ -2,12 +2,14 @@
 //!
 //! * [`kind`], [`parameters`]: the workloads by name, and what can be set of each.
 //! * `traffic` (registers, sets, lists), `conflict`, `counter`, `nondeterministic`, `text`,
-//!   `calendar`: the main generators. `draw`: what they have in common. [`keys`]: the keys in use.
-//! * [`final_reads`], then [`inspections`]: what is asked when the main phase is over.
+//!   `calendar`, `queue`: the main generators. `draw`: what they have in common. [`keys`]: the keys in use.
+//! * [`final_reads`] (of queues [`drains`]), then [`inspections`]: what is asked when the main phase is
+//!   over.
 
 mod calendar;
 mod conflict;
 mod counter;
+pub mod drains;
 mod draw;
 pub mod final_reads;
 pub mod inspections;
@@ -15,6 +17,7 @@ pub mod keys;
 pub mod kind;
 mod nondeterministic;
 pub mod parameters;
+mod queue;
 mod text;
 mod traffic;
 
@@ -22,18 +25,21 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use drains::Drains;
 pub use final_reads::FinalReads;
 pub use inspections::Inspections;
 pub use kind::{Kind, KindError};
 pub use parameters::{Data, Editing, ParameterError, Parameters};
 
 use crate::generator::Generator;
+use crate::operation::Quorum;
 use crate::seed::substream;
 use calendar::Calendar;
 use conflict::Conflict;
 use counter::Counter;
 use keys::Keys;
 use nondeterministic::Nondeterministic;
+use queue::Queue;
 use text::{Locked, Merged};
 use traffic::{Object, Traffic};
 
@@ -108,6 +114,16 @@ impl Workload {
         FinalReads::new(self.keys.touched())
     }
 
+    /// What ends a run when the main phase is over: of queues, everything that is left is taken out,
+    /// by threads spread over replicas 1 to `nodes`; of all else [`Self::final_reads`], asking so many
+    /// replicas.
+    pub fn last_operations(&self, nodes: u16, quorum: Quorum) -> Box<dyn Generator> {
+        match self.kind {
+            Kind::Queue => Box::new(Drains::new(self.keys.touched(), nodes)),
+            _ => Box::new(self.final_reads().with_quorum(quorum)),
+        }
+    }
+
     /// What replicas 1 to `nodes` hold of every key that any operation was generated for so far.
     /// To be asked after the final reads.
     pub fn inspections(&self, nodes: u16) -> Inspections {
@@ -134,6 +150,7 @@ fn main(kind: Kind, parameters: &Parameters, keys: Keys, seed: u64) -> Box<dyn G
             Editing::Lock => Box::new(Locked::new(parameters, keys, seed)),
         },
         Kind::Calendar => Box::new(Calendar::new(parameters, keys, seed)),
+        Kind::Queue => Box::new(Queue::new(parameters, keys, seed)),
     }
 }
 

@@ -47,6 +47,9 @@ pub struct Parameters {
     /// another, 0 to 1 (`calendar`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_fraction: Option<f64>,
+    /// Share of dequeues among all operations, 0 to 1 (`queue`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dequeue_fraction: Option<f64>,
 }
 
 /// What the keys of a session hold.
@@ -125,6 +128,13 @@ impl Parameters {
                 cancel_fraction: Some(0.3),
                 ..common(40, 0.2, 100)
             },
+            // Queues grow: what is in them when something happens can be lost.
+            Kind::Queue => Self {
+                keys: Some(3),
+                writes_per_key: Some(100_000),
+                dequeue_fraction: Some(0.4),
+                ..Self::default()
+            },
         }
     }
 
@@ -151,6 +161,7 @@ impl Parameters {
             editing: self.editing.or(defaults.editing),
             remove_fraction: self.remove_fraction.or(defaults.remove_fraction),
             cancel_fraction: self.cancel_fraction.or(defaults.cancel_fraction),
+            dequeue_fraction: self.dequeue_fraction.or(defaults.dequeue_fraction),
         }
     }
 
@@ -180,6 +191,7 @@ impl Parameters {
             ("decrement_fraction", all.decrement_fraction),
             ("remove_fraction", all.remove_fraction),
             ("cancel_fraction", all.cancel_fraction),
+            ("dequeue_fraction", all.dequeue_fraction),
         ] {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
                 return fail(field, format!("{share}; expected a share from 0 to 1"));
@@ -228,6 +240,7 @@ impl Parameters {
             ("editing", self.editing.is_some()),
             ("remove_fraction", self.remove_fraction.is_some()),
             ("cancel_fraction", self.cancel_fraction.is_some()),
+            ("dequeue_fraction", self.dequeue_fraction.is_some()),
         ];
         let set = all.into_iter().filter(|(_, set)| *set);
         set.map(|(name, _)| name).collect()
@@ -276,6 +289,11 @@ impl Parameters {
     /// The value, or 0 if the workload has none.
     pub fn cancel_fraction(&self) -> f64 {
         self.cancel_fraction.unwrap_or(0.0)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn dequeue_fraction(&self) -> f64 {
+        self.dequeue_fraction.unwrap_or(0.0)
     }
 }
 

@@ -21,11 +21,10 @@ impl Choice {
 }
 
 /// Workloads that only other tools record, with their checkers.
-const RECORDED: [(&str, &[&str]); 8] = [
+const RECORDED: [(&str, &[&str]); 7] = [
     ("list-append", &["list-append"]),
     ("rw-register", &["rw-register"]),
     ("bank", &["bank"]),
-    ("queue", &["queue"]),
     ("kafka", &["kafka"]),
     ("unique-ids", &["unique-ids"]),
     ("set-full", &["set-full"]),
@@ -113,6 +112,7 @@ fn functions(kind: Kind) -> &'static [&'static str] {
         Kind::Counter => &["increment"],
         Kind::Nondeterministic => &["generate"],
         Kind::Text => &["insert"],
+        Kind::Queue => &["enqueue"],
     }
 }
 

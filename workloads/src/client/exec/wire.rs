@@ -59,6 +59,8 @@ struct Answer {
     role: Option<Arc<str>>,
     #[serde(default)]
     epoch: Option<u64>,
+    #[serde(default)]
+    may_repeat: Option<Value>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -85,11 +87,17 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         Kind::Fail => Outcome::Fail,
         Kind::Info => Outcome::Info,
     };
-    let shows = matches!(invocation.f, F::Read | F::Inspect | F::Generate);
+    let shows = match &invocation.f {
+        F::Read | F::Inspect | F::Generate => true,
+        F::Other(name) => matches!(&**name, "dequeue" | "drain"),
+        _ => false,
+    };
     let value = match answer.value {
         Some(value) if outcome == Outcome::Ok => value,
         // A read that shows nothing has not been answered.
         None if outcome == Outcome::Ok && shows => return None,
+        // A drain that was broken off tells what it had until then.
+        Some(taken) if outcome == Outcome::Info && invocation.f.name() == "drain" => taken,
         _ => invocation.value.clone(),
     };
     let unnamed = || (outcome != Outcome::Ok).then(|| "unnamed".into());
@@ -102,6 +110,7 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         witness,
         error: answer.error.or_else(unnamed),
         leader_hint: answer.leader.as_deref().and_then(parse_node),
+        may_repeat: answer.may_repeat.filter(|values| values.items().is_some()),
         ..Completion::new(outcome, value)
     })
 }
