@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::io;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,16 +24,15 @@ use super::disk;
 use super::network::Network;
 use super::probe::is_ready;
 use super::process::{Launch, Process, Processes, log_tail};
-use super::program::{NodeSetup, Program, Serves};
+use super::program::{NodeSetup, Program, Serves, config_dir};
 use super::proxy::Target;
 use super::start_error::{NotReady, StartError, io_error};
 use super::{cpu, memory};
 use crate::experiment::On;
+use crate::stores::failover::Member;
 use crate::substrate::Happening;
 use crate::versions::{ENDED, Version};
 
-/// A node must be ready this soon after it was started.
-const READY_WITHIN: Duration = Duration::from_secs(20);
 /// How long one question whether it is ready may take.
 const READY_PROBE: Duration = Duration::from_secs(1);
 /// Pause between two of them.
@@ -161,6 +161,18 @@ impl Cluster {
         self.slots.iter().find(|slot| slot.node == node)
     }
 
+    /// What manages a store's failovers is told of them.
+    pub fn members(&self, configs: &Path) -> io::Result<Vec<Member>> {
+        let members = self.slots.iter().map(|slot| {
+            Ok(Member {
+                node: slot.node,
+                listen: slot.listen,
+                config_dir: config_dir(configs, slot.node)?,
+            })
+        });
+        members.collect()
+    }
+
     /// Where the nodes listen themselves, not through proxies.
     pub fn addresses(&self) -> Vec<(Node, Option<SocketAddr>)> {
         self.slots
@@ -232,14 +244,15 @@ impl Cluster {
                 sleep(READY_PAUSE).await;
             }
         };
+        let within = self.serves.ready_within;
         tokio::select! {
             biased;
             status = process.ended() => Err(failed(format!("it ended ({status})"))),
-            ready = timeout(READY_WITHIN, ready) => {
+            ready = timeout(within, ready) => {
                 ready.map_err(|_| failed(match slot.target.get() {
-                    None => format!("it did not say where it listens in {READY_WITHIN:?}"),
+                    None => format!("it did not say where it listens in {within:?}"),
                     Some(address) => {
-                        format!("it did not serve at {address} in {READY_WITHIN:?}")
+                        format!("it did not serve at {address} in {within:?}")
                     }
                 }))
             }

@@ -70,6 +70,7 @@ use checkers::Outcome;
 use nemesis::mechanism::namespace::{self, EnterError, Needs};
 use nemesis::{Action, Capabilities, FaultKind, Node, Order, Proof};
 use tokio::runtime::Runtime;
+use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use workloads::{Completion, Invocation};
 
@@ -81,7 +82,8 @@ use self::start_error::io_error;
 pub use self::start_error::{NotReady, StartError};
 use crate::calls::{Calls, WORKERS};
 use crate::experiment::{Experiment, On};
-use crate::stores::{AnyClient, Store};
+use crate::stores::failover::{Duty, Log};
+use crate::stores::{AnyClient, Recipe, Store};
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
 
@@ -190,8 +192,9 @@ impl LocalSubstrate {
         let foreign = store
             .clone()
             .and_then(|store| Some((store.recipe()?, store)));
-        let program = match foreign {
-            Some((recipe, store)) => Program::of(recipe, store, run_dir.join("nodes")),
+        let configs = run_dir.join("nodes");
+        let program = match foreign.clone() {
+            Some((recipe, store)) => Program::of(recipe, store, configs.clone()),
             None => Program::reference(config, seed),
         };
         let program = program.map_err(io_error("finding the program"))?;
@@ -203,7 +206,37 @@ impl LocalSubstrate {
         let client = AnyClient::new(store.as_ref(), None, call_timeout);
         let client =
             client.map_err(|error| io_error("making a client")(io::Error::other(error)))?;
-        Self::start_program(on, nodes, &run_dir, client, &program, &disk)
+        let substrate = Self::start_program(on, nodes, &run_dir, client, &program, &disk)?;
+        match foreign {
+            Some((recipe, store)) => substrate.managed(recipe, &store, &configs),
+            None => Ok(substrate),
+        }
+    }
+
+    /// With what promotes another node where the store itself does not; waits until all replicas have
+    /// attached.
+    fn managed(
+        mut self,
+        recipe: &Recipe,
+        store: &Store,
+        configs: &Path,
+    ) -> Result<Self, StartError> {
+        let Some(manager) = recipe.failover else {
+            return Ok(self);
+        };
+        let (settled, waits) = oneshot::channel();
+        let log = Log::create(&configs.join("failover.log"));
+        let duty = Duty {
+            members: (self.cluster.members(configs)).map_err(io_error("naming the nodes"))?,
+            log: log.map_err(io_error("writing failover.log"))?,
+            settled,
+        };
+        self.runtime().spawn(manager(store, duty));
+        let settled = self.block_on(waits);
+        let settled = settled.unwrap_or_else(|_| Err("what manages it has ended".to_owned()));
+        settled.map_err(|why| io_error("setting up replication")(io::Error::other(why)))?;
+        self.start = Instant::now();
+        Ok(self)
     }
 
     fn start_program(

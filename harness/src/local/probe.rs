@@ -45,6 +45,7 @@ pub(super) async fn is_ready(address: SocketAddr, ready: Ready, within: Duration
         match ready {
             Ready::Http(path) => matches!(ask(address, path, 0).await, Probe::Answered(200, _)),
             Ready::Line(line, wanted) => says(address, line, wanted).await.unwrap_or(false),
+            Ready::Connects => connect(address).await.is_ok(),
         }
     };
     timeout(within, asked).await.unwrap_or(false)

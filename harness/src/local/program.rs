@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{self, Path, PathBuf};
+use std::time::Duration;
 use std::{fs, io};
 
 use nemesis::Node;
@@ -31,6 +32,8 @@ pub(super) struct Serves {
     pub says_where: bool,
     /// How it is known to serve.
     pub ready: Ready,
+    /// How soon after its start it does, at the latest.
+    pub ready_within: Duration,
     /// What it says of itself.
     pub status: Status,
 }
@@ -40,6 +43,7 @@ impl Default for Serves {
         Self {
             says_where: true,
             ready: Ready::Http(HEALTH),
+            ready_within: Duration::from_secs(20),
             status: Status::Reference,
         }
     }
@@ -87,7 +91,7 @@ impl Program {
                 .collect();
             members.push((setup.node, setup.listen.ip()));
             members.sort_unstable();
-            let config_dir = path::absolute(configs.join(format!("n{}-config", setup.node)))?;
+            let config_dir = config_dir(&configs, setup.node)?;
             fs::create_dir_all(&config_dir)?;
             let data_dir = path::absolute(&setup.data_dir)?;
             (recipe.arguments)(
@@ -111,11 +115,18 @@ impl Program {
             serves: Serves {
                 says_where: false,
                 ready: recipe.ready,
+                ready_within: recipe.ready_within,
                 status: recipe.status,
             },
             ..Self::reference(PathBuf::new(), 0)?
         })
     }
+}
+
+/// Where the configuration of a node of another maker's store is, below the directory for all of
+/// them.
+pub(super) fn config_dir(configs: &Path, node: Node) -> io::Result<PathBuf> {
+    path::absolute(configs.join(format!("n{node}-config")))
 }
 
 /// The arguments to start a node with.

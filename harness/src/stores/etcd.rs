@@ -107,7 +107,9 @@ pub static RECIPE: Recipe = Recipe {
     in_shell: false,
     arguments,
     ready: Ready::Http("/health"),
+    ready_within: Duration::from_secs(20),
     status: Status::Etcd,
+    failover: None,
     without: &[
         (
             K::Wipe,

@@ -5,11 +5,13 @@
 //! | --- | --- |
 //! | `client` | the clients: a program of the user's, a described HTTP API, or the store's own |
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
+//! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
 pub mod etcd;
+pub mod failover;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;

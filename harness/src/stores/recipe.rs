@@ -6,10 +6,12 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use nemesis::{Capabilities, FaultKind, Node, NodeView};
 
 use super::Store;
+use super::failover::Manager;
 
 /// What a node is started with.
 #[derive(Clone, Debug)]
@@ -44,8 +46,12 @@ pub struct Recipe {
     pub arguments: fn(&Setup<'_>, &Store) -> io::Result<Vec<OsString>>,
     /// How it is known to serve.
     pub ready: Ready,
+    /// How soon after its start it does, at the latest.
+    pub ready_within: Duration,
     /// What a node says of itself.
     pub status: Status,
+    /// What promotes another node when the primary is lost, if the store itself does not.
+    pub failover: Option<Manager>,
     /// Faults that it cannot suffer, or not be told to, and why.
     pub without: &'static [(FaultKind, &'static str)],
 }
@@ -57,6 +63,8 @@ pub enum Ready {
     Http(&'static str),
     /// It answers the first line with the second.
     Line(&'static str, &'static str),
+    /// It takes connections.
+    Connects,
 }
 
 /// Which protocol a node says in what it is.

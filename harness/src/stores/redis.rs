@@ -112,7 +112,9 @@ pub static RECIPE: Recipe = Recipe {
     in_shell: true,
     arguments,
     ready: Ready::Line("PING", "+PONG"),
+    ready_within: Duration::from_secs(20),
     status: Status::Redis,
+    failover: None,
     without: &[
         (K::Crash, "Redis has no crash points"),
         (K::Upgrade, "there is one version of Redis on this machine"),
