@@ -110,12 +110,17 @@ const FOREIGN_RECOVERY: Duration = Duration::from_secs(60);
 /// Chooses for a store of another maker, of which nothing is known but what its clients can do.
 pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     if !given.workload {
-        experiment.workload = Kind::Register;
+        let queues = experiment
+            .store
+            .as_ref()
+            .is_some_and(|store| store.has("enqueue") && !store.has("write"));
+        experiment.workload = if queues { Kind::Queue } else { Kind::Register };
     }
     if experiment
         .store
         .as_ref()
         .is_some_and(|store| !store.has("cas"))
+        && experiment.workload == Kind::Register
     {
         let parameters = &mut experiment.parameters;
         parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0));
@@ -128,6 +133,12 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     limits.recovery = limits.recovery.max(FOREIGN_RECOVERY);
     if !given.faults && experiment.substrate == On::External {
         experiment.faults.packages = vec!["none".to_owned()];
+    } else if !given.faults
+        && let Some(store) = &experiment.store
+        && store.without_roles().is_some()
+    {
+        // There is no leader to strike.
+        experiment.faults.packages = ["partition-halves", "kill"].map(str::to_owned).into();
     }
 }
 

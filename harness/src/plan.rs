@@ -102,7 +102,9 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
 /// When its cluster has recovered.
 fn recovered(experiment: &Experiment) -> Recovered {
     match &experiment.store {
-        Some(store) if store.recipe().is_some() => Recovered::United,
+        Some(store) if store.recipe().is_some() && store.without_roles().is_none() => {
+            Recovered::United
+        }
         None if experiment.target.one_log() => Recovered::Agreed,
         Some(_) | None => Recovered::Settled,
     }

@@ -219,7 +219,10 @@ async fn salvage(cluster: &Cluster, namespace: &str, run: &JobRun, dir: &RunDir)
         return Ok(());
     }
     if let Some(claim) = &run.claim {
-        if results::outcome(cluster, namespace, &run.run).await?.is_some() {
+        if results::outcome(cluster, namespace, &run.run)
+            .await?
+            .is_some()
+        {
             let archive = volume::read(cluster, namespace, &run.run, &run.image, claim).await?;
             unpacked(&archive, dir)?;
         }
@@ -274,7 +277,10 @@ pub(crate) async fn fetch(
     store: &Path,
 ) -> Result<(Option<Summary>, RunDir)> {
     let Wanted { namespace, run, .. } = *wanted;
-    let outcome = match (results::outcome(cluster, namespace, run).await?, wanted.claim) {
+    let outcome = match (
+        results::outcome(cluster, namespace, run).await?,
+        wanted.claim,
+    ) {
         (Some(outcome), _) => outcome,
         (None, Some(_)) => Outcome::default(),
         (None, None) => bail!(
@@ -332,8 +338,17 @@ async fn image_of(cluster: &Cluster, wanted: &Wanted<'_>) -> Result<String> {
         return Ok(image);
     }
     let allowed = cluster.allowed(wanted.namespace).await?;
-    let remembered = allowed.metadata.annotations.unwrap_or_default().remove(IMAGE);
-    remembered.with_context(|| format!("which image reads the volume? say --image; namespace {} remembers none", wanted.namespace))
+    let remembered = allowed
+        .metadata
+        .annotations
+        .unwrap_or_default()
+        .remove(IMAGE);
+    remembered.with_context(|| {
+        format!(
+            "which image reads the volume? say --image; namespace {} remembers none",
+            wanted.namespace
+        )
+    })
 }
 
 /// The experiment in the archive of a run.

@@ -301,7 +301,11 @@ fn request_ended(kind: RequestErrorKind) -> Ended {
 }
 
 /// The answer to a request of the API, or to a message that a stream is to keep.
-async fn answered(client: &async_nats::Client, subject: &str, body: &Json) -> Result<Json, Refused> {
+async fn answered(
+    client: &async_nats::Client,
+    subject: &str,
+    body: &Json,
+) -> Result<Json, Refused> {
     let request = Request::new().payload(body.to_string().into());
     let message = exchanged(client, subject, request).await;
     let message = message.map_err(|(outcome, why)| Refused {
@@ -500,13 +504,13 @@ impl Client for NatsClient {
                 return ended_badly(Outcome::Fail, "unreachable", argument());
             }
         };
-        let in_time = || Err((Outcome::Info, "timeout".to_owned()));
+        let in_time = || (Outcome::Info, "timeout".to_owned());
         let completion = if matches!(f, "dequeue" | "drain") {
             let taken = Mutex::default();
             let done = take(&client, &stream, f == "drain", &taken);
             let ended = timeout(self.timeout, done)
                 .await
-                .unwrap_or_else(|_| in_time());
+                .unwrap_or_else(|_| Err(in_time()));
             let taken = taken.into_inner().unwrap_or_else(PoisonError::into_inner);
             if f == "drain" {
                 drained(taken, ended)
@@ -517,7 +521,7 @@ impl Client for NatsClient {
             let done = self.carry_out(&client, &stream, &key, invocation);
             let ended = timeout(self.timeout, done)
                 .await
-                .unwrap_or_else(|_| in_time());
+                .unwrap_or_else(|_| Err(in_time()));
             match ended {
                 Ok(value) => Completion::new(Outcome::Ok, value),
                 // A read changes nothing.

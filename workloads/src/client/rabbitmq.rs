@@ -124,7 +124,8 @@ impl RabbitMqClient {
         };
         let declared = |link: &Link| {
             let declared = link.declared.lock();
-            declared.unwrap_or_else(PoisonError::into_inner)
+            declared
+                .unwrap_or_else(PoisonError::into_inner)
                 .contains(queue)
         };
         if !declared(&link) {
