@@ -31,9 +31,6 @@ pub(super) enum Probe {
 /// request in HTTP/1.0 needs no `host`, at which Redis hangs up on what it takes for an attack.
 pub(super) const HEALTH: &str = "/healthz";
 
-/// How much of an answer is read: an HTTP version and the status code.
-const STATUS: u64 = 12;
-
 /// Asks as the administrator: sends a request, made `padding` bytes longer by a header, and waits
 /// `within` for the first bytes of an answer.
 pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration) -> Probe {
@@ -98,19 +95,23 @@ async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: u
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Probe::Closed;
     }
-    let mut status = Vec::new();
-    let mut first = stream.take(STATUS);
-    match first.read_to_end(&mut status).await {
-        // A store that does not speak HTTP says so in its own words, be they fewer.
-        Ok(said) if said > 0 => {
-            let took = sent.elapsed();
-            let code = std::str::from_utf8(&status)
-                .ok()
-                .and_then(|line| line.strip_prefix("HTTP/1."))
-                .and_then(|line| line.get(2..))
-                .and_then(|code| code.parse().ok());
-            Probe::Answered(code.unwrap_or(0), took)
+    // A store that does not speak HTTP says so in its own words, be they fewer, and hangs up.
+    let mut status = [0; 12];
+    let (mut read, mut took) = (0, None);
+    while read < status.len() {
+        match stream.read(&mut status[read..]).await {
+            Ok(0) | Err(_) => break,
+            Ok(more) => read += more,
         }
-        Ok(_) | Err(_) => Probe::Closed,
+        took = took.or(Some(sent.elapsed()));
     }
+    let Some(took) = took else {
+        return Probe::Closed;
+    };
+    let code = std::str::from_utf8(&status)
+        .ok()
+        .and_then(|line| line.strip_prefix("HTTP/1."))
+        .and_then(|line| line.get(2..))
+        .and_then(|code| code.parse().ok());
+    Probe::Answered(code.unwrap_or(0), took)
 }

@@ -194,7 +194,11 @@ fn a_queue_that_loses_what_it_acknowledged_is_found_out() {
     let judged = |name: &str, option: &str| {
         let folder = dir.path().join(name);
         std::fs::create_dir(&folder).unwrap();
-        let target = format!("exec:python3 {} {}{option}", program.display(), folder.display());
+        let target = format!(
+            "exec:python3 {} {}{option}",
+            program.display(),
+            folder.display()
+        );
         let store = folder.join("store");
         let output = quorate()
             .args(["test", "--nodes", &address, "--target", &target])
@@ -208,7 +212,10 @@ fn a_queue_that_loses_what_it_acknowledged_is_found_out() {
         let verdict: Value = serde_json::from_str(&text).unwrap();
         let results = verdict["results"].as_array().unwrap().clone();
         let queue = results.into_iter().find(|r| r["checker"] == "queue");
-        (output.status.code().unwrap(), queue.unwrap()["figures"].clone())
+        (
+            output.status.code().unwrap(),
+            queue.unwrap()["figures"].clone(),
+        )
     };
     let count = |figures: &Value, name: &str| figures[name].as_u64().unwrap();
     let (code, sound) = judged("sound", "");

@@ -146,7 +146,9 @@ fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
 /// What became of the elements of queues.
 #[cfg(any(feature = "nats", feature = "rabbitmq"))]
 fn elements(verdict: &Value, figure: &str) -> u64 {
-    checked(verdict, "queue")["figures"][figure].as_u64().unwrap()
+    checked(verdict, "queue")["figures"][figure]
+        .as_u64()
+        .unwrap()
 }
 
 #[cfg(feature = "nats")]

@@ -378,7 +378,12 @@ async fn take(
     let info = format!("$JS.API.CONSUMER.INFO.{stream}.{CONSUMER}");
     loop {
         let body = json!({"batch": 1, "no_wait": true}).to_string();
-        let message = exchanged(client, &next, Request::new().payload(body.into())).await?;
+        // What is delivered keeps the subject that it was stored under, so that only a subscription of
+        // its own tells what it answers.
+        let request = Request::new()
+            .payload(body.into())
+            .inbox(client.new_inbox());
+        let message = exchanged(client, &next, request).await?;
         if let Some(status) = message.status {
             match status.as_u16() {
                 404 if !all => return Ok(true),
