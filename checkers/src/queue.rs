@@ -8,7 +8,10 @@
 //!   that began after the acknowledgement: an acknowledged `drain`, a `dequeue` that returned `nil`,
 //!   or one that failed because the queue was empty or exhausted (its error says so). What is not
 //!   missing may still be in the queue: figure `not_dequeued`, verdict `unknown(not-drained)`.
-//! * `duplicated`: dequeued more often than enqueued.
+//! * `duplicated`: dequeued more often than enqueued. A store that delivers at least once may repeat a
+//!   delivery if it says so: elements that an acknowledged dequeue or drain lists in its field
+//!   `may_repeat` were, by the store's word, perhaps delivered before, or may be delivered again since
+//!   nothing confirmed that they were taken. Such deliveries are not counted here but as `repeated`.
 //! * `unexpected`: dequeued, though nobody enqueued it, or every enqueue of it failed, or had not
 //!   begun when the dequeue had ended.
 //! * `reordered`: enqueued before another element (acknowledged before the other's enqueue began)
@@ -31,6 +34,9 @@ use crate::verdict::conclude;
 use crate::{CheckResult, Checker, F, History, Operation, Outcome, Value};
 
 mod one;
+
+/// The field of a completion that lists what may be delivered more than once.
+pub const MAY_REPEAT: &str = "may_repeat";
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug, Default)]
@@ -100,6 +106,7 @@ struct Counts {
     dequeued: u64,
     recovered: u64,
     missing: u64,
+    repeated: u64,
     lost: u64,
     not_dequeued: u64,
     reordered: u64,
@@ -163,6 +170,7 @@ impl Findings<'_, '_> {
             ("missing", c.missing),
             ("not_dequeued", c.not_dequeued),
             ("duplicated", self.found.count("duplicated")),
+            ("repeated", c.repeated),
             ("unexpected", self.found.count("unexpected")),
             ("recovered", c.recovered),
             ("reordered", c.reordered),
@@ -186,6 +194,16 @@ fn taken<'a>(op: &Operation<'a>, function: Function) -> &'a [Value] {
         }
         _ => &[],
     }
+}
+
+/// What of that may be delivered more than once.
+fn may_repeat<'a>(op: &Operation<'a>) -> &'a [Value] {
+    let extra = op.complete.into_iter().flat_map(|event| &event.extra);
+    let mut named = extra.filter(|(name, _)| &**name == MAY_REPEAT);
+    named
+        .next()
+        .and_then(|(_, values)| values.items())
+        .unwrap_or(&[])
 }
 
 /// Whether the operation saw the queue empty.

@@ -113,12 +113,17 @@ const FOREIGN_RECOVERY: Duration = Duration::from_secs(60);
 /// Chooses for a store of another maker, of which nothing is known but what its clients can do.
 pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     if !given.workload {
-        experiment.workload = Kind::Register;
+        let queues = experiment
+            .store
+            .as_ref()
+            .is_some_and(|store| store.has("enqueue") && !store.has("write"));
+        experiment.workload = if queues { Kind::Queue } else { Kind::Register };
     }
     if experiment
         .store
         .as_ref()
         .is_some_and(|store| !store.has("cas"))
+        && experiment.workload == Kind::Register
     {
         let parameters = &mut experiment.parameters;
         parameters.cas_fraction = parameters.cas_fraction.or(Some(0.0));
@@ -131,6 +136,12 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
     limits.recovery = limits.recovery.max(FOREIGN_RECOVERY);
     if !given.faults && experiment.substrate == On::External {
         experiment.faults.packages = vec!["none".to_owned()];
+    } else if !given.faults
+        && let Some(store) = &experiment.store
+        && store.without_roles().is_some()
+    {
+        // There is no leader to strike.
+        experiment.faults.packages = ["partition-halves", "kill"].map(str::to_owned).into();
     }
 }
 
@@ -189,12 +200,16 @@ pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
     }
     let config = &experiment.target;
     let holds = holds(config);
-    if experiment.workload.is_transactional() {
+    let without = match experiment.workload {
+        kind if kind.is_transactional() => Some("transactions"),
+        Kind::Queue => Some("queues"),
+        _ => None,
+    };
+    if let Some(what) = without {
         return Err(Impossible {
             field: "workload".to_owned(),
             message: format!(
-                "{} needs transactions, which the reference store does not have; name a store that \
-                 has them (--target etcd, …)",
+                "the reference store has no {what}; {} needs another store (--target NAME)",
                 experiment.workload
             ),
         });
@@ -236,6 +251,8 @@ fn runs(kind: Kind, config: &Config) -> bool {
     match (holds(config), kind) {
         (_, kind) if kind.is_transactional() => false,
         (_, Kind::Nondeterministic | Kind::Bootstrap | Kind::Upgrade) => config.one_log(),
+        // The reference store has no queues.
+        (_, Kind::Queue) => false,
         (Holds::Everything, _) => true,
         (Holds::Registers, _) => matches!(
             kind,

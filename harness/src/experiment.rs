@@ -620,6 +620,10 @@ impl Experiment {
                 here
             }
         };
+        if let Some(why) = self.store.as_ref().and_then(Store::without_roles) {
+            let roles = ["leader", "follower", "synchronous-standby", "gateway"];
+            return (roles.into_iter()).fold(here, |here, role| without(here, true, role, why));
+        }
         let leaderless = target.mode == Mode::Leaderless;
         let here = without(
             here,

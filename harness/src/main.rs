@@ -7,6 +7,9 @@ use quorate::cli::{Cli, Command};
 use quorate::experiment::ExperimentError;
 use quorate::{commands, exit, node, plugin, serve};
 
+/// Clients log as news or errors what is said better elsewhere.
+const QUIET: &str = "info,async_nats=off,kube_client=off,lapin=off";
+
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(plugin::words(std::env::args_os())) {
         Ok(cli) => cli,
@@ -25,8 +28,7 @@ fn main() -> ExitCode {
         .with_ansi(std::io::IsTerminal::is_terminal(&std::io::stderr()))
         .with_env_filter(
             tracing_subscriber::EnvFilter::try_from_env("QUORATE_LOG")
-                // The client of Kubernetes logs as an error what is said better elsewhere.
-                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("info,kube_client=off")),
+                .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(QUIET)),
         )
         .init();
     let result = match cli.command {

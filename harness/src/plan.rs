@@ -84,7 +84,7 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
         until_schedule_ends: experiment.limits.until_schedule_ends,
         recovery_limit: experiment.limits.recovery,
         generator,
-        final_reads: Box::new(move || Box::new(workload.final_reads().with_quorum(quorum))),
+        final_reads: Box::new(move || workload.last_operations(nodes, quorum)),
         inspections,
         router: Router::new(
             experiment.clients.policy,
@@ -102,7 +102,9 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
 /// When its cluster has recovered.
 fn recovered(experiment: &Experiment) -> Recovered {
     match &experiment.store {
-        Some(store) if store.recipe().is_some() => Recovered::United,
+        Some(store) if store.recipe().is_some() && store.without_roles().is_none() => {
+            Recovered::United
+        }
         None if experiment.target.one_log() => Recovered::Agreed,
         Some(_) | None => Recovered::Settled,
     }

@@ -164,6 +164,8 @@ struct Run<'a> {
     roles: [Arc<str>; 4],
     /// The name of the field that says which values a write replaces.
     seen: Arc<str>,
+    /// The name of the field that says which deliveries may be repetitions.
+    may_repeat: Arc<str>,
     index: u64,
     counts: Counts,
     view: View,
@@ -221,6 +223,7 @@ pub fn run(
         names: (0..=nodes).map(|n| format!("n{n}").into()).collect(),
         roles: ["leader", "follower", "candidate", "peer"].map(Into::into),
         seen: "seen".into(),
+        may_repeat: checkers::queue::MAY_REPEAT.into(),
         index: 0,
         counts: Counts::default(),
         view: View::default(),
@@ -489,12 +492,15 @@ impl Run<'_> {
         };
         let mut event = Event::new(0, now, process, kind, invocation.f, completion.value);
         event.key = invocation.key;
+        let repeatable = completion
+            .may_repeat
+            .map(|values| (self.may_repeat.clone(), values));
         event.set_details(Details {
             node,
             role,
             epoch,
             error: completion.error,
-            extra: Vec::new(),
+            extra: repeatable.into_iter().collect(),
         });
         self.record(event);
     }

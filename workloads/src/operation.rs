@@ -107,6 +107,9 @@ pub struct Completion {
     pub session: Option<Arc<str>>,
     /// For a write that is to replace what this read showed: opaque.
     pub context: Option<Arc<str>>,
+    /// Of what a dequeue or a drain took: a list of what the store may have delivered before, or may
+    /// deliver again. The history records it as [`checkers::queue::MAY_REPEAT`].
+    pub may_repeat: Option<Value>,
 }
 
 impl Completion {
@@ -120,6 +123,7 @@ impl Completion {
             leader_hint: None,
             session: None,
             context: None,
+            may_repeat: None,
         }
     }
 }

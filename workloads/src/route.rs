@@ -303,6 +303,7 @@ mod tests {
             leader_hint: hint,
             session: None,
             context: None,
+            may_repeat: None,
         }
     }
 

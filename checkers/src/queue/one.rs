@@ -2,7 +2,7 @@
 
 use rustc_hash::FxHashMap;
 
-use super::{Findings, Function, saw_empty, taken};
+use super::{Findings, Function, may_repeat, saw_empty, taken};
 use crate::observe;
 use crate::{Outcome, Value};
 
@@ -25,6 +25,8 @@ struct Element<'a> {
     /// How often it was dequeued, and the dequeue that ended first.
     dequeued: u32,
     dequeue: u32,
+    /// How many of its deliveries may be repetitions, by the store's own word.
+    repeatable: u32,
 }
 
 /// All elements of a queue.
@@ -47,6 +49,7 @@ impl<'a> Elements<'a> {
                 first_acknowledged: NONE,
                 dequeued: 0,
                 dequeue: NONE,
+                repeatable: 0,
             });
             (all.len() - 1) as u32
         });
@@ -104,6 +107,7 @@ pub(super) fn judge(
             findings.counts.dequeued += 1;
             let element = elements.of(value);
             element.dequeued += 1;
+            element.repeatable += u32::from(may_repeat(op).contains(value));
             let first = element.dequeue;
             if first == NONE || ended(i) < ended(first as usize) {
                 element.dequeue = i as u32;
@@ -145,6 +149,8 @@ fn impossible(findings: &mut Findings<'_, '_>, key: Option<&Value>, element: &El
             let (by, later) = (&told[0], &told[1]);
             format!("{value} was dequeued by the {by} before anybody had asked for the {later}")
         });
+    } else if times > element.possible && times - element.repeatable <= element.possible {
+        findings.counts.repeated += u64::from(times - element.possible);
     } else if times > element.possible {
         let possible = element.possible;
         findings.add("duplicated", key, value, &[enqueue, by], |told| {

@@ -311,3 +311,30 @@ fn elements_enqueued_twice_may_be_dequeued_twice() {
         Verdict::Invalid
     );
 }
+
+#[test]
+fn deliveries_that_the_store_marks_may_be_repetitions() {
+    let taken = |marked: &[usize]| {
+        let mut s = Script::new();
+        s.op(1, Kind::Ok, f("enqueue"), 1);
+        let mut history = s
+            .client(2, Kind::Invoke, f("dequeue"), Value::Nil)
+            .client(2, Kind::Ok, f("dequeue"), 1)
+            .client(3, Kind::Invoke, f("drain"), Value::Nil)
+            .client(3, Kind::Ok, f("drain"), ints(&[1]))
+            .history();
+        for &event in marked {
+            history.events[event].extra = vec![(MAY_REPEAT.into(), ints(&[1]))];
+        }
+        Queue::default().check(&history)
+    };
+    let silent = taken(&[]);
+    assert_eq!(silent.verdict, Verdict::Invalid);
+    assert_eq!(silent.figures["repeated"], 0);
+    // The first was not confirmed, or the second says that it is a repetition.
+    for event in [3, 5] {
+        let told = taken(&[event]);
+        assert_eq!(told.verdict, Verdict::Valid, "{event}");
+        assert_eq!(told.figures["repeated"], 1);
+    }
+}

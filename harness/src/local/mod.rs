@@ -428,6 +428,7 @@ pub(crate) fn refused(invocation: &Invocation, why: &str) -> Completion {
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }
 

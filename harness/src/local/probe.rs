@@ -95,17 +95,23 @@ async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: u
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Probe::Closed;
     }
+    // A store that does not speak HTTP says so in its own words, be they fewer, and hangs up.
     let mut status = [0; 12];
-    match stream.read_exact(&mut status).await {
-        Ok(_) => {
-            let took = sent.elapsed();
-            let code = std::str::from_utf8(&status)
-                .ok()
-                .and_then(|line| line.strip_prefix("HTTP/1."))
-                .and_then(|line| line.get(2..))
-                .and_then(|code| code.parse().ok());
-            Probe::Answered(code.unwrap_or(0), took)
+    let (mut read, mut took) = (0, None);
+    while read < status.len() {
+        match stream.read(&mut status[read..]).await {
+            Ok(0) | Err(_) => break,
+            Ok(more) => read += more,
         }
-        Err(_) => Probe::Closed,
+        took = took.or(Some(sent.elapsed()));
     }
+    let Some(took) = took else {
+        return Probe::Closed;
+    };
+    let code = std::str::from_utf8(&status)
+        .ok()
+        .and_then(|line| line.strip_prefix("HTTP/1."))
+        .and_then(|line| line.get(2..))
+        .and_then(|code| code.parse().ok());
+    Probe::Answered(code.unwrap_or(0), took)
 }

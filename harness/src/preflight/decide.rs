@@ -169,7 +169,7 @@ enum Kind<'a> {
 impl<'a> Kind<'a> {
     fn of(check: &'a str) -> Self {
         match check {
-            "lost-writes" | "set-full" | "siblings" | "counter" => Self::Durability,
+            "lost-writes" | "set-full" | "siblings" | "counter" | "queue" => Self::Durability,
             "linearizable" | "sequential" | "stale-reads" | "split-brain" | "sessions"
             | "list-append" | "rw-register" => Self::OneCopy,
             other => Self::Other(other),

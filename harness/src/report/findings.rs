@@ -104,6 +104,9 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .filter(|n| *n > 0.0)
             .map(|n| format!("{} vanished", plural(n as u64, "concurrent write"))),
         "counter" => Some("counters are off".to_owned()),
+        "queue" => number(&finding.result.figures, "lost")
+            .filter(|n| *n > 0.0)
+            .map(|n| format!("{} lost", plural(n as u64, "acknowledged element"))),
         "mutual-exclusion" => Some("a lock was held twice".to_owned()),
         "list-append" | "rw-register" => {
             let mut classes = classes(finding.result);
@@ -185,6 +188,7 @@ fn sentence(figures: &Findings<'_>, result: &CheckResult) -> String {
         "sessions" => sessions(result),
         "siblings" => siblings(result),
         "counter" => counter(result),
+        "queue" => queue(result),
         "mutual-exclusion" => mutual_exclusion(result),
         "convergence" => convergence(result),
         "list-append" | "rw-register" => isolation(result),
@@ -276,6 +280,27 @@ fn counter(result: &CheckResult) -> Option<String> {
             thousands(lost),
             thousands(extra)
         ),
+    })
+}
+
+/// What became of the elements of queues.
+fn queue(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as u64);
+    let enqueued = plural(of("enqueued")?, "acknowledged element");
+    let broken: Vec<String> = ["lost", "duplicated", "unexpected"]
+        .into_iter()
+        .filter_map(|class| Some((of(class)?, class)))
+        .filter(|(count, _)| *count > 0)
+        .map(|(count, class)| format!("{} {class}", thousands(count)))
+        .collect();
+    let repeated = match of("repeated")? {
+        0 => String::new(),
+        n => format!("; {} more than once, and said so", thousands(n)),
+    };
+    Some(if broken.is_empty() {
+        format!("{enqueued}: none lost, none delivered twice unmarked{repeated}")
+    } else {
+        format!("of {enqueued}: {}{repeated}", broken.join(", "))
     })
 }
 

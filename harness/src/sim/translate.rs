@@ -127,6 +127,7 @@ pub fn unanswered(invocation: &Invocation, outcome: Outcome, error: &'static str
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }
 
@@ -210,6 +211,7 @@ pub fn completion(invocation: &Invocation, reply: &Reply, names: &Names) -> Comp
         leader_hint,
         session: reply.session.as_ref().map(|s| s.to_string().into()),
         context: reply.context.as_ref().map(|c| c.to_string().into()),
+        may_repeat: None,
     }
 }
 

@@ -6,6 +6,10 @@ use std::time::Duration;
 use workloads::client::exec::ExecError;
 use workloads::client::http::HttpClientError;
 use workloads::client::mapped::MappingError;
+#[cfg(feature = "nats")]
+use workloads::client::nats::NatsClient;
+#[cfg(feature = "rabbitmq")]
+use workloads::client::rabbitmq::RabbitMqClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
 use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
@@ -24,6 +28,12 @@ pub enum AnyClient {
     Http(MappedClient),
     /// Of etcd.
     Etcd(EtcdClient),
+    /// Of NATS JetStream.
+    #[cfg(feature = "nats")]
+    Nats(NatsClient),
+    /// Of RabbitMQ.
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq(RabbitMqClient),
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
@@ -57,6 +67,16 @@ impl AnyClient {
             None => Self::Reference(HttpClient::new(timeout)?),
             Some(Store::Exec(command)) => Self::Exec(ExecClient::new(command, logs, timeout)?),
             Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
+            #[cfg(feature = "nats")]
+            Some(Store::Nats(nats)) => {
+                let direct = nats.reads == super::nats::Reads::Direct;
+                Self::Nats(NatsClient::new(timeout, nats.replicas, direct))
+            }
+            #[cfg(feature = "rabbitmq")]
+            Some(Store::RabbitMq(rabbitmq)) => {
+                let queues = rabbitmq.queue_type();
+                Self::RabbitMq(RabbitMqClient::new(timeout, queues, rabbitmq.confirms))
+            }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
             Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
@@ -67,6 +87,10 @@ impl AnyClient {
     pub fn address(&self, node: &str) -> String {
         match self {
             Self::Exec(_) => node.to_owned(),
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => node.to_owned(),
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
@@ -81,6 +105,10 @@ impl Client for AnyClient {
             Self::Exec(client) => client.invoke(at, invocation).await,
             Self::Http(client) => client.invoke(at, invocation).await,
             Self::Etcd(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "nats")]
+            Self::Nats(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
         }

@@ -7,11 +7,17 @@
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
 //! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
+//! | `nats` | NATS JetStream (feature `nats`) |
+//! | `rabbitmq` | RabbitMQ (feature `rabbitmq`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
 pub mod etcd;
 pub mod failover;
+#[cfg(feature = "nats")]
+pub mod nats;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -24,6 +30,10 @@ use workloads::client::mapped::Api;
 
 pub use self::client::{AnyClient, ClientError};
 pub use self::etcd::Etcd;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMq;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
@@ -38,6 +48,13 @@ pub enum Store {
     Http(Api),
     /// etcd.
     Etcd(Etcd),
+    /// NATS JetStream.
+    #[cfg(feature = "nats")]
+    Nats(Nats),
+    /// RabbitMQ.
+    #[cfg(feature = "rabbitmq")]
+    #[serde(rename = "rabbitmq")]
+    RabbitMq(RabbitMq),
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
@@ -61,6 +78,18 @@ impl Store {
                 Self::Http(api.map_err(|error| error.to_string())?)
             }
             "etcd" => Self::Etcd(options(rest)?),
+            #[cfg(feature = "nats")]
+            "nats" => Self::Nats(options(rest)?),
+            #[cfg(not(feature = "nats"))]
+            "nats" => {
+                return Err("this quorate was built without NATS; build it with `cargo build --features nats`".to_owned());
+            }
+            #[cfg(feature = "rabbitmq")]
+            "rabbitmq" => Self::RabbitMq(options(rest)?),
+            #[cfg(not(feature = "rabbitmq"))]
+            "rabbitmq" => {
+                return Err("this quorate was built without RabbitMQ; build it with `cargo build --features rabbitmq`".to_owned());
+            }
             #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
             #[cfg(not(feature = "redis"))]
@@ -69,7 +98,7 @@ impl Store {
             }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, nats, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -81,6 +110,10 @@ impl Store {
             Self::Exec(command) => command,
             Self::Http(_) => "HTTP API",
             Self::Etcd(_) => "etcd",
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => "nats",
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => "rabbitmq",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         }
@@ -91,6 +124,10 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
             Self::Etcd(etcd) => etcd.mode(),
+            #[cfg(feature = "nats")]
+            Self::Nats(nats) => nats.mode(),
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(rabbitmq) => rabbitmq.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
         }
@@ -102,6 +139,10 @@ impl Store {
             Self::Exec(_) => true,
             Self::Http(api) => api.contains_key(operation),
             Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => nats::OPERATIONS.contains(&operation),
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => rabbitmq::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
@@ -123,16 +164,37 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => None,
             Self::Etcd(_) => Some(&etcd::RECIPE),
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => Some(&nats::RECIPE),
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => Some(&rabbitmq::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
         }
     }
 
-    /// Refuses what no client can be made for.
+    /// Why its nodes do not say who leads, if they do not.
+    pub fn without_roles(&self) -> Option<&'static str> {
+        match self {
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => Some(rabbitmq::NO_ROLES),
+            _ => None,
+        }
+    }
+
+    /// Refuses what no client can be made for, and options that cannot be.
     ///
     /// # Errors
     /// The field, and what would be right.
     pub fn validate(&self) -> Result<(), crate::experiment::Impossible> {
+        #[cfg(feature = "nats")]
+        if let Self::Nats(nats) = self {
+            nats.validate()
+                .map_err(|message| crate::experiment::Impossible {
+                    field: "store.nats".to_owned(),
+                    message,
+                })?;
+        }
         let made = AnyClient::new(Some(self), None, Duration::from_secs(1));
         made.map(drop)
             .map_err(|error| crate::experiment::Impossible {

@@ -74,6 +74,12 @@ pub enum Status {
     Reference,
     /// etcd's.
     Etcd,
+    /// That of the monitor of NATS.
+    #[cfg(feature = "nats")]
+    Nats,
+    /// AMQP's greeting, which says that a node is there.
+    #[cfg(feature = "rabbitmq")]
+    RabbitMq,
     /// That of Redis, and of the Sentinel beside it.
     #[cfg(feature = "redis")]
     Redis,
@@ -85,6 +91,10 @@ impl Status {
         match self {
             Self::Reference => crate::local::view::ask(http, node, at).await,
             Self::Etcd => super::etcd::status(http, node, at).await,
+            #[cfg(feature = "nats")]
+            Self::Nats => super::nats::status(http, node, at).await,
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq => super::rabbitmq::status(node, at).await,
             #[cfg(feature = "redis")]
             Self::Redis => super::redis::status(node, at).await,
         }

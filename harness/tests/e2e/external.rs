@@ -285,3 +285,90 @@ fn what_was_done_is_undone_when_the_harness_is_killed() {
     harness.wait().unwrap();
     until(false);
 }
+
+/// A queue in a file; one that is told to loses every tenth element that it acknowledges.
+const QUEUE: &str = r#"
+import fcntl, json, sys
+
+folder, loses = sys.argv[1], len(sys.argv) > 2
+for line in sys.stdin:
+    op = json.loads(line)
+    with open(f"{folder}/{op['key']}", "a+") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        file.seek(0)
+        queue = json.loads(file.read() or "[]")
+        answer = {"type": "ok"}
+        if op["f"] == "enqueue":
+            if not (loses and op["value"] % 10 == 0):
+                queue.append(op["value"])
+        elif op["f"] == "drain":
+            answer["value"], queue = queue, []
+        elif queue:
+            answer["value"] = queue.pop(0)
+        else:
+            answer = {"type": "fail", "error": "empty"}
+        file.truncate(0)
+        file.write(json.dumps(queue))
+    print(json.dumps(answer), flush=True)
+"#;
+
+#[test]
+fn a_queue_that_loses_what_it_acknowledged_is_found_out() {
+    if !Path::new("/usr/bin/python3").exists() {
+        eprintln!("not tested: queues by a program in Python, which is not installed");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("queue.py");
+    std::fs::write(&program, QUEUE).unwrap();
+    // A node has to be there, whatever it is.
+    let node = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = node.local_addr().unwrap().to_string();
+    std::thread::spawn(move || node.incoming().for_each(drop));
+    let judged = |name: &str, option: &str| {
+        let folder = dir.path().join(name);
+        std::fs::create_dir(&folder).unwrap();
+        let target = format!(
+            "exec:python3 {} {}{option}",
+            program.display(),
+            folder.display()
+        );
+        let store = folder.join("store");
+        let output = quorate()
+            .args(["test", "--nodes", &address, "--target", &target])
+            .args(["--workload", "queue", "--time-limit", "3s", "--store"])
+            .arg(&store)
+            .output()
+            .unwrap();
+        eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+        eprintln!("{}", String::from_utf8_lossy(&output.stderr));
+        let text = std::fs::read_to_string(run_dir(&store).join("verdict.json")).unwrap();
+        let verdict: Value = serde_json::from_str(&text).unwrap();
+        let results = verdict["results"].as_array().unwrap().clone();
+        let queue = results.into_iter().find(|r| r["checker"] == "queue");
+        (
+            output.status.code().unwrap(),
+            queue.unwrap()["figures"].clone(),
+        )
+    };
+    let count = |figures: &Value, name: &str| figures[name].as_u64().unwrap();
+    let (code, sound) = judged("sound", "");
+    assert_eq!(code, 0, "{sound}");
+    assert!(count(&sound, "enqueued") > 20, "{sound}");
+    assert_eq!(count(&sound, "dequeued"), count(&sound, "enqueued"));
+    let (code, lossy) = judged("lossy", " loses");
+    assert_eq!(code, 1, "{lossy}");
+    assert_eq!(count(&lossy, "lost"), count(&lossy, "missing"));
+    assert!(count(&lossy, "lost") > 1, "{lossy}");
+}
+
+#[test]
+fn the_reference_store_has_no_queues() {
+    let said = quorate()
+        .args(["test", "--on", "sim", "--workload", "queue"])
+        .output()
+        .unwrap();
+    assert_eq!(said.status.code(), Some(254));
+    let text = String::from_utf8(said.stderr).unwrap();
+    assert!(text.contains("the reference store has no queues"), "{text}");
+}

@@ -190,3 +190,48 @@ fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
     let waited = lost("redis:wait=1");
     assert!(waited < guarded, "{waited} of {guarded}");
 }
+
+/// What became of the elements of queues.
+#[cfg(any(feature = "nats", feature = "rabbitmq"))]
+fn elements(verdict: &Value, figure: &str) -> u64 {
+    checked(verdict, "queue")["figures"][figure]
+        .as_u64()
+        .unwrap()
+}
+
+#[cfg(feature = "nats")]
+#[test]
+fn nats_loses_what_it_acknowledged_when_all_its_nodes_lose_power() {
+    if !possible(&quorate::stores::nats::RECIPE) {
+        return;
+    }
+    if let Err(why) = nemesis::mechanism::disk::available() {
+        eprintln!("not tested: {why}");
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let off = "- {at: 4s, for: 1s, fault: power-loss, target: all}";
+    let (code, verdict) = run(dir.path(), "nats", "queue", off, "9s");
+    assert_eq!(code, 1, "{verdict}");
+    assert!(elements(&verdict, "lost") > 0, "{verdict}");
+
+    let dir = tempfile::tempdir().unwrap();
+    let cut = "- {at: 2s, for: 3s, fault: partition, shape: isolate, target: leader}";
+    let (code, verdict) = run(dir.path(), "nats", "queue", cut, "7s");
+    assert_ne!(code, 1, "{verdict}");
+    assert_eq!(elements(&verdict, "lost"), 0, "{verdict}");
+}
+
+#[cfg(feature = "rabbitmq")]
+#[test]
+fn quorum_queues_of_rabbitmq_keep_what_was_confirmed() {
+    if !possible(&quorate::stores::rabbitmq::RECIPE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cut = "- {at: 2s, for: 5s, fault: partition, shape: isolate, target: n1}";
+    let (code, verdict) = run(dir.path(), "rabbitmq", "queue", cut, "9s");
+    assert_ne!(code, 1, "{verdict}");
+    assert_eq!(elements(&verdict, "lost"), 0, "{verdict}");
+    assert!(elements(&verdict, "enqueued") > 50, "{verdict}");
+}

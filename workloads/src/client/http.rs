@@ -178,5 +178,6 @@ pub(super) fn unanswered(invocation: &Invocation, outcome: Outcome, code: &str) 
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }

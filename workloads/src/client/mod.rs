@@ -4,7 +4,11 @@ pub mod etcd;
 pub mod exec;
 pub mod http;
 pub mod mapped;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod null;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
 

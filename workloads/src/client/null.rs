@@ -19,6 +19,7 @@ impl Client for NullClient {
             leader_hint: None,
             session: None,
             context: None,
+            may_repeat: None,
         }
     }
 }

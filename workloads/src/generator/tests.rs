@@ -55,6 +55,7 @@ fn ok() -> Completion {
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }
 

@@ -44,11 +44,13 @@ pub enum Kind {
     Bank,
     /// Acquire locks, hold them, and give them back.
     Lock,
+    /// Put unique elements into queues, and take them out.
+    Queue,
 }
 
 impl Kind {
     /// All of them, in the order of help and docs.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::Register,
         Self::Set,
         Self::Append,
@@ -64,6 +66,7 @@ impl Kind {
         Self::RwRegister,
         Self::Bank,
         Self::Lock,
+        Self::Queue,
     ];
 
     /// The name used on the command line and in experiments.
@@ -84,6 +87,7 @@ impl Kind {
             Self::RwRegister => "rw-register",
             Self::Bank => "bank",
             Self::Lock => "lock",
+            Self::Queue => "queue",
         }
     }
 
@@ -138,6 +142,10 @@ impl Kind {
                 "transfers between accounts, and reads of all of them: no money comes or goes"
             }
             Self::Lock => "acquire locks, hold them for a while, and give them back",
+            Self::Queue => {
+                "put unique elements into queues and take them out, and take out all that is left \
+                 at the end"
+            }
         }
     }
 
@@ -158,6 +166,7 @@ impl Kind {
             Self::ListAppend | Self::RwRegister => vec!["txn"],
             Self::Bank => vec!["read", "transfer"],
             Self::Lock => vec!["acquire", "release"],
+            Self::Queue => vec!["enqueue", "dequeue", "drain"],
         }
     }
 
@@ -208,6 +217,7 @@ impl Kind {
                 "convergence",
                 "availability",
             ],
+            Self::Queue => &["queue", "availability"],
         }
     }
 }

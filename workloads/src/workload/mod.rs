@@ -2,13 +2,15 @@
 //!
 //! * [`kind`], [`parameters`]: the workloads by name, and what can be set of each.
 //! * `traffic` (registers, sets, lists), `conflict`, `counter`, `nondeterministic`, `text`,
-//!   `calendar`, `lock`, `transactions`: the main generators. `draw`: what they have in common.
-//!   [`keys`]: the keys in use.
-//! * [`final_reads`], then [`inspections`]: what is asked when the main phase is over.
+//!   `calendar`, `lock`, `transactions`, `queue`: the main generators. `draw`: what they have in
+//!   common. [`keys`]: the keys in use.
+//! * [`final_reads`] (of queues [`drains`]), then [`inspections`]: what is asked when the main phase is
+//!   over.
 
 mod calendar;
 mod conflict;
 mod counter;
+pub mod drains;
 mod draw;
 pub mod final_reads;
 pub mod inspections;
@@ -17,6 +19,7 @@ pub mod kind;
 mod lock;
 mod nondeterministic;
 pub mod parameters;
+mod queue;
 mod text;
 mod traffic;
 mod transactions;
@@ -25,12 +28,14 @@ use std::fmt;
 
 use serde::Serialize;
 
+pub use drains::Drains;
 pub use final_reads::FinalReads;
 pub use inspections::Inspections;
 pub use kind::{Kind, KindError};
 pub use parameters::{Data, Editing, ParameterError, Parameters};
 
 use crate::generator::Generator;
+use crate::operation::Quorum;
 use crate::seed::substream;
 use calendar::Calendar;
 use conflict::Conflict;
@@ -38,6 +43,7 @@ use counter::Counter;
 use keys::Keys;
 use lock::Locks;
 use nondeterministic::Nondeterministic;
+use queue::Queue;
 use text::{Locked, Merged};
 use traffic::{Object, Traffic};
 use transactions::{Holds, Transactions, Transfers};
@@ -122,6 +128,16 @@ impl Workload {
         }
     }
 
+    /// What ends a run when the main phase is over: of queues, everything that is left is taken out,
+    /// by threads spread over replicas 1 to `nodes`; of all else [`Self::final_reads`], asking so many
+    /// replicas.
+    pub fn last_operations(&self, nodes: u16, quorum: Quorum) -> Box<dyn Generator> {
+        match self.kind {
+            Kind::Queue => Box::new(Drains::new(self.keys.touched(), nodes)),
+            _ => Box::new(self.final_reads().with_quorum(quorum)),
+        }
+    }
+
     /// What replicas 1 to `nodes` hold of every key that any operation was generated for so far.
     /// To be asked after the final reads.
     pub fn inspections(&self, nodes: u16) -> Inspections {
@@ -152,6 +168,7 @@ fn main(kind: Kind, parameters: &Parameters, keys: Keys, seed: u64) -> Box<dyn G
         Kind::RwRegister => Box::new(Transactions::new(Holds::Registers, parameters, keys, seed)),
         Kind::Bank => Box::new(Transfers::new(parameters, keys, seed)),
         Kind::Lock => Box::new(Locks::new(parameters, keys, seed)),
+        Kind::Queue => Box::new(Queue::new(parameters, keys, seed)),
     }
 }
 

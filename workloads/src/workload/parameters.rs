@@ -53,6 +53,9 @@ pub struct Parameters {
     /// How long a lock is held, ms, up to an hour (`lock`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hold_ms: Option<u32>,
+    /// Share of dequeues among all operations, 0 to 1 (`queue`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dequeue_fraction: Option<f64>,
 }
 
 /// What the keys of a session hold.
@@ -147,6 +150,13 @@ impl Parameters {
                 local_reads: Some(false),
                 ..Self::default()
             },
+            // Queues grow: what is in them when something happens can be lost.
+            Kind::Queue => Self {
+                keys: Some(3),
+                writes_per_key: Some(100_000),
+                dequeue_fraction: Some(0.4),
+                ..Self::default()
+            },
         }
     }
 
@@ -175,6 +185,7 @@ impl Parameters {
             cancel_fraction: self.cancel_fraction.or(defaults.cancel_fraction),
             txn_length: self.txn_length.or(defaults.txn_length),
             hold_ms: self.hold_ms.or(defaults.hold_ms),
+            dequeue_fraction: self.dequeue_fraction.or(defaults.dequeue_fraction),
         }
     }
 
@@ -210,6 +221,7 @@ impl Parameters {
             ("decrement_fraction", all.decrement_fraction),
             ("remove_fraction", all.remove_fraction),
             ("cancel_fraction", all.cancel_fraction),
+            ("dequeue_fraction", all.dequeue_fraction),
         ] {
             if let Some(share) = share.filter(|share| !(0.0..=1.0).contains(share)) {
                 return fail(field, format!("{share}; expected a share from 0 to 1"));
@@ -260,6 +272,7 @@ impl Parameters {
             ("cancel_fraction", self.cancel_fraction.is_some()),
             ("txn_length", self.txn_length.is_some()),
             ("hold_ms", self.hold_ms.is_some()),
+            ("dequeue_fraction", self.dequeue_fraction.is_some()),
         ];
         let set = all.into_iter().filter(|(_, set)| *set);
         set.map(|(name, _)| name).collect()
@@ -318,6 +331,11 @@ impl Parameters {
     /// The value, or 1 if the workload has none.
     pub fn txn_length(&self) -> u32 {
         self.txn_length.unwrap_or(1)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn dequeue_fraction(&self) -> f64 {
+        self.dequeue_fraction.unwrap_or(0.0)
     }
 }
 

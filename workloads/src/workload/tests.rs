@@ -9,6 +9,7 @@ use super::*;
 use crate::generator::{Context, Next};
 
 mod kinds;
+mod queues;
 mod transactional;
 
 /// Those whose operations are drawn one by one.
@@ -24,6 +25,7 @@ fn completion(outcome: Outcome, value: Value) -> Completion {
         leader_hint: None,
         session: None,
         context: None,
+        may_repeat: None,
     }
 }
 
@@ -422,6 +424,7 @@ fn every_workload_is_judged_by_checkers_that_there_are() {
         let known = |name: &&str| checkers::by_name(name).is_some();
         assert!(kind.checkers().iter().all(known), "{kind}");
         let inspected = kind.checkers().contains(&"convergence");
-        assert_eq!(inspected, !kind.is_transactional(), "{kind}");
+        let without = kind.is_transactional() || kind == Kind::Queue;
+        assert_eq!(inspected, !without, "{kind}");
     }
 }

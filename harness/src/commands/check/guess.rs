@@ -21,8 +21,7 @@ impl Choice {
 }
 
 /// Workloads that only other tools record, with their checkers.
-const RECORDED: [(&str, &[&str]); 4] = [
-    ("queue", &["queue"]),
+const RECORDED: [(&str, &[&str]); 3] = [
     ("kafka", &["kafka"]),
     ("unique-ids", &["unique-ids"]),
     ("set-full", &["set-full"]),
@@ -112,6 +111,7 @@ fn functions(kind: Kind) -> &'static [&'static str] {
         Kind::ListAppend | Kind::RwRegister => &["txn"],
         Kind::Bank => &["transfer"],
         Kind::Lock => &["acquire"],
+        Kind::Queue => &["enqueue"],
     }
 }
 

@@ -60,6 +60,8 @@ struct Answer {
     role: Option<Arc<str>>,
     #[serde(default)]
     epoch: Option<u64>,
+    #[serde(default)]
+    may_repeat: Option<Value>,
 }
 
 #[derive(Clone, Copy, Deserialize)]
@@ -87,7 +89,11 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         Kind::Info => Outcome::Info,
     };
     let is_txn = invocation.f == transaction::txn();
-    let shows = is_txn || matches!(invocation.f, F::Read | F::Inspect | F::Generate);
+    let shows = match &invocation.f {
+        F::Read | F::Inspect | F::Generate => true,
+        F::Other(name) => is_txn || matches!(&**name, "dequeue" | "drain"),
+        _ => false,
+    };
     let value = match answer.value {
         // What it did was something else.
         Some(value)
@@ -100,6 +106,8 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         Some(value) if outcome == Outcome::Ok => value,
         // A read that shows nothing has not been answered.
         None if outcome == Outcome::Ok && shows => return None,
+        // A drain that was broken off tells what it had until then.
+        Some(taken) if outcome == Outcome::Info && invocation.f.name() == "drain" => taken,
         _ => invocation.value.clone(),
     };
     let unnamed = || (outcome != Outcome::Ok).then(|| "unnamed".into());
@@ -112,6 +120,7 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         witness,
         error: answer.error.or_else(unnamed),
         leader_hint: answer.leader.as_deref().and_then(parse_node),
+        may_repeat: answer.may_repeat.filter(|values| values.items().is_some()),
         ..Completion::new(outcome, value)
     })
 }

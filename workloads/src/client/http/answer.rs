@@ -73,6 +73,7 @@ pub(super) fn answered(invocation: &Invocation, status: StatusCode, body: &[u8])
             leader_hint: None,
             session: answer.session,
             context: answer.context,
+            may_repeat: None,
         };
     }
     let said = answer.as_ref().and_then(|answer| {
@@ -102,6 +103,7 @@ pub(super) fn answered(invocation: &Invocation, status: StatusCode, body: &[u8])
             .and_then(|answer| parse_node(answer.leader.as_ref()?)),
         session: answer.as_ref().and_then(|answer| answer.session.clone()),
         context: answer.and_then(|answer| answer.context),
+        may_repeat: None,
     }
 }
 
