@@ -35,6 +35,7 @@ pub mod generator;
 pub mod operation;
 pub mod route;
 pub mod seed;
+pub mod transaction;
 pub mod workload;
 
 pub use client::{Client, HttpClient, NullClient};

@@ -132,7 +132,7 @@ impl ExternalSubstrate {
             sockets,
             status: match store {
                 None => Some(Status::Reference),
-                Some(store) => store.recipe().map(|recipe| recipe.status),
+                Some(store) => store.status(),
             },
             prefix,
             http,

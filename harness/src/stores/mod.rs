@@ -7,22 +7,30 @@
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
 //! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
+//! | `mariadb` | MariaDB with replicas, or Galera (feature `mysql`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
 pub mod etcd;
 pub mod failover;
+#[cfg(feature = "mysql")]
+pub mod mariadb;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
 
 use std::time::Duration;
 
+use nemesis::Capabilities;
 use serde::{Deserialize, Serialize};
 use workloads::client::mapped::Api;
 
+use self::recipe::Status;
+
 pub use self::client::{AnyClient, ClientError};
 pub use self::etcd::Etcd;
+#[cfg(feature = "mysql")]
+pub use self::mariadb::Mariadb;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
@@ -37,6 +45,9 @@ pub enum Store {
     Http(Api),
     /// etcd.
     Etcd(Etcd),
+    /// MariaDB.
+    #[cfg(feature = "mysql")]
+    Mariadb(Mariadb),
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
@@ -60,6 +71,16 @@ impl Store {
                 Self::Http(api.map_err(|error| error.to_string())?)
             }
             "etcd" => Self::Etcd(options(rest)?),
+            #[cfg(feature = "mysql")]
+            "mariadb" => {
+                let mariadb: Mariadb = options(rest)?;
+                mariadb.validate()?;
+                Self::Mariadb(mariadb)
+            }
+            #[cfg(not(feature = "mysql"))]
+            "mariadb" => {
+                return Err("this quorate was built without MariaDB; build it with `cargo build --features mysql`".to_owned());
+            }
             #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
             #[cfg(not(feature = "redis"))]
@@ -68,7 +89,7 @@ impl Store {
             }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, mariadb, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -80,6 +101,8 @@ impl Store {
             Self::Exec(command) => command,
             Self::Http(_) => "HTTP API",
             Self::Etcd(_) => "etcd",
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => "mariadb",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         }
@@ -90,6 +113,8 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
             Self::Etcd(etcd) => format!("{} reads", etcd.reads.name()),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => mariadb.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
         }
@@ -101,6 +126,8 @@ impl Store {
             Self::Exec(_) => true,
             Self::Http(api) => api.contains_key(operation),
             Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => mariadb::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
@@ -111,8 +138,42 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => None,
             Self::Etcd(_) => Some(&etcd::RECIPE),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => Some(&mariadb::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
+        }
+    }
+
+    /// What can be done to its nodes, of what can be done to processes here.
+    pub fn capabilities(&self, here: Capabilities) -> Capabilities {
+        let here = match self.recipe() {
+            Some(recipe) => recipe.capabilities(here),
+            None => here,
+        };
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => mariadb.capabilities(here),
+            _ => here,
+        }
+    }
+
+    /// Whether one of its nodes leads, and says so to whoever looks after it here.
+    pub fn has_leader(&self) -> bool {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => !mariadb.is_galera(),
+            _ => self.recipe().is_some(),
+        }
+    }
+
+    /// How nodes that run already say what they are, if they say it to anybody.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            // Not to strangers: as whom to log in is for clients to know.
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => None,
+            _ => Some(self.recipe()?.status),
         }
     }
 

@@ -74,6 +74,9 @@ pub enum Status {
     Reference,
     /// etcd's.
     Etcd,
+    /// That of MariaDB.
+    #[cfg(feature = "mysql")]
+    Mariadb,
     /// That of Redis, and of the Sentinel beside it.
     #[cfg(feature = "redis")]
     Redis,
@@ -85,6 +88,8 @@ impl Status {
         match self {
             Self::Reference => crate::local::view::ask(http, node, at).await,
             Self::Etcd => super::etcd::status(http, node, at).await,
+            #[cfg(feature = "mysql")]
+            Self::Mariadb => super::mariadb::status(node, at).await,
             #[cfg(feature = "redis")]
             Self::Redis => super::redis::status(node, at).await,
         }

@@ -3,6 +3,8 @@
 pub mod exec;
 pub mod http;
 pub mod mapped;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod null;
 #[cfg(feature = "redis")]
 pub mod redis;
