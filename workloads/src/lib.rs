@@ -27,6 +27,7 @@
 //! * [`route`]: which node a client thread asks.
 //! * [`client`]: sends an operation to a store and tells how it ended.
 //! * [`seed`]: named sub-streams of a run's one seed.
+//! * [`transaction`]: what operations of several keys carry.
 //!
 //! Only [`client`] does I/O; everything else is a function of its seed and its calls.
 

@@ -211,14 +211,22 @@ struct Session<'a> {
 
 impl Session<'_> {
     /// A statement that commits by itself; how many rows it found.
-    async fn change(&mut self, statement: &str, with: impl Into<Params> + Send) -> Result<u64, Trouble> {
+    async fn change(
+        &mut self,
+        statement: &str,
+        with: impl Into<Params> + Send,
+    ) -> Result<u64, Trouble> {
         *self.sent = Sent::Change;
         self.connection.exec_drop(statement, with).await?;
         Ok(self.connection.affected_rows())
     }
 
     /// A part of a transaction.
-    async fn part(&mut self, statement: &str, with: impl Into<Params> + Send) -> Result<(), Trouble> {
+    async fn part(
+        &mut self,
+        statement: &str,
+        with: impl Into<Params> + Send,
+    ) -> Result<(), Trouble> {
         Ok(self.connection.exec_drop(statement, with).await?)
     }
 
@@ -403,7 +411,10 @@ impl MysqlClient {
         let names: Vec<_> = accounts.iter().map(text).collect();
         let missing: Vec<_> = {
             let made = self.made();
-            names.into_iter().filter(|name| !made.contains(name)).collect()
+            names
+                .into_iter()
+                .filter(|name| !made.contains(name))
+                .collect()
         };
         if missing.is_empty() {
             return Ok(());
@@ -411,7 +422,12 @@ impl MysqlClient {
         let rows = vec![format!("(?, {BALANCE})"); missing.len()].join(", ");
         let statement = format!("INSERT IGNORE INTO quorate_accounts VALUES {rows}");
         // Done twice it is done once, and no operation: what becomes of it changes no outcome.
-        session.part(&statement, Params::Positional(missing.iter().map(Into::into).collect())).await?;
+        session
+            .part(
+                &statement,
+                Params::Positional(missing.iter().map(Into::into).collect()),
+            )
+            .await?;
         self.made().extend(missing);
         Ok(())
     }
@@ -433,8 +449,13 @@ impl MysqlClient {
         }
         let marks = vec!["?"; accounts.len()].join(", ");
         let statement = format!("SELECT id, balance FROM quorate_accounts WHERE id IN ({marks})");
-        let names = accounts.iter().map(|account| text(account).into()).collect();
-        let rows = session.connection.exec(statement, Params::Positional(names));
+        let names = accounts
+            .iter()
+            .map(|account| text(account).into())
+            .collect();
+        let rows = session
+            .connection
+            .exec(statement, Params::Positional(names));
         let rows: Vec<(String, i64)> = rows.await?;
         if rows.is_empty() {
             // The node has not heard of it yet.
@@ -483,7 +504,10 @@ async fn hand_over(session: &mut Session<'_>, transfer: &Transfer) -> Result<(),
     if from < transfer.amount {
         return Err(Trouble::Undone("insufficient"));
     }
-    for (balance, account) in [from - transfer.amount, to + transfer.amount].iter().zip(&accounts) {
+    for (balance, account) in [from - transfer.amount, to + transfer.amount]
+        .iter()
+        .zip(&accounts)
+    {
         session.part(SET_BALANCE, (balance, account)).await?;
     }
     session.commit().await
@@ -585,12 +609,23 @@ mod tests {
             (server(1317), [Fail, Info, Info], "error-1317"),
             (server(1927), [Fail, Info, Info], "error-1927"),
             (lost(), [Fail, Info, Info], "connection-lost"),
-            (Trouble::Undone("not-equal"), [Fail, Fail, Fail], "not-equal"),
+            (
+                Trouble::Undone("not-equal"),
+                [Fail, Fail, Fail],
+                "not-equal",
+            ),
             (Trouble::Strange, [Info, Info, Info], "bad-response"),
         ] {
-            for (sent, outcome) in [Sent::Nothing, Sent::Change, Sent::Commit].into_iter().zip(outcomes) {
+            for (sent, outcome) in [Sent::Nothing, Sent::Change, Sent::Commit]
+                .into_iter()
+                .zip(outcomes)
+            {
                 let ended = judged(&trouble, sent);
-                assert_eq!((ended.outcome, &*ended.code), (outcome, name), "{trouble:?} {sent:?}");
+                assert_eq!(
+                    (ended.outcome, &*ended.code),
+                    (outcome, name),
+                    "{trouble:?} {sent:?}"
+                );
                 // What nobody knows the end of is not asked again.
                 assert!(!(ended.usable && outcome == Info), "{trouble:?} {sent:?}");
             }
@@ -609,7 +644,10 @@ mod tests {
             assert_eq!(shown(false, &json(&value)), Some(value));
         }
         assert_eq!(shown(true, "1,,2"), None);
-        assert_eq!((text(&Value::Int(7)), text(&Value::str("k7"))), ("7".to_owned(), "k7".to_owned()));
+        assert_eq!(
+            (text(&Value::Int(7)), text(&Value::str("k7"))),
+            ("7".to_owned(), "k7".to_owned())
+        );
     }
 
     #[tokio::test]
@@ -620,14 +658,20 @@ mod tests {
         let address = free.local_addr().unwrap().to_string();
         drop(free);
         let write = Invocation::new(F::Write, Some(Value::str("k")), Value::Int(1));
-        for (address, code) in [(&*address, "connection-refused"), ("nonsense", "bad-address")] {
+        for (address, code) in [
+            (&*address, "connection-refused"),
+            ("nonsense", "bad-address"),
+        ] {
             let at = At {
                 thread: 0,
                 node: 1,
                 address,
             };
             let done = client.invoke(at, &write).await;
-            assert_eq!((done.outcome, done.error.as_deref()), (Outcome::Fail, Some(code)));
+            assert_eq!(
+                (done.outcome, done.error.as_deref()),
+                (Outcome::Fail, Some(code))
+            );
         }
     }
 }

@@ -137,7 +137,10 @@ mod tests {
         ] {
             assert!(plain.lines().any(|l| l == line), "{line}\n{plain}");
         }
-        assert!(!plain.contains("semi-sync") && !plain.contains("wsrep"), "{plain}");
+        assert!(
+            !plain.contains("semi-sync") && !plain.contains("wsrep"),
+            "{plain}"
+        );
         let (semi, _) = of(&Mariadb {
             replication: Replication::SemiSync,
             timeout_ms: 1000,
@@ -163,7 +166,10 @@ mod tests {
             replication: Replication::Galera,
             ..Mariadb::default()
         });
-        assert!(text.contains("gcomm://10.1.0.1,10.1.0.2,10.1.0.3\n"), "{text}");
+        assert!(
+            text.contains("gcomm://10.1.0.1,10.1.0.2,10.1.0.3\n"),
+            "{text}"
+        );
         assert!(text.contains("evs.install_timeout=PT5S"), "{text}");
         assert!(!text.contains("read-only"), "{text}");
         assert!(view.starts_with("my_uuid: 00000002-0000-"), "{view}");

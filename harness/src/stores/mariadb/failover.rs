@@ -58,7 +58,9 @@ async fn meet(members: &[Member]) -> Result<(), String> {
             return Ok(());
         }
         if Instant::now() > until {
-            return Err(format!("the nodes did not form a cluster in {MEET_WITHIN:?}"));
+            return Err(format!(
+                "the nodes did not form a cluster in {MEET_WITHIN:?}"
+            ));
         }
         sleep(ROUND).await;
     }
@@ -94,9 +96,11 @@ impl Terms {
         let ends = self.all.iter().skip(1).map(|term| term.from);
         let ends = ends.chain([u64::MAX]);
         position == Gtid::default()
-            || self.all.iter().zip(ends).any(|(term, end)| {
-                term.server == server && term.from < sequence && sequence <= end
-            })
+            || self
+                .all
+                .iter()
+                .zip(ends)
+                .any(|(term, end)| term.server == server && term.from < sequence && sequence <= end)
     }
 }
 
@@ -261,7 +265,10 @@ impl Managed for Replicated {
 
     async fn detach(&self, node: Node) -> Result<(), String> {
         let mut connection = self.connect(node).await?;
-        connection.query_drop("STOP SLAVE IO_THREAD").await.map_err(told)
+        connection
+            .query_drop("STOP SLAVE IO_THREAD")
+            .await
+            .map_err(told)
     }
 
     async fn promote(&self, node: Node) -> Result<(), String> {

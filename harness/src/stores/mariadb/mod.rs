@@ -14,12 +14,13 @@ mod failover;
 mod start;
 mod status;
 
+use std::net::SocketAddr;
 use std::time::Duration;
 
+use checkers::ConsistencyModel;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use nemesis::{Capabilities, FaultKind as K};
 use serde::{Deserialize, Serialize};
-use std::net::SocketAddr;
 use workloads::client::mysql::Access;
 
 use super::etcd::NO_OPERATOR;
@@ -29,7 +30,14 @@ pub(super) use self::status::status;
 
 /// What it can be asked for.
 pub const OPERATIONS: [&str; 8] = [
-    "read", "write", "cas", "append", "add", "increment", "txn", "transfer",
+    "read",
+    "write",
+    "cas",
+    "append",
+    "add",
+    "increment",
+    "txn",
+    "transfer",
 ];
 /// The user and the database of clients, where none are named.
 const CLIENT: &str = "quorate";
@@ -239,7 +247,10 @@ impl Mariadb {
             session.push(format!("SET SESSION TRANSACTION ISOLATION LEVEL {level}"));
         }
         if let Some(on) = self.snapshot_isolation {
-            session.push(format!("SET SESSION innodb_snapshot_isolation = {}", on.name()));
+            session.push(format!(
+                "SET SESSION innodb_snapshot_isolation = {}",
+                on.name()
+            ));
         }
         if let Some(wait) = self.sync_wait {
             session.push(format!("SET SESSION wsrep_sync_wait = {wait}"));
@@ -254,20 +265,41 @@ impl Mariadb {
         }
     }
 
+    /// What it promises of transactions: what the level is called. The servers' own is taken for what
+    /// it is by default, `REPEATABLE READ`.
+    pub fn promises(&self) -> ConsistencyModel {
+        match self.isolation {
+            Some(Isolation::ReadUncommitted) => ConsistencyModel::ReadUncommitted,
+            Some(Isolation::ReadCommitted) => ConsistencyModel::ReadCommitted,
+            Some(Isolation::Serializable) => ConsistencyModel::Serializable,
+            Some(Isolation::RepeatableRead) | None => match self.snapshot_isolation {
+                Some(Switch::On) => ConsistencyModel::SnapshotIsolation,
+                Some(Switch::Off) | None => ConsistencyModel::RepeatableRead,
+            },
+        }
+    }
+
     /// What can be done to it, of what can be done to nodes here.
     pub fn capabilities(&self, here: Capabilities) -> Capabilities {
         if !self.is_galera() {
             return here;
         }
         let reason = "every node of a Galera cluster takes writes: nobody leads, nobody follows";
-        here.without_role("leader", reason).without_role("follower", reason)
+        here.without_role("leader", reason)
+            .without_role("follower", reason)
     }
 }
 
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "mariadb",
-    programs: &["mariadbd", "mariadb-install-db", "mariadb", "mariadb-backup", "socat"],
+    programs: &[
+        "mariadbd",
+        "mariadb-install-db",
+        "mariadb",
+        "mariadb-backup",
+        "socat",
+    ],
     install: "apt-get install mariadb-server mariadb-backup galera-4 socat",
     version: &["--version"],
     in_shell: true,
@@ -279,8 +311,14 @@ pub static RECIPE: Recipe = Recipe {
     failover: Some(failover::manager),
     without: &[
         (K::Crash, "MariaDB has no crash points"),
-        (K::Upgrade, "there is one version of MariaDB on this machine"),
-        (K::Downgrade, "there is one version of MariaDB on this machine"),
+        (
+            K::Upgrade,
+            "there is one version of MariaDB on this machine",
+        ),
+        (
+            K::Downgrade,
+            "there is one version of MariaDB on this machine",
+        ),
         (K::ClockJump, CLOCK),
         (K::ClockDrift, CLOCK),
         (K::ClockStrobe, CLOCK),
@@ -353,7 +391,8 @@ mod tests {
             flush: 2,
             ..Mariadb::default()
         };
-        let mode = "galera, wsrep_sync_wait 1, repeatable-read, innodb_snapshot_isolation on, flush 2";
+        let mode =
+            "galera, wsrep_sync_wait 1, repeatable-read, innodb_snapshot_isolation on, flush 2";
         assert_eq!(galera.mode(), mode);
     }
 
@@ -384,7 +423,13 @@ mod tests {
     fn options_that_mean_nothing_are_refused() {
         let told = |mariadb: Mariadb| mariadb.validate().unwrap_err();
         let default = Mariadb::default;
-        assert!(told(Mariadb { flush: 3, ..default() }).contains("0, 1 or 2"));
+        assert!(
+            told(Mariadb {
+                flush: 3,
+                ..default()
+            })
+            .contains("0, 1 or 2")
+        );
         let wait = |replication, wait| Mariadb {
             replication,
             sync_wait: Some(wait),
@@ -393,7 +438,13 @@ mod tests {
         assert!(told(wait(Replication::Async, 1)).contains("replication=galera"));
         assert!(told(wait(Replication::Galera, 16)).contains("0 to 15"));
         let env = Some("QUORATE_NO_SUCH_VARIABLE".to_owned());
-        assert!(told(Mariadb { password_env: env, ..default() }).contains("environment"));
+        assert!(
+            told(Mariadb {
+                password_env: env,
+                ..default()
+            })
+            .contains("environment")
+        );
         assert_eq!(wait(Replication::Galera, 15).validate(), Ok(()));
     }
 

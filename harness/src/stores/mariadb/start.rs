@@ -161,7 +161,10 @@ fn make_template(template: &Path, server: &Path, mariadb: &Mariadb) -> io::Resul
     let told = fs::read_to_string(&log).unwrap_or_default();
     let last: Vec<_> = told.lines().rev().take(10).collect();
     let last: Vec<_> = last.into_iter().rev().collect();
-    let what = format!("no data directory could be made ({made}):\n{}", last.join("\n"));
+    let what = format!(
+        "no data directory could be made ({made}):\n{}",
+        last.join("\n")
+    );
     Err(io::Error::other(what))
 }
 
@@ -172,7 +175,10 @@ mod tests {
     #[test]
     fn clients_have_no_right_to_write_where_it_is_read_only() {
         let text = sql();
-        assert!(text.contains("GRANT ALL ON quorate.* TO quorate@'%'"), "{text}");
+        assert!(
+            text.contains("GRANT ALL ON quorate.* TO quorate@'%'"),
+            "{text}"
+        );
         assert_eq!(text.matches("GRANT ALL ON *.*").count(), 1, "{text}");
         assert_eq!(text.matches("CREATE TABLE").count(), 3, "{text}");
     }

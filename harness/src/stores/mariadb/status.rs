@@ -44,7 +44,11 @@ async fn ask(at: SocketAddr) -> Result<Said, mysql_async::Error> {
         galera: rows.into_iter().collect(),
         ..Said::default()
     };
-    if said.galera.get("wsrep_provider_name").is_none_or(String::is_empty) {
+    if said
+        .galera
+        .get("wsrep_provider_name")
+        .is_none_or(String::is_empty)
+    {
         said.galera.clear();
         let asked = format!(
             "SELECT @@global.read_only, @@global.gtid_current_pos, MAX(epoch) FROM {ADMIN}.epochs"
@@ -77,8 +81,7 @@ fn described(node: Node, said: &Said) -> NodeView {
     }
     let field = |name: &str| said.galera.get(name).map_or("", String::as_str);
     let number = |name| field(name).parse().unwrap_or_default();
-    let member =
-        field("wsrep_cluster_status") == "Primary" && field("wsrep_local_state") == SYNCED;
+    let member = field("wsrep_cluster_status") == "Primary" && field("wsrep_local_state") == SYNCED;
     NodeView {
         role: Some(if member { "member" } else { "joiner" }.to_owned()),
         // Of a node that has lost the others it is no number, but the largest there is.
@@ -115,7 +118,10 @@ mod tests {
     fn who_takes_writes_leads() {
         let leader = replicated(false, "0-3-42");
         assert_eq!(leader.role.as_deref(), Some("leader"));
-        assert_eq!((leader.leader, leader.epoch, leader.last_index), (Some(3), 2, 42));
+        assert_eq!(
+            (leader.leader, leader.epoch, leader.last_index),
+            (Some(3), 2, 42)
+        );
         let replica = replicated(true, "0-1-7");
         assert_eq!(replica.role.as_deref(), Some("follower"));
         assert_eq!((replica.leader, replica.last_index), (None, 7));
