@@ -246,6 +246,10 @@ mod tests {
             ("etcd:color=red", "unknown field"),
             ("etcd:reads", "name=value"),
             ("exec:", "exec:PROGRAM"),
+            #[cfg(feature = "mysql")]
+            ("mariadb:flush=3", "0, 1 or 2"),
+            #[cfg(feature = "mysql")]
+            ("mariadb:isolation=chaos", "repeatable-read"),
             ("oracle", "expected reference, etcd"),
             ("http:/no/such/file", "cannot read"),
         ] {
