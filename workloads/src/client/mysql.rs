@@ -77,8 +77,9 @@ const UNDONE: [(u16, &str); 6] = [
     (1836, "read-only"),
 ];
 /// Errors after which a statement has changed nothing.
-const REFUSED: [(u16, &str); 9] = [
+const REFUSED: [(u16, &str); 10] = [
     (1044, "access-denied"),
+    (1045, "access-denied"),
     (1046, "no-database"),
     (1049, "no-database"),
     (1062, "duplicate"),
