@@ -683,8 +683,8 @@ impl Experiment {
             On::Sim => sim::capabilities(),
             On::Local | On::Netns => {
                 let here = local::capabilities(self.substrate);
-                let recipe = self.store.as_ref().and_then(Store::recipe);
-                recipe.map_or(here.clone(), |recipe| recipe.capabilities(here))
+                let store = self.store.as_ref();
+                store.map_or(here.clone(), |store| store.capabilities(here))
             }
             On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
             On::External => self.external.clone().unwrap_or_default().capabilities(),

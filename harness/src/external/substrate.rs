@@ -145,7 +145,7 @@ impl ExternalSubstrate {
             sockets,
             status: match store {
                 None => Some(Status::Reference),
-                Some(store) => store.recipe().map(|recipe| recipe.status),
+                Some(store) => store.status(),
             },
             hooks,
             faults: BTreeMap::new(),

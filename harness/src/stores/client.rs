@@ -10,6 +10,8 @@ use workloads::client::mapped::MappingError;
 use workloads::client::nats::NatsClient;
 #[cfg(feature = "rabbitmq")]
 use workloads::client::rabbitmq::RabbitMqClient;
+#[cfg(feature = "mysql")]
+use workloads::client::mysql::MysqlClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
 use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
@@ -34,6 +36,9 @@ pub enum AnyClient {
     /// Of RabbitMQ.
     #[cfg(feature = "rabbitmq")]
     RabbitMq(RabbitMqClient),
+    /// Of MariaDB and MySQL.
+    #[cfg(feature = "mysql")]
+    Mysql(MysqlClient),
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
@@ -77,6 +82,10 @@ impl AnyClient {
                 let queues = rabbitmq.queue_type();
                 Self::RabbitMq(RabbitMqClient::new(timeout, queues, rabbitmq.confirms))
             }
+            #[cfg(feature = "mysql")]
+            Some(Store::Mariadb(mariadb)) => {
+                Self::Mysql(MysqlClient::new(timeout, mariadb.access()))
+            }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
             Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
@@ -91,6 +100,8 @@ impl AnyClient {
             Self::Nats(_) => node.to_owned(),
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => node.to_owned(),
+            #[cfg(feature = "mysql")]
+            Self::Mysql(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
@@ -109,6 +120,8 @@ impl Client for AnyClient {
             Self::Nats(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "mysql")]
+            Self::Mysql(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
         }

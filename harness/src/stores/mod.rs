@@ -9,6 +9,7 @@
 //! | [`etcd`] | etcd through its JSON gateway |
 //! | `nats` | NATS JetStream (feature `nats`) |
 //! | `rabbitmq` | RabbitMQ (feature `rabbitmq`) |
+//! | `mariadb` | MariaDB with replicas, or Galera (feature `mysql`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
@@ -18,6 +19,8 @@ pub mod failover;
 pub mod nats;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
+#[cfg(feature = "mysql")]
+pub mod mariadb;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -25,8 +28,11 @@ pub mod redis;
 use std::time::Duration;
 
 use checkers::ConsistencyModel;
+use nemesis::Capabilities;
 use serde::{Deserialize, Serialize};
 use workloads::client::mapped::Api;
+
+use self::recipe::Status;
 
 pub use self::client::{AnyClient, ClientError};
 pub use self::etcd::Etcd;
@@ -34,6 +40,8 @@ pub use self::etcd::Etcd;
 pub use self::nats::Nats;
 #[cfg(feature = "rabbitmq")]
 pub use self::rabbitmq::RabbitMq;
+#[cfg(feature = "mysql")]
+pub use self::mariadb::Mariadb;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
@@ -55,6 +63,9 @@ pub enum Store {
     #[cfg(feature = "rabbitmq")]
     #[serde(rename = "rabbitmq")]
     RabbitMq(RabbitMq),
+    /// MariaDB.
+    #[cfg(feature = "mysql")]
+    Mariadb(Mariadb),
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
@@ -90,6 +101,16 @@ impl Store {
             "rabbitmq" => {
                 return Err("this quorate was built without RabbitMQ; build it with `cargo build --features rabbitmq`".to_owned());
             }
+            #[cfg(feature = "mysql")]
+            "mariadb" => {
+                let mariadb: Mariadb = options(rest)?;
+                mariadb.validate()?;
+                Self::Mariadb(mariadb)
+            }
+            #[cfg(not(feature = "mysql"))]
+            "mariadb" => {
+                return Err("this quorate was built without MariaDB; build it with `cargo build --features mysql`".to_owned());
+            }
             #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
             #[cfg(not(feature = "redis"))]
@@ -98,7 +119,7 @@ impl Store {
             }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, nats, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, mariadb, nats, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -114,6 +135,8 @@ impl Store {
             Self::Nats(_) => "nats",
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => "rabbitmq",
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => "mariadb",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         }
@@ -128,6 +151,8 @@ impl Store {
             Self::Nats(nats) => nats.mode(),
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(rabbitmq) => rabbitmq.mode(),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => mariadb.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
         }
@@ -143,6 +168,8 @@ impl Store {
             Self::Nats(_) => nats::OPERATIONS.contains(&operation),
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => rabbitmq::OPERATIONS.contains(&operation),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => mariadb::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
@@ -154,6 +181,8 @@ impl Store {
             // Nothing is known of them but what their clients say: held to the most until told.
             Self::Exec(_) | Self::Http(_) => ConsistencyModel::StrongSerializable,
             Self::Etcd(etcd) => etcd.promises(),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => mariadb.promises(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => ConsistencyModel::StrongSerializable,
         }
@@ -168,6 +197,8 @@ impl Store {
             Self::Nats(_) => Some(&nats::RECIPE),
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => Some(&rabbitmq::RECIPE),
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => Some(&mariadb::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
         }
@@ -179,6 +210,38 @@ impl Store {
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => Some(rabbitmq::NO_ROLES),
             _ => None,
+        }
+    }
+
+    /// What can be done to its nodes, of what can be done to processes here.
+    pub fn capabilities(&self, here: Capabilities) -> Capabilities {
+        let here = match self.recipe() {
+            Some(recipe) => recipe.capabilities(here),
+            None => here,
+        };
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => mariadb.capabilities(here),
+            _ => here,
+        }
+    }
+
+    /// Whether one of its nodes leads, and says so to whoever looks after it here.
+    pub fn has_leader(&self) -> bool {
+        match self {
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(mariadb) => !mariadb.is_galera(),
+            _ => self.recipe().is_some(),
+        }
+    }
+
+    /// How nodes that run already say what they are, if they say it to anybody.
+    pub fn status(&self) -> Option<Status> {
+        match self {
+            // Not to strangers: as whom to log in is for clients to know.
+            #[cfg(feature = "mysql")]
+            Self::Mariadb(_) => None,
+            _ => Some(self.recipe()?.status),
         }
     }
 
@@ -245,6 +308,10 @@ mod tests {
             ("etcd:color=red", "unknown field"),
             ("etcd:reads", "name=value"),
             ("exec:", "exec:PROGRAM"),
+            #[cfg(feature = "mysql")]
+            ("mariadb:flush=3", "0, 1 or 2"),
+            #[cfg(feature = "mysql")]
+            ("mariadb:isolation=chaos", "repeatable-read"),
             ("oracle", "expected reference, etcd"),
             ("http:/no/such/file", "cannot read"),
         ] {

@@ -80,6 +80,9 @@ pub enum Status {
     /// AMQP's greeting, which says that a node is there.
     #[cfg(feature = "rabbitmq")]
     RabbitMq,
+    /// That of MariaDB.
+    #[cfg(feature = "mysql")]
+    Mariadb,
     /// That of Redis, and of the Sentinel beside it.
     #[cfg(feature = "redis")]
     Redis,
@@ -95,6 +98,8 @@ impl Status {
             Self::Nats => super::nats::status(http, node, at).await,
             #[cfg(feature = "rabbitmq")]
             Self::RabbitMq => super::rabbitmq::status(node, at).await,
+            #[cfg(feature = "mysql")]
+            Self::Mariadb => super::mariadb::status(node, at).await,
             #[cfg(feature = "redis")]
             Self::Redis => super::redis::status(node, at).await,
         }

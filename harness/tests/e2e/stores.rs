@@ -235,3 +235,51 @@ fn quorum_queues_of_rabbitmq_keep_what_was_confirmed() {
     assert_eq!(elements(&verdict, "lost"), 0, "{verdict}");
     assert!(elements(&verdict, "enqueued") > 50, "{verdict}");
 }
+
+#[cfg(feature = "mysql")]
+#[test]
+fn mariadb_keeps_what_a_replica_has_and_loses_the_rest() {
+    if !possible(&quorate::stores::mariadb::RECIPE) {
+        return;
+    }
+    let cut = "- {at: 2s, for: 7s, fault: partition, shape: isolate, target: leader}";
+    let lost = |target: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let (_, verdict) = run(dir.path(), target, "append", cut, "10s");
+        let lost = checked(&verdict, "lost-writes");
+        assert!(lost["judged"].as_u64().unwrap() > 50, "{verdict}");
+        assert_eq!(checked(&verdict, "run")["verdict"], "valid", "{verdict}");
+        lost["figures"]["lost"].as_u64().unwrap()
+    };
+    assert!(lost("mariadb") > 20);
+    let forever = "mariadb:replication=semi-sync,timeout-ms=1000000000,wait-point=after-sync";
+    assert_eq!(lost(forever), 0);
+}
+
+#[cfg(feature = "mysql")]
+#[test]
+fn galera_is_linearizable_if_its_reads_wait() {
+    if !possible(&quorate::stores::mariadb::RECIPE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cut = "- {at: 2s, for: 4s, fault: partition, shape: isolate, target: n1}";
+    let target = "mariadb:replication=galera,sync-wait=1";
+    let (code, verdict) = run(dir.path(), target, "register", cut, "9s");
+    assert_eq!(code, 0, "{verdict}");
+    let judged = checked(&verdict, "linearizable")["judged"].as_u64();
+    assert!(judged.unwrap() > 200, "{verdict}");
+    // Nobody leads there.
+    let file = dir.path().join("leader.yaml");
+    std::fs::write(&file, "- {at: 1s, for: 1s, fault: kill, target: leader}").unwrap();
+    let refused = quorate()
+        .args(["test", "--on", "netns", "--target", target, "--schedule"])
+        .arg(&file)
+        .arg("--store")
+        .arg(dir.path().join("refused"))
+        .output()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(254));
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(said.contains("takes writes"), "{said}");
+}

@@ -6,6 +6,8 @@ pub mod http;
 pub mod mapped;
 #[cfg(feature = "nats")]
 pub mod nats;
+#[cfg(feature = "mysql")]
+pub mod mysql;
 mod null;
 #[cfg(feature = "rabbitmq")]
 pub mod rabbitmq;
