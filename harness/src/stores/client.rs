@@ -6,6 +6,8 @@ use std::time::Duration;
 use workloads::client::exec::ExecError;
 use workloads::client::http::HttpClientError;
 use workloads::client::mapped::MappingError;
+#[cfg(feature = "postgres")]
+use workloads::client::postgres::PostgresClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
 use workloads::client::{At, ExecClient, MappedClient};
@@ -22,6 +24,9 @@ pub enum AnyClient {
     Exec(ExecClient),
     /// Of a described HTTP API.
     Http(MappedClient),
+    /// Of PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresClient),
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
@@ -55,6 +60,14 @@ impl AnyClient {
             None => Self::Reference(HttpClient::new(timeout)?),
             Some(Store::Exec(command)) => Self::Exec(ExecClient::new(command, logs, timeout)?),
             Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
+            #[cfg(feature = "postgres")]
+            Some(Store::Postgres(postgres)) => {
+                Self::Postgres(PostgresClient::new(timeout, postgres.session()))
+            }
+            #[cfg(feature = "postgres")]
+            Some(Store::Patroni(patroni)) => {
+                Self::Postgres(PostgresClient::new(timeout, patroni.session()))
+            }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
             Some(Store::Etcd(etcd)) => Self::Http(MappedClient::new(&etcd.api(), timeout)?),
@@ -65,6 +78,8 @@ impl AnyClient {
     pub fn address(&self, node: &str) -> String {
         match self {
             Self::Exec(_) => node.to_owned(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) => format!("http://{node}"),
@@ -78,6 +93,8 @@ impl Client for AnyClient {
             Self::Reference(client) => client.invoke(at, invocation).await,
             Self::Exec(client) => client.invoke(at, invocation).await,
             Self::Http(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
         }

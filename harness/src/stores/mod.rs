@@ -7,11 +7,14 @@
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
 //! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
+//! | `postgres` | PostgreSQL, and under Patroni (feature `postgres`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
 pub mod etcd;
 pub mod failover;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -23,6 +26,8 @@ use workloads::client::mapped::Api;
 
 pub use self::client::{AnyClient, ClientError};
 pub use self::etcd::Etcd;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, patroni::Patroni};
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
@@ -37,6 +42,12 @@ pub enum Store {
     Http(Api),
     /// etcd.
     Etcd(Etcd),
+    /// PostgreSQL with streaming replication.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
+    /// PostgreSQL under Patroni.
+    #[cfg(feature = "postgres")]
+    Patroni(Patroni),
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
@@ -60,6 +71,14 @@ impl Store {
                 Self::Http(api.map_err(|error| error.to_string())?)
             }
             "etcd" => Self::Etcd(options(rest)?),
+            #[cfg(feature = "postgres")]
+            "postgres" => Self::Postgres(options(rest)?),
+            #[cfg(feature = "postgres")]
+            "patroni" => Self::Patroni(options(rest)?),
+            #[cfg(not(feature = "postgres"))]
+            "postgres" | "patroni" => {
+                return Err("this quorate was built without PostgreSQL; build it with `cargo build --features postgres`".to_owned());
+            }
             #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
             #[cfg(not(feature = "redis"))]
@@ -68,7 +87,7 @@ impl Store {
             }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, postgres, patroni, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -80,6 +99,10 @@ impl Store {
             Self::Exec(command) => command,
             Self::Http(_) => "HTTP API",
             Self::Etcd(_) => "etcd",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+            #[cfg(feature = "postgres")]
+            Self::Patroni(_) => "patroni",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         }
@@ -90,6 +113,10 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
             Self::Etcd(etcd) => format!("{} reads", etcd.reads.name()),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.mode(),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(patroni) => patroni.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
         }
@@ -101,6 +128,8 @@ impl Store {
             Self::Exec(_) => true,
             Self::Http(api) => api.contains_key(operation),
             Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) | Self::Patroni(_) => postgres::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
@@ -111,6 +140,10 @@ impl Store {
         match self {
             Self::Exec(_) | Self::Http(_) => None,
             Self::Etcd(_) => Some(&etcd::RECIPE),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Some(&postgres::RECIPE),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(_) => Some(&postgres::patroni::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
         }

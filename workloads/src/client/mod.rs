@@ -4,6 +4,8 @@ pub mod exec;
 pub mod http;
 pub mod mapped;
 mod null;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 #[cfg(feature = "redis")]
 pub mod redis;
 
