@@ -142,3 +142,49 @@ fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
     let waited = lost("redis:wait=1");
     assert!(waited < guarded, "{waited} of {guarded}");
 }
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_loses_what_no_standby_had_when_another_was_promoted() {
+    if !possible(&quorate::stores::postgres::RECIPE) {
+        return;
+    }
+    let cut = "- {at: 2s, for: 8s, fault: partition, shape: isolate, target: leader}";
+    let run = |target: &str| {
+        let dir = tempfile::tempdir().unwrap();
+        let (code, verdict) = run(dir.path(), target, "append", cut, "11s");
+        let log = run_dir(&dir.path().join("store")).join("nodes/failover.log");
+        let log = std::fs::read_to_string(log).unwrap();
+        assert!(log.contains("is promoted"), "{log}");
+        let lost = checked(&verdict, "lost-writes").clone();
+        assert!(lost["judged"].as_u64().unwrap() > 50, "{lost}");
+        (code, lost["figures"]["lost"].as_u64().unwrap())
+    };
+    let (code, lost) = run("postgres");
+    assert_eq!(code, 1);
+    assert!(lost > 0);
+    let (_, lost) = run("postgres:sync=any-1");
+    assert_eq!(lost, 0);
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_doctor_says_what_installs_postgres_and_patroni() {
+    for (target, install) in [
+        ("postgres", "postgresql-15"),
+        ("patroni:mode=strict", "python3-etcd"),
+    ] {
+        let said = quorate()
+            .args(["doctor", "--target", target])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        match said.status.code() {
+            Some(0) => assert!(text.contains(&format!("--target {target}")), "{text}"),
+            code => {
+                assert_eq!(code, Some(2), "{text}");
+                assert!(text.contains(install) || text.contains("namespace"), "{text}");
+            }
+        }
+    }
+}
