@@ -8,9 +8,11 @@
 //!   `inject` whose value is a map with `id`, `fault` and `target`, and its end as an event `heal`
 //!   with the same `id`.
 //!
+//! A transaction counts as a read if all of it reads, and as a write otherwise; a transfer is a write.
+//!
 //! These are figures: the verdict is `valid` unless nothing was acknowledged.
 
-use crate::{CheckResult, Checker, F, History, Kind, Operation, Process, Value};
+use crate::{CheckResult, Checker, F, History, Kind, Operation, Value, transactions};
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -31,6 +33,21 @@ impl Default for Availability {
 enum Class {
     Writes,
     Reads,
+}
+
+impl Class {
+    /// What an operation is, if it is one of them.
+    fn of(op: &Operation<'_>) -> Option<Self> {
+        match op.f() {
+            F::Read => Some(Self::Reads),
+            F::Other(name) => match &**name {
+                "txn" if transactions::only_reads(op.argument()) => Some(Self::Reads),
+                "txn" | "transfer" => Some(Self::Writes),
+                _ => None,
+            },
+            f => f.is_write().then_some(Self::Writes),
+        }
+    }
 }
 
 /// A stretch without a success. Times in ns.
@@ -57,8 +74,14 @@ impl Checker for Availability {
         let verdict = crate::verdict::conclude(false, acknowledged, Vec::new());
         let mut result = CheckResult::new(self.name(), verdict);
         result.judged = acknowledged;
-        let writes = self.windows(history, Class::Writes);
-        let reads = self.windows(history, Class::Reads);
+        let mut classes = vec![None; history.events.len()];
+        for op in &operations {
+            for position in [Some(op.invoked_position), op.completed_position] {
+                position.map(|position| classes[position] = Class::of(op));
+            }
+        }
+        let writes = self.windows(history, &classes, Class::Writes);
+        let reads = self.windows(history, &classes, Class::Reads);
         result.figure("threshold_seconds", seconds(self.threshold_ns));
         result.figure("writes_unavailable_seconds", total(&writes));
         result.figure("reads_unavailable_seconds", total(&reads));
@@ -73,7 +96,8 @@ impl Checker for Availability {
 }
 
 impl Availability {
-    fn windows(self, history: &History, class: Class) -> Vec<Window> {
+    /// `classes`: of the operation of each event.
+    fn windows(self, history: &History, classes: &[Option<Class>], class: Class) -> Vec<Window> {
         let mut windows = Vec::new();
         let mut open = 0_u64;
         // Since when nothing succeeded although something was attempted.
@@ -89,12 +113,8 @@ impl Availability {
                 });
             }
         };
-        for event in &history.events {
-            let of_class = match class {
-                Class::Writes => event.f.is_write(),
-                Class::Reads => event.f == F::Read,
-            };
-            if !of_class || event.process == Process::Nemesis {
+        for (event, &of) in history.events.iter().zip(classes) {
+            if of != Some(class) {
                 continue;
             }
             last_event = event.time;
@@ -165,15 +185,20 @@ fn faults(
     operations: &[Operation<'_>],
     write_windows: &[Window],
 ) -> Vec<serde_json::Value> {
-    let any_write = operations.iter().any(|op| op.f().is_write());
-    let judged =
-        |op: &&Operation<'_>| op.is_ok() && (op.f().is_write() || !any_write && *op.f() == F::Read);
-    let earliest = earliest(operations.iter().filter(judged));
-    let earliest_read = self::earliest(
-        operations
+    let is = |op: &Operation<'_>, class| Class::of(op) == Some(class);
+    let any_write = operations.iter().any(|op| is(op, Class::Writes));
+    let judged = if any_write {
+        Class::Writes
+    } else {
+        Class::Reads
+    };
+    let of = |class| {
+        let of = operations
             .iter()
-            .filter(|op| op.is_ok() && *op.f() == F::Read),
-    );
+            .filter(move |op| op.is_ok() && is(op, class));
+        earliest(of)
+    };
+    let (earliest, earliest_read) = (of(judged), of(Class::Reads));
     let end_of_run = history.events.last().map_or(0, |e| e.time);
     let nemesis = || {
         let events = history.events.iter().enumerate();
@@ -312,6 +337,25 @@ mod tests {
         assert_eq!(faults[0]["healed_at_seconds"], 3.0);
         assert_eq!(faults[0]["writes_unavailable_seconds"], 2.4);
         assert_eq!(faults[1]["recovery_seconds"], serde_json::Value::Null);
+    }
+
+    #[test]
+    fn a_transaction_is_a_write_unless_it_only_reads() {
+        let txn = |f: &str| -> Value {
+            let micro = [Value::str(f), Value::Int(1), Value::Nil];
+            [micro.into_iter().collect()].into_iter().collect()
+        };
+        let f = || F::from_name("txn");
+        let mut s = Script::new();
+        s.op(1, Kind::Ok, f(), txn("append"))
+            .op(1, Kind::Info, f(), txn("append"))
+            .op(2, Kind::Ok, f(), txn("r"))
+            .op(2, Kind::Ok, f(), txn("append"));
+        let mut h = s.history();
+        at(&mut h, &[0, 10, 1000, 2000, 2100, 2200, 4000, 4500]);
+        let result = Availability::default().check(&h);
+        assert_eq!(result.figures["writes_unavailable_seconds"], 3.5);
+        assert_eq!(result.figures["reads_unavailable_seconds"], 0.0);
     }
 
     #[test]

@@ -128,7 +128,7 @@ pub fn panic_message(panic: &(dyn Any + Send)) -> &str {
 mod tests {
     use super::*;
     use crate::testing::{Script, ints};
-    use crate::{F, Kind};
+    use crate::{F, Kind, Value};
 
     struct Crashing;
 
@@ -161,6 +161,71 @@ mod tests {
             check_all(&lost(), &[]).verdict,
             Verdict::Unknown("no-checkers".into())
         );
+    }
+
+    /// Who does not know what an operation did must not call the history valid.
+    #[test]
+    fn transactions_are_valid_only_to_those_who_know_them() {
+        let micro = |name: &str, value: Value| -> Value {
+            [Value::str(name), Value::Int(1), value]
+                .into_iter()
+                .collect()
+        };
+        let txn = |micro: Value| [micro].into_iter().collect::<Value>();
+        let mut s = Script::new();
+        s.op(
+            1,
+            Kind::Ok,
+            F::from_name("txn"),
+            txn(micro("append", Value::Int(1))),
+        );
+        s.op(
+            2,
+            Kind::Ok,
+            F::from_name("txn"),
+            txn(micro("r", ints(&[1]))),
+        );
+        let transactions = s.history();
+        let pairs = |pairs: &[(Value, i64)]| {
+            let pairs = pairs.iter().map(|(k, v)| (k.clone(), Value::Int(*v)));
+            Value::Map(pairs.collect())
+        };
+        let transfer = [("from", 0), ("to", 1), ("amount", 5)];
+        let mut s = Script::new();
+        s.op(
+            1,
+            Kind::Ok,
+            F::from_name("transfer"),
+            pairs(&transfer.map(|(name, value)| (Value::str(name), value))),
+        );
+        s.op(
+            2,
+            Kind::Ok,
+            F::Read,
+            pairs(&[(Value::Int(0), 5), (Value::Int(1), 15)]),
+        );
+        let bank = s.history();
+        let valid = |history: &History| -> Vec<&str> {
+            let checked = NAMES.into_iter().filter(|name| {
+                let checker = by_name(name).unwrap();
+                checker.check(history).verdict == Verdict::Valid
+            });
+            checked.collect()
+        };
+        assert_eq!(
+            valid(&transactions),
+            [
+                "read-committed",
+                "read-atomic",
+                "causal",
+                "causal-convergence",
+                "causal-memory",
+                "sequential",
+                "availability",
+                "list-append",
+            ]
+        );
+        assert_eq!(valid(&bank), ["bank", "availability"]);
     }
 
     #[test]

@@ -33,5 +33,16 @@ pub use list_append::ListAppend;
 pub use models::ConsistencyModel;
 pub use rw_register::RwRegister;
 
+use crate::Value;
+
+/// Whether a transaction reads, and does nothing else.
+pub(crate) fn only_reads(value: &Value) -> bool {
+    let reads = |micro: &Value| {
+        let name = micro.items().and_then(<[Value]>::first);
+        matches!(name, Some(Value::Keyword(name) | Value::Str(name) | Value::Symbol(name)) if matches!(&**name, "r" | "read"))
+    };
+    value.items().is_some_and(|micro| micro.iter().all(reads))
+}
+
 #[cfg(test)]
 mod tests;

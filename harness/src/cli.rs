@@ -128,6 +128,10 @@ pub struct ExperimentArgs {
     /// fits the mode.
     #[arg(long, value_name = "NAME")]
     pub workload: Option<String>,
+    /// What transactions are held to, e.g. snapshot-isolation (as `quorate check` takes it); by
+    /// default what the store promises.
+    #[arg(long, visible_alias = "consistency-model", value_name = "MODEL")]
+    pub consistency: Option<String>,
     /// Client threads: a number, or 3n for three a node.
     #[arg(long, value_name = "N|Nn")]
     pub concurrency: Option<Concurrency>,
@@ -789,6 +793,11 @@ impl ExperimentArgs {
             experiment.workload = workload
                 .parse()
                 .map_err(|e| ExperimentError(format!("--workload: {e}")))?;
+        }
+        if let Some(model) = &self.consistency {
+            let model = model.parse();
+            experiment.consistency =
+                Some(model.map_err(|e| ExperimentError(format!("--consistency: {e}")))?);
         }
         let clients = &mut experiment.clients;
         set(&mut clients.concurrency, self.concurrency);

@@ -51,6 +51,9 @@ fn holds(config: &Config) -> Holds {
     }
 }
 
+/// The checkers that hold transactions to a consistency model.
+pub const BY_MODEL: [&str; 2] = ["list-append", "rw-register"];
+
 /// Whether of concurrent writes one stands and the others vanish, whoever wrote them.
 fn lww(config: &Config) -> bool {
     match config.mode {
@@ -154,11 +157,15 @@ fn any_replica_reads(config: &Config) -> bool {
 pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
     let one_log = experiment.target.one_log();
     let siblings = holds(&experiment.target) == Holds::Siblings;
-    let locked = experiment.parameters.resolved(experiment.workload).editing == Some(Editing::Lock);
+    let parameters = experiment.parameters.resolved(experiment.workload);
+    let of_locks = experiment.workload == Kind::Lock;
+    let locked = of_locks || parameters.editing == Some(Editing::Lock);
     let fits = |name: &str| match name {
         // Only nodes that say who they are can be seen to lead, and what they hold be compared.
         "split-brain" | "convergence" if experiment.is_foreign() => false,
         // One that stands alone agrees with itself.
+        // A lease ends without anybody giving the lock back.
+        "linearizable" if of_locks && experiment.is_foreign() => false,
         "convergence" if experiment.substrate == On::External && experiment.nodes == 1 => false,
         "linearizable" | "stale-reads" | "split-brain" => one_log,
         // Which concurrent writes the last one costs nobody else can tell.
@@ -177,8 +184,21 @@ pub fn checks(experiment: &Experiment) -> Vec<&'static str> {
 /// # Errors
 /// The field, and which workloads there are in this mode.
 pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
+    if experiment.is_foreign() {
+        return Ok(());
+    }
     let config = &experiment.target;
     let holds = holds(config);
+    if experiment.workload.is_transactional() {
+        return Err(Impossible {
+            field: "workload".to_owned(),
+            message: format!(
+                "{} needs transactions, which the reference store does not have; name a store that \
+                 has them (--target etcd, …)",
+                experiment.workload
+            ),
+        });
+    }
     if !runs(experiment.workload, config) {
         let possible = Kind::ALL.into_iter().filter(|kind| runs(*kind, config));
         let names: Vec<&str> = possible.map(Kind::name).collect();
@@ -214,6 +234,7 @@ pub fn validate(experiment: &Experiment) -> Result<(), Impossible> {
 /// Whether a mode has the operations of a workload.
 fn runs(kind: Kind, config: &Config) -> bool {
     match (holds(config), kind) {
+        (_, kind) if kind.is_transactional() => false,
         (_, Kind::Nondeterministic | Kind::Bootstrap | Kind::Upgrade) => config.one_log(),
         (Holds::Everything, _) => true,
         (Holds::Registers, _) => matches!(
@@ -373,6 +394,21 @@ mod tests {
             experiment.parameters.data = Some(Data::List);
         });
         assert_eq!(validate(&lists).unwrap_err().field, "parameters.data");
+    }
+
+    #[test]
+    fn transactions_are_refused_where_there_are_none() {
+        for kind in Kind::ALL.into_iter().filter(|kind| kind.is_transactional()) {
+            let mut experiment = Experiment {
+                workload: kind,
+                ..Experiment::default()
+            };
+            let refused = experiment.validate().unwrap_err();
+            assert_eq!(refused.field, "workload");
+            assert!(refused.message.contains("reference store"), "{refused:?}");
+            experiment.store = Some(crate::stores::Store::Exec("sh".to_owned()));
+            assert_eq!(validate(&experiment), Ok(()));
+        }
     }
 
     #[test]

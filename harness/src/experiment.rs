@@ -5,6 +5,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use checkers::ConsistencyModel;
 use nemesis::selector::parse_node;
 use nemesis::{Budget, Capabilities, FaultKind, Program, ScheduleError, duration, package};
 use reference_cluster::core::Config;
@@ -47,6 +48,9 @@ pub struct Experiment {
     pub faults: Faults,
     /// Names of the checkers that judge the run; empty: those that the workload names.
     pub checks: Vec<String>,
+    /// What transactions are held to, by name; what the store promises if absent.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub consistency: Option<ConsistencyModel>,
     /// When to stop.
     pub limits: Limits,
     /// The weather of the simulation.
@@ -187,6 +191,7 @@ impl Default for Experiment {
             clients: Clients::default(),
             faults: Faults::default(),
             checks: Vec::new(),
+            consistency: None,
             limits: Limits::default(),
             simulation: Conditions::default(),
             kubernetes: None,
@@ -434,7 +439,29 @@ impl Experiment {
                 );
             }
         }
+        if self.consistency.is_some() && !self.has_isolation() {
+            return impossible(
+                "consistency",
+                format!(
+                    "expected nothing: only {} judge by it, and they do not judge {}",
+                    defaults::BY_MODEL.join(" and "),
+                    self.workload
+                ),
+            );
+        }
         Ok(())
+    }
+
+    /// Whether a checker judges it that holds transactions to a consistency model.
+    fn has_isolation(&self) -> bool {
+        let names = crate::judge::names(self);
+        names.iter().any(|name| defaults::BY_MODEL.contains(name))
+    }
+
+    /// What transactions are held to: what was asked for, or what the store promises.
+    pub fn consistency(&self) -> ConsistencyModel {
+        let promised = || self.store.as_ref().map(Store::promises);
+        self.consistency.or_else(promised).unwrap_or_default()
     }
 
     fn validate_store(&self) -> Result<(), Impossible> {
@@ -705,6 +732,9 @@ impl Experiment {
         if self.checks.is_empty() {
             let checks = defaults::checks(&self);
             self.checks = checks.into_iter().map(str::to_owned).collect();
+        }
+        if self.has_isolation() {
+            self.consistency = Some(self.consistency());
         }
         self
     }

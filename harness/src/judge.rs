@@ -3,11 +3,13 @@
 
 use checkers::linearizable::{Limits, Linearizable, Model, engine};
 use checkers::{
-    Bank, CheckResult, Checker, ConsistencyModel, History, ListAppend, Queue, RwRegister, Verdict,
+    Bank, CheckResult, Checker, ConsistencyModel, History, ListAppend, Queue, RwRegister, Value,
+    Verdict,
 };
 use jiff::Timestamp;
 use nemesis::{Proof, duration};
 use serde_json::{Map, json};
+use workloads::{Kind, transaction};
 
 use crate::cli::RefusedCas;
 use crate::defaults;
@@ -44,6 +46,8 @@ pub struct Settings {
     pub fifo: bool,
     /// Whether accounts may be overdrawn.
     pub negative_balances: bool,
+    /// The accounts of a bank, and what they come to; as most reads show them if absent.
+    pub bank: Option<(Vec<Value>, i64)>,
 }
 
 impl Default for Settings {
@@ -57,6 +61,7 @@ impl Default for Settings {
             consistency: ConsistencyModel::default(),
             fifo: false,
             negative_balances: false,
+            bank: None,
         }
     }
 }
@@ -84,7 +89,8 @@ pub fn checkers(names: &[&str], settings: &Settings) -> Vec<Box<dyn Checker>> {
             })),
             "bank" => Some(Box::new(Bank {
                 negative_balances: settings.negative_balances,
-                ..Bank::default()
+                accounts: settings.bank.as_ref().map(|(accounts, _)| accounts.clone()),
+                total: settings.bank.as_ref().map(|(_, total)| *total),
             })),
             name => checkers::check_all::by_name(name),
         })
@@ -107,6 +113,9 @@ pub fn of_experiment(experiment: &Experiment) -> Vec<Box<dyn Checker>> {
             per_key: Some(experiment.limits.check_per_key),
             ..Limits::default()
         },
+        consistency: experiment.consistency(),
+        bank: (experiment.workload == Kind::Bank)
+            .then(|| (transaction::accounts(&Value::Nil), transaction::TOTAL)),
         ..Settings::default()
     };
     checkers(&names(experiment), &settings)

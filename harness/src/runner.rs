@@ -370,7 +370,7 @@ impl Run<'_> {
         self.free.remove(at);
         let node = match invocation.node {
             Some(node) => node,
-            None if invocation.f == F::Read => self.plan.router.choose_to_read(thread, now),
+            None if invocation.only_reads() => self.plan.router.choose_to_read(thread, now),
             None => self.plan.router.choose(thread, now),
         };
         // Who is inspected is to tell what it holds, not what the session is owed.
@@ -398,18 +398,18 @@ impl Run<'_> {
         });
         self.record(event);
         self.substrate.call(thread, node, &invocation);
-        *self.in_flight(&invocation.f) += 1;
+        *self.in_flight(&invocation) += 1;
         let thread = &mut self.threads[thread as usize];
         thread.sent = now;
         thread.open = Some((invocation, node));
     }
 
     /// How many operations like this one have no answer yet.
-    fn in_flight(&mut self, f: &F) -> &mut u32 {
-        if f.is_write() {
-            &mut self.clients.writes_in_flight
-        } else {
+    fn in_flight(&mut self, invocation: &Invocation) -> &mut u32 {
+        if invocation.only_reads() {
             &mut self.clients.reads_in_flight
+        } else {
+            &mut self.clients.writes_in_flight
         }
     }
 
@@ -430,7 +430,7 @@ impl Run<'_> {
         let Some((invocation, node)) = self.threads[thread as usize].open.take() else {
             return;
         };
-        let waiting = self.in_flight(&invocation.f);
+        let waiting = self.in_flight(&invocation);
         *waiting = waiting.saturating_sub(1);
         if completion.outcome == Outcome::Ok {
             let sent = self.threads[thread as usize].sent;
@@ -441,7 +441,7 @@ impl Run<'_> {
         let kind = match completion.outcome {
             Outcome::Ok => {
                 self.counts.ok += 1;
-                if invocation.f.is_write() {
+                if !invocation.only_reads() {
                     self.clients.acknowledged += 1;
                     let witness = completion.witness.as_ref();
                     let answered = witness.and_then(|w| nemesis::selector::parse_node(&w.node));

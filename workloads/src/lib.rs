@@ -27,6 +27,7 @@
 //! * [`route`]: which node a client thread asks.
 //! * [`client`]: sends an operation to a store and tells how it ended.
 //! * [`seed`]: named sub-streams of a run's one seed.
+//! * [`transaction`]: what operations of several keys carry.
 //!
 //! Only [`client`] does I/O; everything else is a function of its seed and its calls.
 
@@ -35,6 +36,7 @@ pub mod generator;
 pub mod operation;
 pub mod route;
 pub mod seed;
+pub mod transaction;
 pub mod workload;
 
 pub use client::{Client, HttpClient, NullClient};

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use checkers::{F, Value};
 
+use crate::transaction;
+
 /// An operation to be issued by one client thread.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Invocation {
@@ -38,6 +40,17 @@ impl Invocation {
             session: None,
             quorum: Quorum::default(),
             node: None,
+        }
+    }
+}
+
+impl Invocation {
+    /// Whether it reads, and changes nothing: a transaction does if all of it does.
+    pub fn only_reads(&self) -> bool {
+        match &self.f {
+            F::Read | F::Inspect => true,
+            F::Other(name) if &**name == "txn" => transaction::only_reads(&self.value),
+            _ => false,
         }
     }
 }

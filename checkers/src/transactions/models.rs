@@ -14,6 +14,10 @@
 //! only some of what they forbid can be told from a history; they are not ruled out by the rest.
 
 use std::fmt;
+use std::str::FromStr;
+
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The kind of a cycle, from the worst on: each is a special case of the next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -416,6 +420,29 @@ impl ConsistencyModel {
     }
 }
 
+/// By name, as [`ConsistencyModel::from_name`] takes it.
+impl FromStr for ConsistencyModel {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::from_name(name)
+            .ok_or_else(|| format!("expected one of {}, not {name:?}", Self::NAMES.join(", ")))
+    }
+}
+
+impl Serialize for ConsistencyModel {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.name())
+    }
+}
+
+impl<'de> Deserialize<'de> for ConsistencyModel {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        name.parse().map_err(D::Error::custom)
+    }
+}
+
 impl fmt::Display for ConsistencyModel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.name())
@@ -465,6 +492,18 @@ mod tests {
         }
         assert_eq!(M::from_name("strict-serializable"), Some(M::default()));
         assert_eq!(M::from_name("linearizable"), None);
+        let json = serde_json::to_string(&M::SnapshotIsolation).unwrap();
+        assert_eq!(json, r#""snapshot-isolation""#);
+        assert_eq!(
+            serde_json::from_str::<M>(&json).unwrap(),
+            M::SnapshotIsolation
+        );
+        assert!(
+            "linearizable"
+                .parse::<M>()
+                .unwrap_err()
+                .contains("strict-serializable")
+        );
     }
 
     #[test]

@@ -180,6 +180,7 @@ fn settings(args: &CheckArgs) -> Result<Settings, String> {
         consistency,
         fifo: args.fifo,
         negative_balances: args.negative_balances,
+        bank: None,
     })
 }
 

@@ -176,6 +176,7 @@ fn copy(given: &ExperimentArgs) -> ExperimentArgs {
         file: given.file.clone(),
         mode: given.mode.clone(),
         workload: given.workload.clone(),
+        consistency: given.consistency.clone(),
         name: given.name.clone(),
         kubernetes: given.kubernetes.clone(),
         nemesis: None,

@@ -3,6 +3,7 @@
 //!
 //! What they speak is the store's ([`crate::stores`]).
 
+mod own_keys;
 mod substrate;
 
 use nemesis::{Capabilities, FaultKind};

@@ -105,6 +105,19 @@ fn short(summary: &Summary, finding: &Finding<'_>) -> String {
             .map(|n| format!("{} vanished", plural(n as u64, "concurrent write"))),
         "counter" => Some("counters are off".to_owned()),
         "mutual-exclusion" => Some("a lock was held twice".to_owned()),
+        "list-append" | "rw-register" => {
+            let mut classes = classes(finding.result);
+            if classes.len() > 3 {
+                classes.truncate(3);
+                classes.push("…".to_owned());
+            }
+            text(&finding.result.figures, "model")
+                .filter(|_| !classes.is_empty())
+                .map(|model| format!("not {model}: {}", classes.join(", ")))
+        }
+        "bank" => number(&finding.result.figures, "wrong_total")
+            .filter(|n| *n > 0.0)
+            .map(|n| format!("{} a wrong total", showing(n as u64))),
         "convergence" => {
             let has = |class: &str| {
                 let mut anomalies = finding.result.anomalies.iter();
@@ -174,6 +187,8 @@ fn sentence(figures: &Findings<'_>, result: &CheckResult) -> String {
         "counter" => counter(result),
         "mutual-exclusion" => mutual_exclusion(result),
         "convergence" => convergence(result),
+        "list-append" | "rw-register" => isolation(result),
+        "bank" => bank(result),
         "run" => run(result),
         _ => None,
     };
@@ -302,6 +317,126 @@ fn convergence(result: &CheckResult) -> Option<String> {
     } else {
         parts.join("; ")
     })
+}
+
+/// The anomalies of a consistency model, each with how often it was found: `G2-item 12 times`. The
+/// checker counts more than it tells in full.
+fn classes(result: &CheckResult) -> Vec<String> {
+    let mut classes: Vec<&str> = result.anomalies.iter().map(|a| a.class.as_str()).collect();
+    classes.sort_unstable();
+    classes.dedup();
+    let counted = |class: &str| {
+        let told = result.anomalies.iter().filter(|a| a.class == class).count();
+        number(&result.figures, &format!("{class}_count")).map_or(told as u64, |n| n as u64)
+    };
+    let mut classes: Vec<_> = classes.into_iter().map(|c| (counted(c), c)).collect();
+    classes.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+    let words = classes
+        .into_iter()
+        .map(|(count, class)| format!("{class} {}", plural(count, "time")));
+    words.collect()
+}
+
+fn text<'a>(
+    figures: &'a serde_json::Map<String, serde_json::Value>,
+    name: &str,
+) -> Option<&'a str> {
+    figures.get(name)?.as_str()
+}
+
+/// The names in a figure that lists some.
+fn listed(result: &CheckResult, name: &str) -> Vec<String> {
+    let names = result
+        .figures
+        .get(name)
+        .and_then(serde_json::Value::as_array);
+    let names = names.into_iter().flatten().filter_map(|name| name.as_str());
+    names.map(str::to_owned).collect()
+}
+
+/// Which isolation transactions got.
+fn isolation(result: &CheckResult) -> Option<String> {
+    let model = text(&result.figures, "model")?;
+    let judged = plural(result.judged, "transaction");
+    if result.verdict == Verdict::Valid {
+        let mut also = Vec::new();
+        for seen in result
+            .figures
+            .get("also-seen")
+            .and_then(serde_json::Value::as_array)
+            .into_iter()
+            .flatten()
+        {
+            let class = seen["class"].as_str().unwrap_or_default();
+            let count = number(&result.figures, &format!("{class}_count")).unwrap_or_default();
+            let words = format!("{class} {}", plural(count as u64, "time"));
+            if !also.contains(&words) {
+                also.push(words);
+            }
+        }
+        let also = match also.is_empty() {
+            true => String::new(),
+            false => format!("; seen, and allowed by it: {}", also.join(", ")),
+        };
+        return Some(format!("{judged} show nothing that {model} forbids{also}"));
+    }
+    let possible = listed(result, "not-ruled-out");
+    let at_most = match possible.is_empty() {
+        true => String::new(),
+        false => format!("; what they show leaves at most {}", possible.join(", ")),
+    };
+    let classes = classes(result);
+    (!classes.is_empty()).then(|| {
+        format!(
+            "not {model}: {} among {judged}{at_most}",
+            classes.join(", ")
+        )
+    })
+}
+
+fn showing(reads: u64) -> String {
+    match reads {
+        1 => "1 read shows".to_owned(),
+        n => format!("{} show", plural(n, "read")),
+    }
+}
+
+/// Whether money came or went.
+fn bank(result: &CheckResult) -> Option<String> {
+    let of = |name: &str| number(&result.figures, name).map(|n| n as i64);
+    let (total, reads) = (of("total")?, of("reads")? as u64);
+    let transfers = plural(of("transfers")? as u64, "transfer");
+    let wrong = of("wrong_total")? as u64;
+    if result.anomalies.is_empty() {
+        return Some(format!(
+            "{} {total} in all accounts, through {transfers}",
+            showing(reads)
+        ));
+    }
+    let others = [
+        ("unexpected_account", "an unexpected account"),
+        ("missing_account", "too few accounts"),
+        ("negative_balance", "an overdrawn account"),
+    ];
+    let mut parts = Vec::new();
+    if wrong > 0 {
+        let (least, most) = (of("total_min")?, of("total_max")?);
+        parts.push(format!(
+            "{} from {least} to {most} in all accounts instead of {total}",
+            showing(wrong)
+        ));
+    }
+    for (figure, what) in others {
+        let count = of(figure)? as u64;
+        if count > 0 {
+            parts.push(format!("{} {what}", showing(count)));
+        }
+    }
+    Some(format!(
+        "{}; {} judged, {transfers}",
+        parts.join("; "),
+        plural(reads, "read")
+    ))
 }
 
 /// Whether the run itself counts: its faults were proven and the cluster came back.

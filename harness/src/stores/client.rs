@@ -10,7 +10,7 @@ use workloads::client::mapped::MappingError;
 use workloads::client::postgres::PostgresClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
-use workloads::client::{At, ExecClient, MappedClient};
+use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
 use super::Store;
@@ -24,6 +24,8 @@ pub enum AnyClient {
     Exec(ExecClient),
     /// Of a described HTTP API.
     Http(MappedClient),
+    /// Of etcd.
+    Etcd(EtcdClient),
     /// Of PostgreSQL.
     #[cfg(feature = "postgres")]
     Postgres(PostgresClient),
@@ -70,7 +72,7 @@ impl AnyClient {
             }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
-            Some(Store::Etcd(etcd)) => Self::Http(MappedClient::new(&etcd.api(), timeout)?),
+            Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
         })
     }
 
@@ -82,7 +84,7 @@ impl AnyClient {
             Self::Postgres(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
-            Self::Reference(_) | Self::Http(_) => format!("http://{node}"),
+            Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
         }
     }
 }
@@ -93,6 +95,7 @@ impl Client for AnyClient {
             Self::Reference(client) => client.invoke(at, invocation).await,
             Self::Exec(client) => client.invoke(at, invocation).await,
             Self::Http(client) => client.invoke(at, invocation).await,
+            Self::Etcd(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "postgres")]
             Self::Postgres(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]

@@ -1,40 +1,39 @@
 //! etcd, spoken to through its JSON gateway (<https://etcd.io/docs/v3.4/dev-guide/api_grpc_gateway/>).
 //!
-//! | operation | request | |
-//! | --- | --- | --- |
-//! | read | `/v3/kv/range`, linearizable or serializable | |
-//! | write | `/v3/kv/put` | |
-//! | cas | `/v3/kv/txn` that compares the value | fails if it differs |
-//!
-//! Errors are codes of gRPC. Only those that etcd gives before it proposes anything, or that name a
-//! comparison that failed, count as `fail`; a proposal that timed out, a leader lost or a server that
-//! stops leaves a write unknown.
+//! What clients ask and what its errors mean is in [`workloads::client::etcd`].
 
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use checkers::ConsistencyModel;
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
-use workloads::client::mapped::{Api, Exchange, Found, Written};
+use workloads::client::etcd::Settings;
 
 use super::Store;
 use super::recipe::{Ready, Recipe, Setup, Status};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 3] = ["read", "write", "cas"];
+pub const OPERATIONS: [&str; 7] = [
+    "read", "write", "cas", "txn", "transfer", "acquire", "release",
+];
 /// Where nodes listen for each other.
 const PEER_PORT: u16 = 7001;
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 
 /// etcd, and how it is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Etcd {
     /// What reads promise.
     pub reads: Reads,
+    /// How long the lease of a lock lasts, s.
+    pub lease: u16,
+    /// Whether the owner of a lock keeps its lease alive.
+    pub keep_alive: bool,
 }
 
 /// What reads of etcd promise.
@@ -59,42 +58,37 @@ impl Reads {
 }
 
 impl Etcd {
-    /// Its API, described.
-    pub fn api(&self) -> Api {
-        let serializable = self.reads == Reads::Serializable;
-        let read = Exchange {
-            request: "POST /v3/kv/range".to_owned(),
-            body: Some(format!(
-                r#"{{"key": "{{key:base64}}", "serializable": {serializable}}}"#
-            )),
-            value: Some(Found {
-                at: "/kvs/0/value".to_owned(),
-                r#as: Written::Base64,
-                optional: true,
-            }),
-            ..Exchange::default()
-        };
-        let write = Exchange {
-            request: "POST /v3/kv/put".to_owned(),
-            body: Some(r#"{"key": "{key:base64}", "value": "{value:base64}"}"#.to_owned()),
-            ..Exchange::default()
-        };
-        let cas = Exchange {
-            request: "POST /v3/kv/txn".to_owned(),
-            body: Some(
-                concat!(
-                    r#"{"compare": [{"key": "{key:base64}", "target": "VALUE", "#,
-                    r#""value": "{old:base64}"}], "success": [{"requestPut": "#,
-                    r#"{"key": "{key:base64}", "value": "{new:base64}"}}]}"#
-                )
-                .to_owned(),
-            ),
-            succeeded: Some("/succeeded".to_owned()),
-            ..Exchange::default()
-        };
-        [("read", read), ("write", write), ("cas", cas)]
-            .map(|(name, exchange)| (name.to_owned(), exchange))
-            .into()
+    /// What it promises of transactions: serializable reads show a state that there was, stale or not.
+    pub fn promises(&self) -> ConsistencyModel {
+        match self.reads {
+            Reads::Linearizable => ConsistencyModel::StrongSerializable,
+            Reads::Serializable => ConsistencyModel::Serializable,
+        }
+    }
+
+    /// How clients use it.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            serializable: self.reads == Reads::Serializable,
+            lease: Duration::from_secs(u64::from(self.lease)),
+            keep_alive: self.keep_alive,
+        }
+    }
+
+    /// In a few words.
+    pub fn mode(&self) -> String {
+        format!("{} reads", self.reads.name())
+    }
+}
+
+impl Default for Etcd {
+    fn default() -> Self {
+        Self {
+            reads: Reads::default(),
+            // The least that a member with this election timeout grants.
+            lease: 2,
+            keep_alive: true,
+        }
     }
 }
 
@@ -242,18 +236,5 @@ mod tests {
         );
         let nobody = said(r#"{"header":{"member_id":"8"},"raftTerm":"4"}"#);
         assert_eq!(nobody.role.as_deref(), Some("candidate"));
-    }
-
-    #[test]
-    fn its_api_is_a_description_that_can_be_one() {
-        for reads in [Reads::Linearizable, Reads::Serializable] {
-            let api = Etcd { reads }.api();
-            let client = workloads::client::MappedClient::new(&api, ANSWER_WITHIN).unwrap();
-            let mut known: Vec<_> = client.operations().map(|f| f.name().to_owned()).collect();
-            known.sort();
-            let mut all = OPERATIONS;
-            all.sort_unstable();
-            assert_eq!(known, all);
-        }
     }
 }

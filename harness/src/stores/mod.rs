@@ -21,6 +21,7 @@ pub mod redis;
 
 use std::time::Duration;
 
+use checkers::ConsistencyModel;
 use serde::{Deserialize, Serialize};
 use workloads::client::mapped::Api;
 
@@ -112,7 +113,7 @@ impl Store {
     pub fn mode(&self) -> String {
         match self {
             Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
-            Self::Etcd(etcd) => format!("{} reads", etcd.reads.name()),
+            Self::Etcd(etcd) => etcd.mode(),
             #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres.mode(),
             #[cfg(feature = "postgres")]
@@ -132,6 +133,17 @@ impl Store {
             Self::Postgres(_) | Self::Patroni(_) => postgres::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
+        }
+    }
+
+    /// What it promises of transactions, run like this.
+    pub fn promises(&self) -> ConsistencyModel {
+        match self {
+            // Nothing is known of them but what their clients say: held to the most until told.
+            Self::Exec(_) | Self::Http(_) => ConsistencyModel::StrongSerializable,
+            Self::Etcd(etcd) => etcd.promises(),
+            #[cfg(feature = "redis")]
+            Self::Redis(_) => ConsistencyModel::StrongSerializable,
         }
     }
 
@@ -183,7 +195,12 @@ mod tests {
     #[test]
     fn a_flag_names_a_store_and_its_options() {
         assert_eq!(Store::from_flag("reference"), Ok(None));
-        let etcd = |reads| Ok(Some(Store::Etcd(Etcd { reads })));
+        let etcd = |reads| {
+            Ok(Some(Store::Etcd(Etcd {
+                reads,
+                ..Etcd::default()
+            })))
+        };
         assert_eq!(Store::from_flag("etcd"), etcd(etcd::Reads::Linearizable));
         assert_eq!(
             Store::from_flag("etcd:reads=serializable"),
@@ -216,7 +233,7 @@ mod tests {
         }
         for text in [
             "store:\n  exec: python3 client.py\n",
-            "store:\n  etcd:\n    reads: serializable\n",
+            "store:\n  etcd:\n    reads: serializable\n    lease: 5\n    keep-alive: false\n",
         ] {
             let file: File = serde_yaml::from_str(text).unwrap();
             assert_eq!(serde_yaml::to_string(&file).unwrap(), text);

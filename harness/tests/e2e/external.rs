@@ -57,9 +57,14 @@ fn example(name: &str) -> PathBuf {
 
 /// The exit code and the verdict.
 fn test(dir: &Path, nodes: &str, target: &str) -> (i32, Value) {
+    test_with(dir, nodes, target, &[])
+}
+
+fn test_with(dir: &Path, nodes: &str, target: &str, further: &[&str]) -> (i32, Value) {
     let store = dir.join("store");
     let output = quorate()
         .args(["test", "--nodes", nodes, "--target", target, "--seed", "4"])
+        .args(further)
         .args(["--time-limit", "4s", "--store"])
         .arg(&store)
         .output()
@@ -110,6 +115,59 @@ fn two_nodes_that_do_not_know_each_other_are_no_store() {
     let (code, verdict) = test(dir.path(), &nodes, &described);
     assert_eq!(code, 1, "{verdict}");
     assert!(ok(&verdict) > 50, "{verdict}");
+}
+
+/// A store whose transactions come one after the other, and the same with lost updates.
+#[test]
+fn transactions_are_judged_by_the_isolation_that_they_got() {
+    if !Path::new("/usr/bin/python3").exists() {
+        eprintln!("not tested: the example in Python, which is not installed");
+        return;
+    }
+    // The example keeps its store in a file; the harness wants to know where it listens.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let node = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || listener.incoming().for_each(drop));
+    let program = example("transactions.py");
+    for (workload, mistake) in [
+        ("list-append", "G2-item"),
+        ("rw-register", "G2-item"),
+        ("bank", "wrong-total"),
+    ] {
+        for forgetful in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let file = dir.path().join("data.json");
+            let mut target = format!("exec:python3 {} {}", program.display(), file.display());
+            if forgetful {
+                target += " --forgetful";
+            }
+            let flags = [
+                "--workload",
+                workload,
+                "--concurrency",
+                "6",
+                "--rate",
+                "300",
+            ];
+            let (code, verdict) = test_with(dir.path(), &node, &target, &flags);
+            assert_eq!(code, i32::from(forgetful), "{workload}: {verdict}");
+            let results = verdict["results"].as_array().unwrap();
+            let result = results.iter().find(|r| r["checker"] == workload).unwrap();
+            assert!(result["judged"].as_u64().unwrap() > 50, "{result}");
+            let classes = || {
+                let anomalies = result["anomalies"].as_array().unwrap().iter();
+                anomalies.map(|anomaly| anomaly["class"].as_str().unwrap())
+            };
+            if forgetful {
+                assert!(classes().any(|class| class == mistake || class == "lost-update"));
+            } else {
+                assert_eq!(classes().count(), 0);
+            }
+            // What is left in the store has the run's own name.
+            let left = std::fs::read_to_string(&file).unwrap();
+            assert!(left.contains(r#""q"#), "{left}");
+        }
+    }
 }
 
 #[test]

@@ -135,7 +135,13 @@ impl Client for HttpClient {
 
 /// The completion that a broken exchange stands for.
 pub(super) fn broken(invocation: &Invocation, error: &reqwest::Error) -> Completion {
-    let (outcome, code) = if error.is_builder() {
+    let (outcome, code) = failure(error);
+    unanswered(invocation, outcome, code)
+}
+
+/// How a request ended that got no answer.
+pub(super) fn failure(error: &reqwest::Error) -> (Outcome, &'static str) {
+    if error.is_builder() {
         (Outcome::Fail, "bad-url")
     } else if error.is_timeout() {
         (Outcome::Info, "timeout")
@@ -148,8 +154,7 @@ pub(super) fn broken(invocation: &Invocation, error: &reqwest::Error) -> Complet
         }
     } else {
         (Outcome::Info, "connection-lost")
-    };
-    unanswered(invocation, outcome, code)
+    }
 }
 
 /// The kind of the I/O error that an error was caused by.

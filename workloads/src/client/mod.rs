@@ -1,5 +1,6 @@
 //! Clients: one operation in, its outcome out.
 
+pub mod etcd;
 pub mod exec;
 pub mod http;
 pub mod mapped;
@@ -11,6 +12,7 @@ pub mod redis;
 
 use crate::operation::{Completion, Invocation};
 
+pub use etcd::EtcdClient;
 pub use exec::ExecClient;
 pub use http::HttpClient;
 pub use mapped::MappedClient;

@@ -74,6 +74,11 @@ impl Draw {
         self.chance(self.read_fraction)
     }
 
+    /// Whether reads are to be answered from the node's own state.
+    pub fn local_reads(&self) -> bool {
+        self.local_reads
+    }
+
     /// A yes of this probability.
     pub fn chance(&mut self, probability: f64) -> bool {
         self.random.random::<f64>() < probability

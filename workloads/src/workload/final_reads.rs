@@ -6,21 +6,25 @@ use checkers::{F, Outcome, Value};
 
 use crate::generator::{Context, Generator, Next};
 use crate::operation::{Completion, Invocation, Quorum};
+use crate::transaction::{self, Micro};
 
-/// How often a key is read at most, unless said otherwise.
+/// How often a read is made at most, unless said otherwise.
 const ATTEMPTS: u32 = 20;
 
-/// Pause before a key is read again, in nanoseconds: 20 attempts outlast an election.
+/// Pause before a read is made again, in nanoseconds: 20 attempts outlast an election.
 const PAUSE_NS: u64 = 250_000_000;
 
-/// Reads every key until the read succeeds or was tried often enough. Exhausted when no key is
-/// left to read and none is under way.
+/// How many keys a transaction reads at most.
+const KEYS_A_TRANSACTION: usize = 4;
+
+/// Makes every read until it succeeds or was tried often enough. Exhausted when none is left to be
+/// made and none is under way.
 #[derive(Debug)]
 pub struct FinalReads {
-    /// Keys to read, with the attempts made and the time before which not to try again (ascending).
+    /// Reads to make, with the attempts made and the time before which not to try again (ascending).
     waiting: VecDeque<Pending>,
     under_way: BTreeMap<u32, Pending>,
-    given_up: Vec<Value>,
+    given_up: Vec<Invocation>,
     attempts: u32,
     quorum: Quorum,
     /// The thread after the one used last. All take turns, since the node that one of them asks
@@ -30,7 +34,7 @@ pub struct FinalReads {
 
 #[derive(Debug)]
 struct Pending {
-    key: Value,
+    read: Invocation,
     attempts: u32,
     not_before: u64,
 }
@@ -38,13 +42,33 @@ struct Pending {
 impl FinalReads {
     /// Of these keys.
     pub fn new(keys: Vec<Value>) -> Self {
-        let pending = |key| Pending {
-            key,
+        let read = |key| Invocation::new(F::Read, Some(key), Value::Nil);
+        Self::of(keys.into_iter().map(read))
+    }
+
+    /// Of these keys, some of them in each transaction.
+    pub fn in_transactions(keys: Vec<Value>) -> Self {
+        let read = |keys: &[Value]| {
+            let micro = keys.iter().map(|key| Micro::Read(key.clone()));
+            let micro = micro.map(|micro| micro.written(Value::Nil));
+            Invocation::new(transaction::txn(), None, micro.collect())
+        };
+        Self::of(keys.chunks(KEYS_A_TRANSACTION).map(read))
+    }
+
+    /// One read without a key, of everything there is.
+    pub fn of_everything() -> Self {
+        Self::of([Invocation::new(F::Read, None, Value::Nil)].into_iter())
+    }
+
+    fn of(reads: impl Iterator<Item = Invocation>) -> Self {
+        let pending = |read| Pending {
+            read,
             attempts: 0,
             not_before: 0,
         };
         Self {
-            waiting: keys.into_iter().map(pending).collect(),
+            waiting: reads.map(pending).collect(),
             under_way: BTreeMap::new(),
             given_up: Vec::new(),
             attempts: ATTEMPTS,
@@ -53,7 +77,7 @@ impl FinalReads {
         }
     }
 
-    /// With this number of attempts a key, at least one.
+    /// With this number of attempts a read, at least one.
     #[must_use]
     pub fn with_attempts(mut self, attempts: u32) -> Self {
         self.attempts = attempts.max(1);
@@ -68,13 +92,13 @@ impl FinalReads {
         self
     }
 
-    /// How many keys are still to be read, those under way included.
+    /// How many reads are still to be made, those under way included.
     pub fn left(&self) -> usize {
         self.waiting.len() + self.under_way.len()
     }
 
-    /// The keys whose reads failed too often.
-    pub fn given_up(&self) -> &[Value] {
+    /// The reads that failed too often.
+    pub fn given_up(&self) -> &[Invocation] {
         &self.given_up
     }
 }
@@ -101,7 +125,7 @@ impl Generator for FinalReads {
         };
         let invocation = Invocation {
             quorum: self.quorum,
-            ..Invocation::new(F::Read, Some(pending.key.clone()), Value::Nil)
+            ..pending.read.clone()
         };
         self.turn = thread.saturating_add(1);
         self.under_way.insert(thread, pending);
@@ -116,7 +140,9 @@ impl Generator for FinalReads {
         completion: &Completion,
     ) {
         // Operations of an earlier phase may still come in.
-        let ours = |pending: &Pending| invocation.key.as_ref() == Some(&pending.key);
+        let ours = |Pending { read, .. }: &Pending| {
+            (&read.f, &read.key, &read.value) == (&invocation.f, &invocation.key, &invocation.value)
+        };
         if !self.under_way.get(&thread).is_some_and(ours) {
             return;
         }
@@ -128,7 +154,7 @@ impl Generator for FinalReads {
         }
         pending.attempts += 1;
         if pending.attempts >= self.attempts {
-            self.given_up.push(pending.key);
+            self.given_up.push(pending.read);
             return;
         }
         pending.not_before = context.now.saturating_add(PAUSE_NS);

@@ -36,6 +36,11 @@ pub(super) struct Slot {
 }
 
 impl Slot {
+    /// How many writes it has taken.
+    pub fn writes(&self) -> u32 {
+        self.writes
+    }
+
     fn new(number: u64, name: fn(u64) -> Value) -> Self {
         Self {
             number,

@@ -36,11 +36,19 @@ pub enum Kind {
     Text,
     /// Book slots on devices that are away now and then.
     Calendar,
+    /// Transactions that append to lists and read them.
+    ListAppend,
+    /// Transactions that overwrite registers and read them.
+    RwRegister,
+    /// Move money between accounts.
+    Bank,
+    /// Acquire locks, hold them, and give them back.
+    Lock,
 }
 
 impl Kind {
     /// All of them, in the order of help and docs.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Register,
         Self::Set,
         Self::Append,
@@ -52,6 +60,10 @@ impl Kind {
         Self::Upgrade,
         Self::Text,
         Self::Calendar,
+        Self::ListAppend,
+        Self::RwRegister,
+        Self::Bank,
+        Self::Lock,
     ];
 
     /// The name used on the command line and in experiments.
@@ -68,6 +80,10 @@ impl Kind {
             Self::Upgrade => "upgrade",
             Self::Text => "text",
             Self::Calendar => "calendar",
+            Self::ListAppend => "list-append",
+            Self::RwRegister => "rw-register",
+            Self::Bank => "bank",
+            Self::Lock => "lock",
         }
     }
 
@@ -111,6 +127,17 @@ impl Kind {
                 "book, move and cancel slots on devices that work while they are away and \
                  synchronise later"
             }
+            Self::ListAppend => {
+                "transactions that append unique elements to a few lists and read them: what they \
+                 show tells the isolation that they got"
+            }
+            Self::RwRegister => {
+                "transactions that overwrite a few registers with unique values and read them"
+            }
+            Self::Bank => {
+                "transfers between accounts, and reads of all of them: no money comes or goes"
+            }
+            Self::Lock => "acquire locks, hold them for a while, and give them back",
         }
     }
 
@@ -128,7 +155,15 @@ impl Kind {
             Self::Nondeterministic => vec!["read", "generate"],
             Self::Text => vec!["read", "insert", "remove", "acquire", "release"],
             Self::Calendar => vec!["read", "put", "remove"],
+            Self::ListAppend | Self::RwRegister => vec!["txn"],
+            Self::Bank => vec!["read", "transfer"],
+            Self::Lock => vec!["acquire", "release"],
         }
+    }
+
+    /// Whether its operations are transactions, which the reference store does not have.
+    pub fn is_transactional(self) -> bool {
+        matches!(self, Self::ListAppend | Self::RwRegister | Self::Bank)
     }
 
     /// The checkers that judge it, as far as the mode and the parameters give them something to
@@ -162,6 +197,15 @@ impl Kind {
                 "lost-writes",
                 "convergence",
                 "mutual-exclusion",
+                "availability",
+            ],
+            Self::ListAppend => &["list-append", "availability"],
+            Self::RwRegister => &["rw-register", "availability"],
+            Self::Bank => &["bank", "availability"],
+            Self::Lock => &[
+                "mutual-exclusion",
+                "linearizable",
+                "convergence",
                 "availability",
             ],
         }

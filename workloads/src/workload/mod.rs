@@ -2,7 +2,8 @@
 //!
 //! * [`kind`], [`parameters`]: the workloads by name, and what can be set of each.
 //! * `traffic` (registers, sets, lists), `conflict`, `counter`, `nondeterministic`, `text`,
-//!   `calendar`: the main generators. `draw`: what they have in common. [`keys`]: the keys in use.
+//!   `calendar`, `lock`, `transactions`: the main generators. `draw`: what they have in common.
+//!   [`keys`]: the keys in use.
 //! * [`final_reads`], then [`inspections`]: what is asked when the main phase is over.
 
 mod calendar;
@@ -13,10 +14,12 @@ pub mod final_reads;
 pub mod inspections;
 pub mod keys;
 pub mod kind;
+mod lock;
 mod nondeterministic;
 pub mod parameters;
 mod text;
 mod traffic;
+mod transactions;
 
 use std::fmt;
 
@@ -33,9 +36,11 @@ use calendar::Calendar;
 use conflict::Conflict;
 use counter::Counter;
 use keys::Keys;
+use lock::Locks;
 use nondeterministic::Nondeterministic;
 use text::{Locked, Merged};
 use traffic::{Object, Traffic};
+use transactions::{Holds, Transactions, Transfers};
 
 /// A workload in words, for help and docs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -91,6 +96,11 @@ impl Workload {
                 parameters.writes_per_key(),
                 calendar::slot,
             ),
+            Kind::ListAppend | Kind::RwRegister => Keys::named(
+                parameters.keys(),
+                parameters.writes_per_key(),
+                transactions::key,
+            ),
             _ => Keys::new(parameters.keys(), parameters.writes_per_key()),
         };
         let main = main(kind, &parameters, keys.clone(), substream(seed, "workload"));
@@ -105,7 +115,11 @@ impl Workload {
     /// One read of every key that any operation was generated for so far, each repeated until it
     /// succeeds or was tried often enough. To be made after the main phase has ended.
     pub fn final_reads(&self) -> FinalReads {
-        FinalReads::new(self.keys.touched())
+        match self.kind {
+            Kind::ListAppend | Kind::RwRegister => FinalReads::in_transactions(self.keys.touched()),
+            Kind::Bank => FinalReads::of_everything(),
+            _ => FinalReads::new(self.keys.touched()),
+        }
     }
 
     /// What replicas 1 to `nodes` hold of every key that any operation was generated for so far.
@@ -134,6 +148,10 @@ fn main(kind: Kind, parameters: &Parameters, keys: Keys, seed: u64) -> Box<dyn G
             Editing::Lock => Box::new(Locked::new(parameters, keys, seed)),
         },
         Kind::Calendar => Box::new(Calendar::new(parameters, keys, seed)),
+        Kind::ListAppend => Box::new(Transactions::new(Holds::Lists, parameters, keys, seed)),
+        Kind::RwRegister => Box::new(Transactions::new(Holds::Registers, parameters, keys, seed)),
+        Kind::Bank => Box::new(Transfers::new(parameters, keys, seed)),
+        Kind::Lock => Box::new(Locks::new(parameters, keys, seed)),
     }
 }
 

@@ -47,6 +47,12 @@ pub struct Parameters {
     /// another, 0 to 1 (`calendar`).
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cancel_fraction: Option<f64>,
+    /// How many reads and writes a transaction has at most, 1 to 100 (`list-append`, `rw-register`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub txn_length: Option<u32>,
+    /// How long a lock is held, ms, up to an hour (`lock`).
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub hold_ms: Option<u32>,
 }
 
 /// What the keys of a session hold.
@@ -125,6 +131,22 @@ impl Parameters {
                 cancel_fraction: Some(0.3),
                 ..common(40, 0.2, 100)
             },
+            // The read fraction is that of transactions that write nothing.
+            Kind::ListAppend | Kind::RwRegister => Self {
+                txn_length: Some(4),
+                ..common(5, 0.3, 32)
+            },
+            Kind::Lock => Self {
+                keys: Some(3),
+                writes_per_key: Some(1000),
+                hold_ms: Some(200),
+                ..Self::default()
+            },
+            Kind::Bank => Self {
+                read_fraction: Some(0.5),
+                local_reads: Some(false),
+                ..Self::default()
+            },
         }
     }
 
@@ -151,6 +173,8 @@ impl Parameters {
             editing: self.editing.or(defaults.editing),
             remove_fraction: self.remove_fraction.or(defaults.remove_fraction),
             cancel_fraction: self.cancel_fraction.or(defaults.cancel_fraction),
+            txn_length: self.txn_length.or(defaults.txn_length),
+            hold_ms: self.hold_ms.or(defaults.hold_ms),
         }
     }
 
@@ -173,6 +197,12 @@ impl Parameters {
         }
         if all.writes_per_key() == 0 {
             return fail("writes_per_key", "0; expected at least 1".to_owned());
+        }
+        if let Some(length) = all.txn_length.filter(|n| !(1..=100).contains(n)) {
+            return fail("txn_length", format!("{length}; expected 1 to 100"));
+        }
+        if let Some(hold) = all.hold_ms.filter(|ms| *ms > 3_600_000) {
+            return fail("hold_ms", format!("{hold}; expected at most 3600000"));
         }
         for (field, share) in [
             ("read_fraction", all.read_fraction),
@@ -228,6 +258,8 @@ impl Parameters {
             ("editing", self.editing.is_some()),
             ("remove_fraction", self.remove_fraction.is_some()),
             ("cancel_fraction", self.cancel_fraction.is_some()),
+            ("txn_length", self.txn_length.is_some()),
+            ("hold_ms", self.hold_ms.is_some()),
         ];
         let set = all.into_iter().filter(|(_, set)| *set);
         set.map(|(name, _)| name).collect()
@@ -276,6 +308,16 @@ impl Parameters {
     /// The value, or 0 if the workload has none.
     pub fn cancel_fraction(&self) -> f64 {
         self.cancel_fraction.unwrap_or(0.0)
+    }
+
+    /// The value, or 0 if the workload has none.
+    pub fn hold_ms(&self) -> u32 {
+        self.hold_ms.unwrap_or(0)
+    }
+
+    /// The value, or 1 if the workload has none.
+    pub fn txn_length(&self) -> u32 {
+        self.txn_length.unwrap_or(1)
     }
 }
 

@@ -21,15 +21,11 @@ impl Choice {
 }
 
 /// Workloads that only other tools record, with their checkers.
-const RECORDED: [(&str, &[&str]); 8] = [
-    ("list-append", &["list-append"]),
-    ("rw-register", &["rw-register"]),
-    ("bank", &["bank"]),
+const RECORDED: [(&str, &[&str]); 4] = [
     ("queue", &["queue"]),
     ("kafka", &["kafka"]),
     ("unique-ids", &["unique-ids"]),
     ("set-full", &["set-full"]),
-    ("lock", &["mutual-exclusion", "linearizable"]),
 ];
 
 /// The names that `--workload` takes.
@@ -113,6 +109,9 @@ fn functions(kind: Kind) -> &'static [&'static str] {
         Kind::Counter => &["increment"],
         Kind::Nondeterministic => &["generate"],
         Kind::Text => &["insert"],
+        Kind::ListAppend | Kind::RwRegister => &["txn"],
+        Kind::Bank => &["transfer"],
+        Kind::Lock => &["acquire"],
     }
 }
 

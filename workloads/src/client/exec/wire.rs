@@ -8,6 +8,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use crate::client::At;
 use crate::operation::{Completion, Invocation, Witness};
 use crate::route::parse_node;
+use crate::transaction;
 
 #[derive(Serialize)]
 struct Asked<'a> {
@@ -85,8 +86,17 @@ pub(super) fn answered(id: u64, invocation: &Invocation, line: &[u8]) -> Option<
         Kind::Fail => Outcome::Fail,
         Kind::Info => Outcome::Info,
     };
-    let shows = matches!(invocation.f, F::Read | F::Inspect | F::Generate);
+    let is_txn = invocation.f == transaction::txn();
+    let shows = is_txn || matches!(invocation.f, F::Read | F::Inspect | F::Generate);
     let value = match answer.value {
+        // What it did was something else.
+        Some(value)
+            if outcome == Outcome::Ok
+                && is_txn
+                && !transaction::answers(&invocation.value, &value) =>
+        {
+            return None;
+        }
         Some(value) if outcome == Outcome::Ok => value,
         // A read that shows nothing has not been answered.
         None if outcome == Outcome::Ok && shows => return None,
