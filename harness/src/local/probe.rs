@@ -80,7 +80,8 @@ async fn answers(address: SocketAddr, asked: &[u8], wanted: &[u8]) -> io::Result
     Ok(said == wanted)
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+/// A connection of the administrator, whom no fault disturbs.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let Some(administrator) = administrator_towards(address) else {
         return TcpStream::connect(address).await;
     };

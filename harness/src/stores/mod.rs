@@ -142,6 +142,10 @@ impl Store {
             // Nothing is known of them but what their clients say: held to the most until told.
             Self::Exec(_) | Self::Http(_) => ConsistencyModel::StrongSerializable,
             Self::Etcd(etcd) => etcd.promises(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres::promises(postgres.isolation),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(patroni) => postgres::promises(patroni.isolation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => ConsistencyModel::StrongSerializable,
         }

@@ -19,6 +19,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 use std::{fs, io};
 
+use checkers::ConsistencyModel;
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
@@ -28,6 +29,7 @@ use workloads::client::postgres::{Commit, Isolation, Reads, Session};
 use super::Store;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status, found};
+use crate::local::connect_as_administrator;
 
 /// What it can be asked for.
 pub const OPERATIONS: [&str; 8] = [
@@ -176,6 +178,15 @@ impl Postgres {
     }
 }
 
+/// What PostgreSQL promises of transactions at this level; its own is the lowest.
+pub(super) fn promises(isolation: Option<Isolation>) -> ConsistencyModel {
+    match isolation {
+        None | Some(Isolation::ReadCommitted) => ConsistencyModel::ReadCommitted,
+        Some(Isolation::RepeatableRead) => ConsistencyModel::SnapshotIsolation,
+        Some(Isolation::Serializable) => ConsistencyModel::Serializable,
+    }
+}
+
 /// The password that a variable of the environment holds.
 fn password(variable: Option<&str>) -> Option<String> {
     std::env::var(variable?).ok()
@@ -242,9 +253,9 @@ fn program(name: &str) -> io::Result<std::path::PathBuf> {
     found(name).ok_or_else(|| io::Error::other(format!("no {name}")))
 }
 
-/// Where its programs are.
+/// Where its programs are, all of them: a link to the server may be elsewhere.
 fn programs() -> io::Result<OsString> {
-    let server = program("postgres")?;
+    let server = fs::canonicalize(program("postgres")?)?;
     let folder = server.parent().map(|folder| folder.as_os_str().to_owned());
     folder.ok_or_else(|| io::Error::other("postgres is nowhere"))
 }
@@ -354,15 +365,13 @@ impl Said {
     }
 }
 
-/// Asks a node as its administrator.
-async fn administrator(at: SocketAddr) -> Result<tokio_postgres::Client, tokio_postgres::Error> {
+/// A session of the administrator, whom no fault disturbs.
+async fn administrator(at: SocketAddr) -> io::Result<tokio_postgres::Client> {
+    let stream = connect_as_administrator(at).await?;
     let mut config = Config::new();
-    config
-        .host(at.ip().to_string())
-        .port(at.port())
-        .user(USER)
-        .dbname("postgres");
-    let (client, connection) = config.connect(NoTls).await?;
+    config.user(USER).dbname("postgres");
+    let connected = config.connect_raw(stream, NoTls).await;
+    let (client, connection) = connected.map_err(io::Error::other)?;
     // Ends with the client.
     tokio::spawn(connection);
     Ok(client)

@@ -183,7 +183,10 @@ fn a_doctor_says_what_installs_postgres_and_patroni() {
             Some(0) => assert!(text.contains(&format!("--target {target}")), "{text}"),
             code => {
                 assert_eq!(code, Some(2), "{text}");
-                assert!(text.contains(install) || text.contains("namespace"), "{text}");
+                assert!(
+                    text.contains(install) || text.contains("namespace"),
+                    "{text}"
+                );
             }
         }
     }

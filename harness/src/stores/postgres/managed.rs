@@ -48,7 +48,8 @@ impl Nodes {
 
     async fn tell(&self, node: Node, statements: &[&str]) -> Result<(), String> {
         let at = self.member(node)?.listen;
-        let client = administrator(at).await.map_err(told)?;
+        let client = administrator(at).await;
+        let client = client.map_err(|error| error.to_string())?;
         for statement in statements {
             client.batch_execute(statement).await.map_err(told)?;
         }
