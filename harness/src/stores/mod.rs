@@ -170,6 +170,15 @@ impl Store {
     /// # Errors
     /// The field, and what would be right.
     pub fn validate(&self) -> Result<(), crate::experiment::Impossible> {
+        #[cfg(feature = "postgres")]
+        if let Self::Patroni(patroni) = self {
+            patroni
+                .validate()
+                .map_err(|message| crate::experiment::Impossible {
+                    field: "store.patroni.ttl".to_owned(),
+                    message,
+                })?;
+        }
         let made = AnyClient::new(Some(self), None, Duration::from_secs(1));
         made.map(drop)
             .map_err(|error| crate::experiment::Impossible {

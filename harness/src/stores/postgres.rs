@@ -24,7 +24,7 @@ use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_postgres::{Config, NoTls, Row};
-use workloads::client::postgres::{Commit, Isolation, Reads, Session};
+use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
 
 use super::Store;
 use super::etcd::NO_OPERATOR;
@@ -275,6 +275,7 @@ fn arguments(setup: &Setup<'_>, store: &Store) -> io::Result<Vec<OsString>> {
         programs()?,
         format!("n{}", setup.node).into(),
         format!("n{first}").into(),
+        TABLE.into(),
     ];
     let others = setup.members.iter().filter(|(node, _)| *node != setup.node);
     with.extend(others.map(|(_, ip)| format!("{ip}:{port}").into()));
@@ -299,6 +300,8 @@ const PARAMETERS: &[(&str, &str)] = &[
     ("wal_receiver_timeout", "2s"),
     ("wal_receiver_status_interval", "500ms"),
     ("wal_retrieve_retry_interval", "500ms"),
+    // By itself it looks for deadlocks after a second, when clients have given up.
+    ("deadlock_timeout", "100ms"),
     ("unix_socket_directories", ""),
 ];
 

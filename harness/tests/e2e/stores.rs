@@ -143,28 +143,52 @@ fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
     assert!(waited < guarded, "{waited} of {guarded}");
 }
 
+/// What was lost of how many acknowledged writes when the leader was cut off from its peers for so many
+/// seconds, but not from its clients.
+#[cfg(feature = "postgres")]
+fn lost_in_a_cut(target: &str, seconds: u32) -> (u64, u64) {
+    let cut =
+        format!("- {{at: 2s, for: {seconds}s, fault: partition, shape: isolate, target: leader}}");
+    let limit = format!("{}s", seconds + 3);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, verdict) = run(dir.path(), target, "append", &cut, &limit);
+    let lost = checked(&verdict, "lost-writes");
+    let figure = |name: &str| lost["figures"][name].as_u64().unwrap();
+    assert_eq!(
+        lost["verdict"],
+        if figure("lost") > 0 {
+            "invalid"
+        } else {
+            "valid"
+        },
+        "{lost}"
+    );
+    (figure("lost"), lost["judged"].as_u64().unwrap())
+}
+
 #[cfg(feature = "postgres")]
 #[test]
 fn postgres_loses_what_no_standby_had_when_another_was_promoted() {
     if !possible(&quorate::stores::postgres::RECIPE) {
         return;
     }
-    let cut = "- {at: 2s, for: 8s, fault: partition, shape: isolate, target: leader}";
-    let run = |target: &str| {
-        let dir = tempfile::tempdir().unwrap();
-        let (code, verdict) = run(dir.path(), target, "append", cut, "11s");
-        let log = run_dir(&dir.path().join("store")).join("nodes/failover.log");
-        let log = std::fs::read_to_string(log).unwrap();
-        assert!(log.contains("is promoted"), "{log}");
-        let lost = checked(&verdict, "lost-writes").clone();
-        assert!(lost["judged"].as_u64().unwrap() > 50, "{lost}");
-        (code, lost["figures"]["lost"].as_u64().unwrap())
-    };
-    let (code, lost) = run("postgres");
-    assert_eq!(code, 1);
-    assert!(lost > 0);
-    let (_, lost) = run("postgres:sync=any-1");
-    assert_eq!(lost, 0);
+    let (plain, synchronous) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| lost_in_a_cut("postgres", 12));
+        let synchronous = scope.spawn(|| lost_in_a_cut("postgres:sync=any-1", 12));
+        (plain.join().unwrap(), synchronous.join().unwrap())
+    });
+    assert!(plain.0 > 0, "{plain:?}");
+    assert!(synchronous.0 == 0 && synchronous.1 > 0, "{synchronous:?}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn patroni_loses_what_a_leader_acknowledged_until_it_stepped_down() {
+    if !possible(&quorate::stores::postgres::patroni::RECIPE) {
+        return;
+    }
+    let (lost, judged) = lost_in_a_cut("patroni:ttl=5,retry-timeout=2", 12);
+    assert!(lost > 0, "{lost} of {judged}");
 }
 
 #[cfg(feature = "postgres")]

@@ -49,8 +49,8 @@ pub use self::session::{Commit, Isolation, Reads, Session};
 use super::{At, Client};
 use crate::operation::{Completion, Invocation};
 
-/// Where everything is.
-const TABLE: &str =
+/// Makes the table where everything is.
+pub const TABLE: &str =
     "CREATE TABLE IF NOT EXISTS quorate (key text PRIMARY KEY, value text NOT NULL)";
 
 const READ: &str = "SELECT pg_is_in_recovery(), (SELECT value FROM quorate WHERE key = $1)";
@@ -130,7 +130,8 @@ impl Ended {
         Self {
             outcome: if undone { Outcome::Fail } else { Outcome::Info },
             code: name(state),
-            usable: undone && is_error,
+            // The next connection makes the table that is not there.
+            usable: undone && is_error && state != "42P01",
         }
     }
 
@@ -388,7 +389,7 @@ mod tests {
             ("40P01", true, Fail, true),
             ("25006", true, Fail, true),
             ("23505", true, Fail, true),
-            ("42P01", true, Fail, true),
+            ("42P01", true, Fail, false),
             ("40003", true, Info, false),
             ("08007", true, Info, false),
             ("57014", true, Info, false),

@@ -1,9 +1,9 @@
 # A node of PostgreSQL: is made if it is not there yet, runs, and is made anew from another primary when
 # the file `follow` names one that it can reach.
 #
-# The first node begins as primary. Whoever has no data later, that one among them, copies a primary's.
-data=$1 conf=$2 bin=$3 name=$4 first=$5
-shift 5
+# The first node begins as primary, with the clients' table. Whoever has no data later, that one among them, copies a primary's.
+data=$1 conf=$2 bin=$3 name=$4 first=$5 table=$6
+shift 6
 export LC_ALL=C PGUSER=postgres PGDATABASE=postgres PGCONNECT_TIMEOUT=2
 
 is_primary() {
@@ -33,6 +33,7 @@ if [ ! -s "$data/PG_VERSION" ]; then
     if [ "$name" = "$first" ] && [ ! -e "$conf/initialised" ]; then
         "$bin/initdb" -D "$data" --username=postgres --auth=trust --encoding=UTF8 --locale=C \
             --no-instructions >"$conf/initdb.log" 2>&1 || { cat "$conf/initdb.log" >&2; exit 1; }
+        echo "$table" | "$bin/postgres" --single -D "$data" postgres >>"$conf/initdb.log" 2>&1
         touch "$conf/initialised"
     else
         rm -rf "$data"

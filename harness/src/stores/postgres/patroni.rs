@@ -1,7 +1,9 @@
 //! PostgreSQL under Patroni (<https://patroni.readthedocs.io/>), with a member of etcd beside each node.
 //!
-//! Times are as short as Patroni's rule `loop_wait + 2 * retry_timeout <= ttl` lets them be: 1 s, 2 s,
-//! 5 s.
+//! Times are the least that Patroni's documentation allows: `loop_wait` 1 s, `retry_timeout` 3 s, `ttl`
+//! 20 s. Shorter ones keep its rule `loop_wait + 2 * retry_timeout <= ttl`, but each member of etcd that
+//! does not answer costs it a second at least: a leader that was cut off may step down after another
+//! has been promoted.
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
@@ -10,7 +12,7 @@ use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use workloads::client::postgres::{Commit, Isolation, Reads, Session};
+use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
 
 use super::super::recipe::{Recipe, Setup, Status};
 use super::{Fsync, GREETING, PARAMETERS, Postgres, Store, WITHOUT, program, programs, scripted};
@@ -22,19 +24,19 @@ const ETCD_PEER_PORT: u16 = 7003;
 /// Where Patroni answers.
 const REST_PORT: u16 = 7004;
 
-/// Seconds that a leader's lock lasts.
-const TTL: u64 = 5;
-/// Seconds between two looks at it.
-const LOOP_WAIT: u64 = 1;
-/// Seconds that etcd and PostgreSQL may take.
-const RETRY_TIMEOUT: u64 = 2;
+/// Seconds between two looks at the leader's lock.
+const LOOP_WAIT: u16 = 1;
 
 /// PostgreSQL under Patroni, and how it is used.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Patroni {
     /// How it replicates.
     pub mode: Mode,
+    /// Seconds that a leader's lock lasts.
+    pub ttl: u16,
+    /// Seconds that etcd and PostgreSQL may take.
+    pub retry_timeout: u16,
     /// What a commit waits for; `on` as the server has it if none.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub commit: Option<Commit>,
@@ -45,6 +47,20 @@ pub struct Patroni {
     pub reads: Reads,
     /// Whether what was committed is on disk.
     pub fsync: Fsync,
+}
+
+impl Default for Patroni {
+    fn default() -> Self {
+        Self {
+            mode: Mode::default(),
+            ttl: 20,
+            retry_timeout: 3,
+            commit: None,
+            isolation: None,
+            reads: Reads::default(),
+            fsync: Fsync::default(),
+        }
+    }
 }
 
 /// How PostgreSQL replicates under Patroni.
@@ -74,6 +90,13 @@ impl Patroni {
     /// In a few words.
     pub fn mode(&self) -> String {
         let mut all = vec![self.mode.words().to_owned()];
+        let usual = Self::default();
+        if (self.ttl, self.retry_timeout) != (usual.ttl, usual.retry_timeout) {
+            all.push(format!(
+                "ttl {} s, retry_timeout {} s",
+                self.ttl, self.retry_timeout
+            ));
+        }
         all.extend(super::words(
             self.commit,
             self.isolation,
@@ -81,6 +104,21 @@ impl Patroni {
             self.fsync,
         ));
         all.join(", ")
+    }
+
+    /// Refuses times that break Patroni's rule.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn validate(&self) -> Result<(), String> {
+        let least = 2 * u32::from(self.retry_timeout) + u32::from(LOOP_WAIT);
+        if u32::from(self.ttl) >= least {
+            return Ok(());
+        }
+        Err(format!(
+            "expected a ttl of {least} s or more (loop_wait {LOOP_WAIT} s + 2 × retry-timeout), not {} s",
+            self.ttl
+        ))
     }
 
     /// What clients ask of their sessions.
@@ -177,9 +215,9 @@ fn config(setup: &Setup<'_>, patroni: &Patroni, programs: &str) -> Value {
         "etcd3": {"hosts": hosts},
         "bootstrap": {
             "dcs": {
-                "ttl": TTL,
+                "ttl": patroni.ttl,
                 "loop_wait": LOOP_WAIT,
-                "retry_timeout": RETRY_TIMEOUT,
+                "retry_timeout": patroni.retry_timeout,
                 "maximum_lag_on_failover": 1_048_576,
                 "synchronous_mode": patroni.mode != Mode::Async,
                 "synchronous_mode_strict": patroni.mode == Mode::Strict,
@@ -189,6 +227,8 @@ fn config(setup: &Setup<'_>, patroni: &Patroni, programs: &str) -> Value {
                     "parameters": parameters,
                 },
             },
+            // All copies have it.
+            "post_bootstrap": format!("{programs}/psql -XAtqc '{TABLE}'"),
             "initdb": [{"encoding": "UTF8"}, {"locale": "C"}, {"auth": "trust"}],
         },
         "postgresql": {
@@ -214,7 +254,19 @@ mod tests {
 
     #[test]
     fn its_times_are_as_its_rule_demands() {
-        const { assert!(LOOP_WAIT + 2 * RETRY_TIMEOUT <= TTL) };
+        let with = |ttl, retry_timeout| Patroni {
+            ttl,
+            retry_timeout,
+            ..Patroni::default()
+        };
+        assert_eq!(Patroni::default().validate(), Ok(()));
+        assert_eq!(with(5, 2).validate(), Ok(()));
+        assert_eq!(
+            with(5, 2).mode(),
+            "asynchronous, ttl 5 s, retry_timeout 2 s"
+        );
+        let said = with(6, 3).validate().unwrap_err();
+        assert!(said.contains("a ttl of 7 s"), "{said}");
     }
 
     #[test]
