@@ -30,6 +30,7 @@ use super::start_error::{NotReady, StartError, io_error};
 use super::{cpu, memory};
 use crate::experiment::On;
 use crate::stores::failover::Member;
+use crate::stores::recipe::Ready;
 use crate::substrate::Happening;
 use crate::versions::{ENDED, Version};
 
@@ -46,6 +47,8 @@ pub(super) struct Slot {
     pub data: DataDir,
     /// What its clock goes by, if it was started with libfaketime.
     pub clock: Option<Arc<Preload>>,
+    /// What it answers, which probes of it ask.
+    pub ready: Ready,
     /// Where it was told to listen.
     pub listen: SocketAddr,
     /// Where it listens, while it runs.
@@ -100,9 +103,11 @@ impl Slot {
         clock: Option<Arc<Preload>>,
         listen: SocketAddr,
         target: Arc<Target>,
+        ready: Ready,
     ) -> Self {
         Self {
             node: launch.node,
+            ready,
             listen,
             launch,
             data,
@@ -318,7 +323,8 @@ pub(super) async fn prepare(
                 .map_err(io_error("making control groups"))?,
         };
         let begins = launch.versions.as_ref().map(|v| v.from.clone());
-        let slot = Slot::new(launch, data, clock, setup.listen, Arc::clone(target));
+        let (at, target) = (setup.listen, Arc::clone(target));
+        let slot = Slot::new(launch, data, clock, at, target, program.serves.ready);
         slot.lock().await.version = begins;
         slots.push(slot);
     }

@@ -16,7 +16,7 @@ use tokio::time::{Instant, sleep};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
 use super::fault::{ANSWER, HEAL_WITHIN, Locked, PROVE_WITHIN, all, lease, locks, prove, release};
-use super::probe::{Probe, probe};
+use super::probe::{Probe, probe, probe_as};
 use super::process::{Process, Stop};
 
 /// How long a limited process is watched under load.
@@ -306,7 +306,7 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
         let wanted = [Mechanism::Cgroup, Mechanism::Signal].map(|by| smallest(lifecycle, by));
         let other = lifecycle.cpu_for.keys().next().copied();
         let paused = !lifecycle.paused_for.is_empty();
-        let (node, process) = (slot.node, lifecycle.process.clone());
+        let (node, process, ready) = (slot.node, lifecycle.process.clone(), slot.ready);
         let (address, group) = (slot.target.get(), slot.group().of(Controller::Cpu).cloned());
         looking.spawn(async move {
             let proof = prove(HEAL_WITHIN, async || {
@@ -324,7 +324,7 @@ pub(super) async fn heal(cluster: &Arc<Cluster>, id: u32, nodes: &[Node]) -> Pro
                 if paused {
                     return Ok("may take all it can get, and is paused".to_owned());
                 }
-                match (process.state(), probe(address, 0, ANSWER).await) {
+                match (process.state(), probe_as(ready, address, 0, ANSWER).await) {
                     (Some(state), Probe::Answered(..)) if state != 'T' => {
                         Ok("may take all it can get, and answers".to_owned())
                     }

@@ -31,7 +31,7 @@ pub use self::needs::Needs;
 use self::probe::Seen;
 use super::cluster::Cluster;
 use super::fault::{ANSWER, HEAL_WITHIN, Locked, all, kill, locks, prove, restart};
-use super::probe::{Probe, probe as ask};
+use super::probe::{Probe, probe_as as ask};
 
 /// How long syncs are held before power is lost, as by a disk with a long queue, so that it is lost
 /// in the middle of something if anything is going on.
@@ -459,7 +459,7 @@ async fn behave(
         }
         let answers = prove(HEAL_WITHIN, async || match slot.target.get() {
             None => Err(format!("n{node} has ended")),
-            Some(address) => match ask(address, 0, ANSWER).await {
+            Some(address) => match ask(slot.ready, address, 0, ANSWER).await {
                 Probe::Answered(..) => Ok(format!("n{node} answers")),
                 other => Err(format!("n{node} does not answer: {other:?}")),
             },

@@ -18,7 +18,7 @@ use tokio::task::{JoinSet, block_in_place};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::cluster::{Cluster, Lifecycle, Slot};
-use super::probe::{Probe, probe};
+use super::probe::{Probe, probe_as};
 use super::{clock, cpu, crash, disk, memory, operator, pause};
 use crate::versions::{REFUSES, Version};
 
@@ -253,7 +253,7 @@ pub(super) async fn kill(locked: &mut [Locked<'_>], id: u32) -> Proof {
             None => Ok(format!(
                 "n{node} ended ({status}); it was not listening yet"
             )),
-            Some(address) => match probe(address, 0, SILENCE).await {
+            Some(address) => match probe_as(slot.ready, address, 0, SILENCE).await {
                 Probe::Refused => Ok(format!("n{node} ended ({status}) and its port refuses")),
                 other => Err(format!("n{node} ended, yet its port says {other:?}")),
             },

@@ -22,7 +22,7 @@ use super::cluster::{Cluster, Lifecycle, Slot};
 use super::fault::{
     ANSWER, HEAL_WITHIN, Locked, PROVE_WITHIN, SILENCE, all, lease, locks, prove, release, restart,
 };
-use super::probe::{Probe, probe};
+use super::probe::{Probe, probe_as};
 use super::process::Process;
 
 /// Requests that are sent to a squeezed process, so that it has something to do.
@@ -272,7 +272,7 @@ async fn busy(slot: &Slot) {
         let Some(address) = slot.target.get() else {
             return;
         };
-        probe(address, 4096, SILENCE).await;
+        probe_as(slot.ready, address, 4096, SILENCE).await;
     }
 }
 
@@ -340,7 +340,7 @@ async fn survived(slot: &Slot, process: &Process) -> bool {
             return Ok("it has ended".to_owned());
         }
         match slot.target.get() {
-            Some(address) => match probe(address, 0, ANSWER).await {
+            Some(address) => match probe_as(slot.ready, address, 0, ANSWER).await {
                 Probe::Answered(..) => Ok("it answers".to_owned()),
                 other => Err(format!("{other:?}")),
             },

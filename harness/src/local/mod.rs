@@ -58,6 +58,8 @@ mod start_error;
 #[cfg(test)]
 mod tests;
 pub(crate) mod view;
+#[cfg(feature = "postgres")]
+pub(crate) use self::probe::connect as connect_as_administrator;
 
 use std::collections::BTreeMap;
 use std::io;

@@ -19,7 +19,7 @@ use super::cluster::{Cluster, Hold, Lifecycle, Mechanism};
 use super::fault::{
     ANSWER, HEAL_WITHIN, Locked, PROVE_WITHIN, SILENCE, all, lease, prove, release,
 };
-use super::probe::{Probe, probe};
+use super::probe::{Probe, probe_as};
 use super::process::{Process, Stop};
 
 /// A process that was to stand still and has run for longer than this was let go meanwhile. Taking
@@ -186,14 +186,14 @@ async fn prove_each(
             ));
             continue;
         };
-        let group = slot.group().clone();
+        let (group, ready) = (slot.group().clone(), slot.ready);
         looking.spawn(async move {
             let still = |by| stands_still(&group, &process, by);
             let proof = prove(within, async || {
                 let before = process.processor_time().ok();
                 let answer = match want {
-                    Want::Running => probe(address, 0, ANSWER).await,
-                    _ => probe(address, 0, SILENCE).await,
+                    Want::Running => probe_as(ready, address, 0, ANSWER).await,
+                    _ => probe_as(ready, address, 0, SILENCE).await,
                 };
                 let Some(state) = process.state() else {
                     return Err(format!("n{node} has ended"));

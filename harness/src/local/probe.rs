@@ -39,12 +39,29 @@ pub(super) async fn probe(address: SocketAddr, padding: usize, within: Duration)
         .unwrap_or(Probe::Silent)
 }
 
+/// The same of a node that may not answer what is no word of its own.
+pub(super) async fn probe_as(
+    ready: Ready,
+    address: SocketAddr,
+    padding: usize,
+    within: Duration,
+) -> Probe {
+    let asked = async {
+        match connect(address).await {
+            Ok(stream) => ask_over(stream, address, ready, padding).await,
+            Err(_) => Probe::Refused,
+        }
+    };
+    timeout(within, asked).await.unwrap_or(Probe::Silent)
+}
+
 /// Whether a node serves.
 pub(super) async fn is_ready(address: SocketAddr, ready: Ready, within: Duration) -> bool {
     let asked = async {
         match ready {
             Ready::Http(path) => matches!(ask(address, path, 0).await, Probe::Answered(200, _)),
             Ready::Line(line, wanted) => says(address, line, wanted).await.unwrap_or(false),
+            Ready::Bytes(begins, wanted) => answers(address, begins, wanted).await.unwrap_or(false),
             Ready::Connects => connect(address).await.is_ok(),
         }
     };
@@ -52,14 +69,19 @@ pub(super) async fn is_ready(address: SocketAddr, ready: Ready, within: Duration
 }
 
 async fn says(address: SocketAddr, line: &str, wanted: &str) -> io::Result<bool> {
-    let mut stream = connect(address).await?;
-    stream.write_all(format!("{line}\r\n").as_bytes()).await?;
-    let mut said = vec![0; wanted.len()];
-    stream.read_exact(&mut said).await?;
-    Ok(said == wanted.as_bytes())
+    answers(address, format!("{line}\r\n").as_bytes(), wanted.as_bytes()).await
 }
 
-async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
+async fn answers(address: SocketAddr, asked: &[u8], wanted: &[u8]) -> io::Result<bool> {
+    let mut stream = connect(address).await?;
+    stream.write_all(asked).await?;
+    let mut said = vec![0; wanted.len()];
+    stream.read_exact(&mut said).await?;
+    Ok(said == wanted)
+}
+
+/// A connection of the administrator, whom no fault disturbs.
+pub(crate) async fn connect(address: SocketAddr) -> io::Result<TcpStream> {
     let Some(administrator) = administrator_towards(address) else {
         return TcpStream::connect(address).await;
     };
@@ -76,8 +98,28 @@ async fn ask(address: SocketAddr, path: &str, padding: usize) -> Probe {
 }
 
 /// Asks over a connection that has been made.
-pub(super) async fn ask_over(stream: TcpStream, address: SocketAddr, padding: usize) -> Probe {
-    send(stream, address, HEALTH, padding).await
+pub(super) async fn ask_over(
+    stream: TcpStream,
+    address: SocketAddr,
+    ready: Ready,
+    padding: usize,
+) -> Probe {
+    match ready {
+        Ready::Bytes(begins, _) => send_bytes(stream, begins).await,
+        _ => send(stream, address, HEALTH, padding).await,
+    }
+}
+
+/// What comes back is an answer, whatever it says.
+async fn send_bytes(mut stream: TcpStream, begins: &[u8]) -> Probe {
+    let sent = Instant::now();
+    if stream.write_all(begins).await.is_err() {
+        return Probe::Closed;
+    }
+    match stream.read_u8().await {
+        Ok(_) => Probe::Answered(0, sent.elapsed()),
+        Err(_) => Probe::Closed,
+    }
 }
 
 async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: usize) -> Probe {

@@ -12,6 +12,8 @@ use workloads::client::nats::NatsClient;
 use workloads::client::rabbitmq::RabbitMqClient;
 #[cfg(feature = "mysql")]
 use workloads::client::mysql::MysqlClient;
+#[cfg(feature = "postgres")]
+use workloads::client::postgres::PostgresClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
 use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
@@ -39,6 +41,9 @@ pub enum AnyClient {
     /// Of MariaDB and MySQL.
     #[cfg(feature = "mysql")]
     Mysql(MysqlClient),
+    /// Of PostgreSQL.
+    #[cfg(feature = "postgres")]
+    Postgres(PostgresClient),
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
@@ -86,6 +91,14 @@ impl AnyClient {
             Some(Store::Mariadb(mariadb)) => {
                 Self::Mysql(MysqlClient::new(timeout, mariadb.access()))
             }
+            #[cfg(feature = "postgres")]
+            Some(Store::Postgres(postgres)) => {
+                Self::Postgres(PostgresClient::new(timeout, postgres.session()))
+            }
+            #[cfg(feature = "postgres")]
+            Some(Store::Patroni(patroni)) => {
+                Self::Postgres(PostgresClient::new(timeout, patroni.session()))
+            }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
             Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
@@ -102,6 +115,8 @@ impl AnyClient {
             Self::RabbitMq(_) => node.to_owned(),
             #[cfg(feature = "mysql")]
             Self::Mysql(_) => node.to_owned(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
@@ -122,6 +137,8 @@ impl Client for AnyClient {
             Self::RabbitMq(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "mysql")]
             Self::Mysql(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
         }

@@ -10,6 +10,7 @@
 //! | `nats` | NATS JetStream (feature `nats`) |
 //! | `rabbitmq` | RabbitMQ (feature `rabbitmq`) |
 //! | `mariadb` | MariaDB with replicas, or Galera (feature `mysql`) |
+//! | `postgres` | PostgreSQL, and under Patroni (feature `postgres`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
 
 pub mod client;
@@ -21,6 +22,8 @@ pub mod nats;
 pub mod rabbitmq;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
+#[cfg(feature = "postgres")]
+pub mod postgres;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
@@ -42,6 +45,8 @@ pub use self::nats::Nats;
 pub use self::rabbitmq::RabbitMq;
 #[cfg(feature = "mysql")]
 pub use self::mariadb::Mariadb;
+#[cfg(feature = "postgres")]
+pub use self::postgres::{Postgres, patroni::Patroni};
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
@@ -66,6 +71,12 @@ pub enum Store {
     /// MariaDB.
     #[cfg(feature = "mysql")]
     Mariadb(Mariadb),
+    /// PostgreSQL with streaming replication.
+    #[cfg(feature = "postgres")]
+    Postgres(Postgres),
+    /// PostgreSQL under Patroni.
+    #[cfg(feature = "postgres")]
+    Patroni(Patroni),
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
@@ -111,6 +122,14 @@ impl Store {
             "mariadb" => {
                 return Err("this quorate was built without MariaDB; build it with `cargo build --features mysql`".to_owned());
             }
+            #[cfg(feature = "postgres")]
+            "postgres" => Self::Postgres(options(rest)?),
+            #[cfg(feature = "postgres")]
+            "patroni" => Self::Patroni(options(rest)?),
+            #[cfg(not(feature = "postgres"))]
+            "postgres" | "patroni" => {
+                return Err("this quorate was built without PostgreSQL; build it with `cargo build --features postgres`".to_owned());
+            }
             #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
             #[cfg(not(feature = "redis"))]
@@ -119,7 +138,7 @@ impl Store {
             }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, mariadb, nats, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, mariadb, nats, patroni, postgres, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -137,6 +156,10 @@ impl Store {
             Self::RabbitMq(_) => "rabbitmq",
             #[cfg(feature = "mysql")]
             Self::Mariadb(_) => "mariadb",
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => "postgres",
+            #[cfg(feature = "postgres")]
+            Self::Patroni(_) => "patroni",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
         }
@@ -153,6 +176,10 @@ impl Store {
             Self::RabbitMq(rabbitmq) => rabbitmq.mode(),
             #[cfg(feature = "mysql")]
             Self::Mariadb(mariadb) => mariadb.mode(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres.mode(),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(patroni) => patroni.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
         }
@@ -170,6 +197,8 @@ impl Store {
             Self::RabbitMq(_) => rabbitmq::OPERATIONS.contains(&operation),
             #[cfg(feature = "mysql")]
             Self::Mariadb(_) => mariadb::OPERATIONS.contains(&operation),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) | Self::Patroni(_) => postgres::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
         }
@@ -181,8 +210,16 @@ impl Store {
             // Nothing is known of them but what their clients say: held to the most until told.
             Self::Exec(_) | Self::Http(_) => ConsistencyModel::StrongSerializable,
             Self::Etcd(etcd) => etcd.promises(),
+            #[cfg(feature = "nats")]
+            Self::Nats(_) => ConsistencyModel::StrongSerializable,
+            #[cfg(feature = "rabbitmq")]
+            Self::RabbitMq(_) => ConsistencyModel::StrongSerializable,
             #[cfg(feature = "mysql")]
             Self::Mariadb(mariadb) => mariadb.promises(),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(postgres) => postgres::promises(postgres.isolation),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(patroni) => postgres::promises(patroni.isolation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => ConsistencyModel::StrongSerializable,
         }
@@ -199,6 +236,10 @@ impl Store {
             Self::RabbitMq(_) => Some(&rabbitmq::RECIPE),
             #[cfg(feature = "mysql")]
             Self::Mariadb(_) => Some(&mariadb::RECIPE),
+            #[cfg(feature = "postgres")]
+            Self::Postgres(_) => Some(&postgres::RECIPE),
+            #[cfg(feature = "postgres")]
+            Self::Patroni(_) => Some(&postgres::patroni::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
         }
@@ -255,6 +296,15 @@ impl Store {
             nats.validate()
                 .map_err(|message| crate::experiment::Impossible {
                     field: "store.nats".to_owned(),
+                    message,
+                })?;
+        }
+        #[cfg(feature = "postgres")]
+        if let Self::Patroni(patroni) = self {
+            patroni
+                .validate()
+                .map_err(|message| crate::experiment::Impossible {
+                    field: "store.patroni.ttl".to_owned(),
                     message,
                 })?;
         }

@@ -63,6 +63,8 @@ pub enum Ready {
     Http(&'static str),
     /// It answers the first line with the second.
     Line(&'static str, &'static str),
+    /// It answers what begins with the first bytes with what begins with the second.
+    Bytes(&'static [u8], &'static [u8]),
     /// It takes connections.
     Connects,
 }
@@ -83,6 +85,9 @@ pub enum Status {
     /// That of MariaDB.
     #[cfg(feature = "mysql")]
     Mariadb,
+    /// PostgreSQL's, in SQL.
+    #[cfg(feature = "postgres")]
+    Postgres,
     /// That of Redis, and of the Sentinel beside it.
     #[cfg(feature = "redis")]
     Redis,
@@ -100,6 +105,8 @@ impl Status {
             Self::RabbitMq => super::rabbitmq::status(node, at).await,
             #[cfg(feature = "mysql")]
             Self::Mariadb => super::mariadb::status(node, at).await,
+            #[cfg(feature = "postgres")]
+            Self::Postgres => super::postgres::status(node, at).await,
             #[cfg(feature = "redis")]
             Self::Redis => super::redis::status(node, at).await,
         }
@@ -147,7 +154,22 @@ impl Recipe {
 /// A program on the `PATH`, or where servers are.
 pub fn found(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
-    let folders = std::env::split_paths(&path).chain(FOLDERS.map(PathBuf::from));
+    let folders = std::env::split_paths(&path)
+        .chain(FOLDERS.map(PathBuf::from))
+        .chain(versioned());
     let mut places = folders.map(|folder| folder.join(program));
     places.find(|place| place.is_file())
+}
+
+/// Where Debian puts the servers of PostgreSQL: a folder for each version, the newest first.
+fn versioned() -> Vec<PathBuf> {
+    let Ok(entries) = std::fs::read_dir("/usr/lib/postgresql") else {
+        return Vec::new();
+    };
+    let mut versions: Vec<u32> = entries
+        .filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok())
+        .collect();
+    versions.sort_unstable_by(|a, b| b.cmp(a));
+    let folder = |version| PathBuf::from(format!("/usr/lib/postgresql/{version}/bin"));
+    versions.into_iter().map(folder).collect()
 }

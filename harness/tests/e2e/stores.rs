@@ -283,3 +283,76 @@ fn galera_is_linearizable_if_its_reads_wait() {
     let said = String::from_utf8_lossy(&refused.stderr).into_owned();
     assert!(said.contains("takes writes"), "{said}");
 }
+
+/// What was lost of how many acknowledged writes when the leader was cut off from its peers for so many
+/// seconds, but not from its clients.
+#[cfg(feature = "postgres")]
+fn lost_in_a_cut(target: &str, seconds: u32) -> (u64, u64) {
+    let cut =
+        format!("- {{at: 2s, for: {seconds}s, fault: partition, shape: isolate, target: leader}}");
+    let limit = format!("{}s", seconds + 3);
+    let dir = tempfile::tempdir().unwrap();
+    let (_, verdict) = run(dir.path(), target, "append", &cut, &limit);
+    let lost = checked(&verdict, "lost-writes");
+    let figure = |name: &str| lost["figures"][name].as_u64().unwrap();
+    assert_eq!(
+        lost["verdict"],
+        if figure("lost") > 0 {
+            "invalid"
+        } else {
+            "valid"
+        },
+        "{lost}"
+    );
+    (figure("lost"), lost["judged"].as_u64().unwrap())
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn postgres_loses_what_no_standby_had_when_another_was_promoted() {
+    if !possible(&quorate::stores::postgres::RECIPE) {
+        return;
+    }
+    let (plain, synchronous) = std::thread::scope(|scope| {
+        let plain = scope.spawn(|| lost_in_a_cut("postgres", 12));
+        let synchronous = scope.spawn(|| lost_in_a_cut("postgres:sync=any-1", 12));
+        (plain.join().unwrap(), synchronous.join().unwrap())
+    });
+    assert!(plain.0 > 0, "{plain:?}");
+    assert!(synchronous.0 == 0 && synchronous.1 > 0, "{synchronous:?}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn patroni_loses_what_a_leader_acknowledged_until_it_stepped_down() {
+    if !possible(&quorate::stores::postgres::patroni::RECIPE) {
+        return;
+    }
+    let (lost, judged) = lost_in_a_cut("patroni:ttl=5,retry-timeout=2", 12);
+    assert!(lost > 0, "{lost} of {judged}");
+}
+
+#[cfg(feature = "postgres")]
+#[test]
+fn a_doctor_says_what_installs_postgres_and_patroni() {
+    for (target, install) in [
+        ("postgres", "postgresql-15"),
+        ("patroni:mode=strict", "python3-etcd"),
+    ] {
+        let said = quorate()
+            .args(["doctor", "--target", target])
+            .output()
+            .unwrap();
+        let text = String::from_utf8(said.stdout).unwrap();
+        match said.status.code() {
+            Some(0) => assert!(text.contains(&format!("--target {target}")), "{text}"),
+            code => {
+                assert_eq!(code, Some(2), "{text}");
+                assert!(
+                    text.contains(install) || text.contains("namespace"),
+                    "{text}"
+                );
+            }
+        }
+    }
+}

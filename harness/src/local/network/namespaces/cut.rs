@@ -14,6 +14,7 @@ use super::Namespaces;
 use crate::local::cluster::Slot;
 use crate::local::fault::{ANSWER, HEAL_WITHIN, PROVE_WITHIN, SILENCE, prove};
 use crate::local::probe::{Probe, ask_over};
+use crate::stores::recipe::Ready;
 
 /// What cuts are made with.
 const NFTABLES: &str = "nftables";
@@ -228,9 +229,11 @@ impl Namespaces {
             let address = self
                 .service(link)
                 .filter(|_| !self.is_cut(opposite(link), None));
-            let paused = slots
+            let slot = slots
                 .iter()
-                .any(|slot| Endpoint::Node(slot.node) == link.to && slot.is_paused());
+                .find(|slot| Endpoint::Node(slot.node) == link.to);
+            let paused = slot.is_some_and(Slot::is_paused);
+            let ready = slot.map_or(Ready::Connects, |slot| slot.ready);
             looking.spawn(async move {
                 let said = |error: std::io::Error| format!("{link} cannot be probed: {error}");
                 let arrived = fly(&from, &to, volley(patience)).await.map_err(said)?;
@@ -249,7 +252,8 @@ impl Namespaces {
                         Ok(Some(format!("{link} passes; {} is paused", link.to)))
                     }
                     Some(Ok(stream)) => {
-                        let asked = tokio::time::timeout(patience, ask_over(stream, address, 0));
+                        let asked =
+                            tokio::time::timeout(patience, ask_over(stream, address, ready, 0));
                         match asked.await {
                             Ok(Probe::Answered(..)) => Ok(None),
                             other => Err(format!("a probe over {link} says {other:?}")),
