@@ -139,16 +139,29 @@ async fn send(mut stream: TcpStream, address: SocketAddr, path: &str, padding: u
     }
     // A store that does not speak HTTP says so in its own words, be they fewer, and hangs up.
     let mut status = [0; 12];
-    let (mut read, mut took) = (0, None);
+    let (mut read, mut took, mut hung_up) = (0, None, false);
     while read < status.len() {
         match stream.read(&mut status[read..]).await {
-            Ok(0) | Err(_) => break,
+            Ok(0) => {
+                hung_up = true;
+                break;
+            }
+            Err(error) => {
+                hung_up = error.kind() == io::ErrorKind::ConnectionReset;
+                break;
+            }
             Ok(more) => read += more,
         }
         took = took.or(Some(sent.elapsed()));
     }
     let Some(took) = took else {
-        return Probe::Closed;
+        // Some say nothing to what they do not take for a request, as ZooKeeper. Where no proxy
+        // stands between, that is the node's own word.
+        return if hung_up && administrator_towards(address).is_some() {
+            Probe::Answered(0, sent.elapsed())
+        } else {
+            Probe::Closed
+        };
     };
     let code = std::str::from_utf8(&status)
         .ok()

@@ -3,19 +3,23 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "dynamodb")]
+use workloads::client::dynamodb::DynamoDbClient;
 use workloads::client::exec::ExecError;
 use workloads::client::http::HttpClientError;
 use workloads::client::mapped::MappingError;
-#[cfg(feature = "nats")]
-use workloads::client::nats::NatsClient;
-#[cfg(feature = "rabbitmq")]
-use workloads::client::rabbitmq::RabbitMqClient;
 #[cfg(feature = "mysql")]
 use workloads::client::mysql::MysqlClient;
+#[cfg(feature = "nats")]
+use workloads::client::nats::NatsClient;
 #[cfg(feature = "postgres")]
 use workloads::client::postgres::PostgresClient;
+#[cfg(feature = "rabbitmq")]
+use workloads::client::rabbitmq::RabbitMqClient;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
+#[cfg(feature = "zookeeper")]
+use workloads::client::zookeeper::ZooKeeperClient;
 use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
@@ -47,6 +51,12 @@ pub enum AnyClient {
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
+    /// Of ZooKeeper.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(ZooKeeperClient),
+    /// Of the DynamoDB API.
+    #[cfg(feature = "dynamodb")]
+    Dynamodb(DynamoDbClient),
 }
 
 /// A client that cannot be made.
@@ -61,6 +71,10 @@ pub enum ClientError {
     /// The description cannot be one.
     #[error(transparent)]
     Http(#[from] MappingError),
+    /// The DynamoDB API cannot be asked so.
+    #[cfg(feature = "dynamodb")]
+    #[error("dynamodb: {0}")]
+    Dynamodb(String),
 }
 
 impl AnyClient {
@@ -101,6 +115,17 @@ impl AnyClient {
             }
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
+            #[cfg(feature = "zookeeper")]
+            Some(Store::Zookeeper(zookeeper)) => {
+                Self::Zookeeper(ZooKeeperClient::new(timeout, zookeeper.sync))
+            }
+            #[cfg(feature = "dynamodb")]
+            Some(Store::Dynamodb(dynamodb)) => {
+                let settings = dynamodb.settings(timeout, |name| std::env::var(name).ok());
+                Self::Dynamodb(DynamoDbClient::new(
+                    settings.map_err(ClientError::Dynamodb)?,
+                ))
+            }
             Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
         })
     }
@@ -119,6 +144,10 @@ impl AnyClient {
             Self::Postgres(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => node.to_owned(),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
         }
     }
@@ -141,6 +170,10 @@ impl Client for AnyClient {
             Self::Postgres(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(client) => client.invoke(at, invocation).await,
         }
     }
 }

@@ -12,21 +12,27 @@
 //! | `mariadb` | MariaDB with replicas, or Galera (feature `mysql`) |
 //! | `postgres` | PostgreSQL, and under Patroni (feature `postgres`) |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
+//! | `zookeeper` | ZooKeeper (feature `zookeeper`) |
+//! | `dynamodb` | the DynamoDB API (feature `dynamodb`) |
 
 pub mod client;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod etcd;
 pub mod failover;
-#[cfg(feature = "nats")]
-pub mod nats;
-#[cfg(feature = "rabbitmq")]
-pub mod rabbitmq;
 #[cfg(feature = "mysql")]
 pub mod mariadb;
+#[cfg(feature = "nats")]
+pub mod nats;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 use std::time::Duration;
 
@@ -38,18 +44,22 @@ use workloads::client::mapped::Api;
 use self::recipe::Status;
 
 pub use self::client::{AnyClient, ClientError};
+#[cfg(feature = "dynamodb")]
+pub use self::dynamodb::Dynamodb;
 pub use self::etcd::Etcd;
-#[cfg(feature = "nats")]
-pub use self::nats::Nats;
-#[cfg(feature = "rabbitmq")]
-pub use self::rabbitmq::RabbitMq;
 #[cfg(feature = "mysql")]
 pub use self::mariadb::Mariadb;
+#[cfg(feature = "nats")]
+pub use self::nats::Nats;
 #[cfg(feature = "postgres")]
 pub use self::postgres::{Postgres, patroni::Patroni};
+#[cfg(feature = "rabbitmq")]
+pub use self::rabbitmq::RabbitMq;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::Zookeeper;
 
 /// A store that is not the reference store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -80,6 +90,12 @@ pub enum Store {
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
+    /// ZooKeeper.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(Zookeeper),
+    /// The DynamoDB API.
+    #[cfg(feature = "dynamodb")]
+    Dynamodb(Dynamodb),
 }
 
 impl Store {
@@ -136,9 +152,21 @@ impl Store {
             "redis" => {
                 return Err("this quorate was built without Redis; build it with `cargo build --features redis`".to_owned());
             }
+            #[cfg(feature = "zookeeper")]
+            "zookeeper" => Self::Zookeeper(options(rest)?),
+            #[cfg(not(feature = "zookeeper"))]
+            "zookeeper" => {
+                return Err("this quorate was built without ZooKeeper; build it with `cargo build --features zookeeper`".to_owned());
+            }
+            #[cfg(feature = "dynamodb")]
+            "dynamodb" => Self::Dynamodb(options(rest)?),
+            #[cfg(not(feature = "dynamodb"))]
+            "dynamodb" => {
+                return Err("this quorate was built without DynamoDB; build it with `cargo build --features dynamodb`".to_owned());
+            }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, mariadb, nats, patroni, postgres, rabbitmq, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, dynamodb, etcd, mariadb, nats, patroni, postgres, rabbitmq, redis, zookeeper, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -162,6 +190,10 @@ impl Store {
             Self::Patroni(_) => "patroni",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => "zookeeper",
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => "dynamodb",
         }
     }
 
@@ -182,6 +214,10 @@ impl Store {
             Self::Patroni(patroni) => patroni.mode(),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(zookeeper) => zookeeper.mode(),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(dynamodb) => dynamodb.mode(),
         }
     }
 
@@ -201,27 +237,25 @@ impl Store {
             Self::Postgres(_) | Self::Patroni(_) => postgres::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => zookeeper::OPERATIONS.contains(&operation),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => dynamodb::OPERATIONS.contains(&operation),
         }
     }
 
     /// What it promises of transactions, run like this.
     pub fn promises(&self) -> ConsistencyModel {
         match self {
-            // Nothing is known of them but what their clients say: held to the most until told.
-            Self::Exec(_) | Self::Http(_) => ConsistencyModel::StrongSerializable,
             Self::Etcd(etcd) => etcd.promises(),
-            #[cfg(feature = "nats")]
-            Self::Nats(_) => ConsistencyModel::StrongSerializable,
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => ConsistencyModel::StrongSerializable,
             #[cfg(feature = "mysql")]
             Self::Mariadb(mariadb) => mariadb.promises(),
             #[cfg(feature = "postgres")]
             Self::Postgres(postgres) => postgres::promises(postgres.isolation),
             #[cfg(feature = "postgres")]
             Self::Patroni(patroni) => postgres::promises(patroni.isolation),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => ConsistencyModel::StrongSerializable,
+            // Nothing is known of them but what their clients say: held to the most until told.
+            _ => ConsistencyModel::StrongSerializable,
         }
     }
 
@@ -242,6 +276,10 @@ impl Store {
             Self::Patroni(_) => Some(&postgres::patroni::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => Some(&zookeeper::RECIPE),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => None,
         }
     }
 

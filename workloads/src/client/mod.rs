@@ -1,20 +1,24 @@
 //! Clients: one operation in, its outcome out.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod etcd;
 pub mod exec;
 pub mod http;
 pub mod mapped;
-#[cfg(feature = "nats")]
-pub mod nats;
 #[cfg(feature = "mysql")]
 pub mod mysql;
+#[cfg(feature = "nats")]
+pub mod nats;
 mod null;
-#[cfg(feature = "rabbitmq")]
-pub mod rabbitmq;
 #[cfg(feature = "postgres")]
 pub mod postgres;
+#[cfg(feature = "rabbitmq")]
+pub mod rabbitmq;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 use crate::operation::{Completion, Invocation};
 
