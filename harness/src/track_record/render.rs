@@ -90,7 +90,7 @@ fn finding(check: &str, finding: &Finding, runs: u64) -> String {
             format!("{check} violated in {of_runs}: {}", classes.join(", "))
         }
     };
-    told + &unknown
+    told + unknown.as_str()
 }
 
 fn percent(some: u64, all: u64) -> String {
