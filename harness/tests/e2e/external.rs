@@ -57,15 +57,15 @@ fn example(name: &str) -> PathBuf {
 
 /// The exit code and the verdict.
 fn test(dir: &Path, nodes: &str, target: &str) -> (i32, Value) {
-    test_with(dir, nodes, target, &[])
+    test_with(dir, nodes, target, "4s", &[])
 }
 
-fn test_with(dir: &Path, nodes: &str, target: &str, further: &[&str]) -> (i32, Value) {
+fn test_with(dir: &Path, nodes: &str, target: &str, limit: &str, further: &[&str]) -> (i32, Value) {
     let store = dir.join("store");
     let output = quorate()
         .args(["test", "--nodes", nodes, "--target", target, "--seed", "4"])
         .args(further)
-        .args(["--time-limit", "5s", "--store"])
+        .args(["--time-limit", limit, "--store"])
         .arg(&store)
         .output()
         .unwrap();
@@ -137,7 +137,11 @@ fn transactions_are_judged_by_the_isolation_that_they_got() {
         for forgetful in [false, true] {
             let dir = tempfile::tempdir().unwrap();
             let file = dir.path().join("data.json");
-            let mut target = format!("exec:python3 {} {}", program.display(), file.display());
+            let mut target = format!(
+                "exec:python3 -I -S {} {}",
+                program.display(),
+                file.display()
+            );
             if forgetful {
                 target += " --forgetful";
             }
@@ -145,7 +149,7 @@ fn transactions_are_judged_by_the_isolation_that_they_got() {
             let flags =
                 format!("--workload {workload} --concurrency 6 --rate 300 --client-timeout 30s");
             let flags: Vec<_> = flags.split(' ').collect();
-            let (code, verdict) = test_with(dir.path(), &node, &target, &flags);
+            let (code, verdict) = test_with(dir.path(), &node, &target, "10s", &flags);
             assert_eq!(code, i32::from(forgetful), "{workload}: {verdict}");
             let results = verdict["results"].as_array().unwrap();
             let result = results.iter().find(|r| r["checker"] == workload).unwrap();

@@ -47,7 +47,7 @@ impl FinalReads {
     }
 
     /// Of these keys, some of them in each transaction.
-    pub fn in_transactions(keys: Vec<Value>) -> Self {
+    pub fn in_transactions(keys: &[Value]) -> Self {
         let read = |keys: &[Value]| {
             let micro = keys.iter().map(|key| Micro::Read(key.clone()));
             let micro = micro.map(|micro| micro.written(Value::Nil));

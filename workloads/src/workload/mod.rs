@@ -122,7 +122,9 @@ impl Workload {
     /// succeeds or was tried often enough. To be made after the main phase has ended.
     pub fn final_reads(&self) -> FinalReads {
         match self.kind {
-            Kind::ListAppend | Kind::RwRegister => FinalReads::in_transactions(self.keys.touched()),
+            Kind::ListAppend | Kind::RwRegister => {
+                FinalReads::in_transactions(&self.keys.touched())
+            }
             Kind::Bank => FinalReads::of_everything(),
             _ => FinalReads::new(self.keys.touched()),
         }
