@@ -13,6 +13,8 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use workloads::Invocation;
+#[cfg(feature = "postgres")]
+use workloads::client::postgres::Session;
 
 use super::External;
 use super::own_keys::OwnKeys;
@@ -21,6 +23,8 @@ use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::stores::recipe::Status;
 use crate::stores::{AnyClient, ClientError, Store};
+#[cfg(feature = "postgres")]
+use crate::stores::{Postgres, postgres};
 use crate::substrate::{Happening, Substrate};
 
 /// How long a node may take to take a connection.
@@ -38,6 +42,9 @@ pub struct ExternalSubstrate {
     sockets: Vec<SocketAddr>,
     /// What nodes say of themselves, if anything.
     status: Option<Status>,
+    /// How nodes of PostgreSQL are asked.
+    #[cfg(feature = "postgres")]
+    session: Arc<Session>,
     http: reqwest::Client,
     events: Sender<Happening>,
     happenings: Receiver<Happening>,
@@ -134,6 +141,11 @@ impl ExternalSubstrate {
                 None => Some(Status::Reference),
                 Some(store) => store.recipe().map(|recipe| recipe.status),
             },
+            #[cfg(feature = "postgres")]
+            session: Arc::new(match store {
+                Some(Store::Postgres(postgres)) => postgres.session(),
+                _ => Postgres::default().session(),
+            }),
             http,
             runtime,
             events,
@@ -221,8 +233,19 @@ impl Substrate for ExternalSubstrate {
     fn poll_view(&mut self) {
         let (events, sockets) = (self.events.clone(), self.sockets.clone());
         let (http, status) = (self.http.clone(), self.status);
+        #[cfg(feature = "postgres")]
+        let session = Arc::clone(&self.session);
         self.runtime.spawn(async move {
             let view = match status {
+                #[cfg(feature = "postgres")]
+                Some(Status::Postgres) => {
+                    let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
+                    let ask = |node, at| {
+                        let session = Arc::clone(&session);
+                        async move { postgres::status_as(&session, node, at).await }
+                    };
+                    view::poll_with(&nodes, ask).await
+                }
                 Some(status) => {
                     let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
                     view::poll_by(&http, status, &nodes).await
