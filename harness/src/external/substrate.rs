@@ -15,6 +15,8 @@ use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use workloads::Invocation;
+#[cfg(feature = "postgres")]
+use workloads::client::postgres::Session;
 
 use super::External;
 use super::hooks::Hooks;
@@ -24,6 +26,8 @@ use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::stores::recipe::Status;
 use crate::stores::{AnyClient, ClientError, Store};
+#[cfg(feature = "postgres")]
+use crate::stores::{Postgres, postgres};
 use crate::substrate::{Happening, Substrate};
 
 /// How long a node may take to take a connection.
@@ -45,6 +49,9 @@ pub struct ExternalSubstrate {
     hooks: Option<Arc<Hooks>>,
     /// Those under way, and whether they have been seen.
     faults: BTreeMap<u32, (Action, JoinHandle<()>)>,
+    /// How nodes of PostgreSQL are asked.
+    #[cfg(feature = "postgres")]
+    session: Arc<Session>,
     http: reqwest::Client,
     events: Sender<Happening>,
     happenings: Receiver<Happening>,
@@ -149,6 +156,11 @@ impl ExternalSubstrate {
             },
             hooks,
             faults: BTreeMap::new(),
+            #[cfg(feature = "postgres")]
+            session: Arc::new(match store {
+                Some(Store::Postgres(postgres)) => postgres.session(),
+                _ => Postgres::default().session(),
+            }),
             http,
             runtime,
             events,
@@ -261,8 +273,19 @@ impl Substrate for ExternalSubstrate {
     fn poll_view(&mut self) {
         let (events, sockets) = (self.events.clone(), self.sockets.clone());
         let (http, status) = (self.http.clone(), self.status);
+        #[cfg(feature = "postgres")]
+        let session = Arc::clone(&self.session);
         self.runtime.spawn(async move {
             let view = match status {
+                #[cfg(feature = "postgres")]
+                Some(Status::Postgres) => {
+                    let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
+                    let ask = |node, at| {
+                        let session = Arc::clone(&session);
+                        async move { postgres::status_as(&session, node, at).await }
+                    };
+                    view::poll_with(&nodes, ask).await
+                }
                 Some(status) => {
                     let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
                     view::poll_by(&http, status, &nodes).await

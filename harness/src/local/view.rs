@@ -25,12 +25,27 @@ pub(crate) async fn poll_by(
     asked_by: Status,
     nodes: &[(Node, Option<SocketAddr>)],
 ) -> View {
+    poll_with(nodes, |node, address| {
+        let http = http.clone();
+        async move { asked_by.ask(&http, node, address).await }
+    })
+    .await
+}
+
+/// The same of nodes that are asked like this.
+pub(crate) async fn poll_with<A>(
+    nodes: &[(Node, Option<SocketAddr>)],
+    ask: impl Fn(Node, SocketAddr) -> A,
+) -> View
+where
+    A: Future<Output = Option<NodeView>> + Send + 'static,
+{
     let mut asked = JoinSet::new();
     for (node, address) in nodes.iter().copied() {
-        let http = http.clone();
+        let asking = address.map(|address| ask(node, address));
         asked.spawn(async move {
-            let said = match address {
-                Some(address) => asked_by.ask(&http, node, address).await,
+            let said = match asking {
+                Some(asking) => asking.await,
                 None => None,
             };
             said.unwrap_or_else(|| NodeView::silent(node))

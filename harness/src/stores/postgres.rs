@@ -370,9 +370,16 @@ impl Said {
 
 /// A session of the administrator, whom no fault disturbs.
 async fn administrator(at: SocketAddr) -> io::Result<tokio_postgres::Client> {
+    connected(&Postgres::default().session(), at).await
+}
+
+async fn connected(session: &Session, at: SocketAddr) -> io::Result<tokio_postgres::Client> {
     let stream = connect_as_administrator(at).await?;
     let mut config = Config::new();
-    config.user(USER).dbname("postgres");
+    config.user(&session.user).dbname(&session.database);
+    if let Some(password) = &session.password {
+        config.password(password);
+    }
     let connected = config.connect_raw(stream, NoTls).await;
     let (client, connection) = connected.map_err(io::Error::other)?;
     // Ends with the client.
@@ -381,13 +388,22 @@ async fn administrator(at: SocketAddr) -> io::Result<tokio_postgres::Client> {
 }
 
 async fn said(at: SocketAddr) -> Option<Said> {
-    let client = administrator(at).await.ok()?;
+    said_to(&Postgres::default().session(), at).await
+}
+
+async fn said_to(session: &Session, at: SocketAddr) -> Option<Said> {
+    let client = connected(session, at).await.ok()?;
     Said::of(&client.query_typed(STANDING, &[]).await.ok()?.pop()?)
 }
 
 /// What a node says of itself: an old primary that was cut off still says that it leads.
 pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
-    let said = timeout(ANSWER_WITHIN, said(at)).await.ok()??;
+    status_as(&Postgres::default().session(), node, at).await
+}
+
+/// The same, said to this role.
+pub(crate) async fn status_as(session: &Session, node: Node, at: SocketAddr) -> Option<NodeView> {
+    let said = timeout(ANSWER_WITHIN, said_to(session, at)).await.ok()??;
     Some(described(node, &said))
 }
 

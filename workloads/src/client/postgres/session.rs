@@ -1,11 +1,11 @@
 //! Who connects, and what the session is like.
 
-use std::fmt::Write;
+use std::fmt::{self, Write};
 
 use tokio_postgres::Config;
 
 /// Who connects to which database, and what is asked of it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Session {
     /// The role.
     pub user: String,
@@ -19,6 +19,19 @@ pub struct Session {
     pub commit: Option<Commit>,
     /// Who is read.
     pub reads: Reads,
+}
+
+impl fmt::Debug for Session {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Session")
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("isolation", &self.isolation)
+            .field("commit", &self.commit)
+            .field("reads", &self.reads)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A level of isolation.
@@ -169,6 +182,15 @@ mod tests {
         };
         assert_eq!(plain.begin(), "BEGIN");
         assert!(!plain.settings().contains("synchronous_commit"));
+    }
+
+    #[test]
+    fn a_password_is_not_shown() {
+        let session = Session {
+            password: Some("secret".to_owned()),
+            ..session()
+        };
+        assert!(!format!("{session:?}").contains("secret"));
     }
 
     #[test]
