@@ -313,6 +313,25 @@ mod tests {
     }
 
     #[test]
+    fn options_are_written_as_their_names() {
+        let read = |flag: &str| Store::from_flag(flag);
+        let classic = RabbitMq {
+            queue: Queue::ClassicMirrored,
+            confirms: false,
+            partition: Partition::PauseMinority,
+        };
+        assert_eq!(
+            read("rabbitmq:queue=classic-mirrored,confirms=false,partition=pause-minority"),
+            Ok(Some(Store::RabbitMq(classic)))
+        );
+        let said = read("rabbitmq:queue=stream").unwrap_err();
+        assert!(said.contains("classic-mirrored"), "{said}");
+        let quorum = Store::RabbitMq(RabbitMq::default());
+        assert!(quorum.has("drain") && !quorum.has("read"));
+        assert_eq!(quorum.without_roles(), Some(NO_ROLES));
+    }
+
+    #[test]
     fn what_nodes_are_given_to_begin_with_is_json() {
         let given: serde_json::Value = serde_json::from_str(DEFINITIONS).unwrap();
         assert_eq!(given["policies"][0]["definition"]["ha-mode"], "all");
