@@ -116,10 +116,10 @@ impl RabbitMq {
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "rabbitmq",
-    // Only the first of these tells the version.
-    programs: &["rabbitmqctl", "rabbitmq-server", "epmd", "unshare"],
+    // The package's own programs would tell the version, too, but leave a port mapper running.
+    programs: &["sh", "rabbitmq-server", "epmd", "unshare"],
     install: "apt-get install rabbitmq-server",
-    version: &["version"],
+    version: &["-c", "cd /usr/lib/rabbitmq/lib && echo rabbitmq_server-*"],
     in_shell: true,
     arguments,
     ready: Ready::Line(GREETING, ANSWER),
