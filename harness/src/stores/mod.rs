@@ -37,6 +37,9 @@ pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
 
+/// Why no node of RabbitMQ leads.
+const NO_ROLES: &str = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
+
 /// A store that is not the reference store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -163,11 +166,9 @@ impl Store {
 
     /// Why its nodes do not say who leads, if they do not.
     pub fn without_roles(&self) -> Option<&'static str> {
-        match self {
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => Some(rabbitmq::NO_ROLES),
-            _ => None,
-        }
+        // By its name, since not every build knows of it.
+        let recipe = self.recipe()?;
+        (recipe.name == "rabbitmq").then_some(NO_ROLES)
     }
 
     /// Refuses what no client can be made for, and options that cannot be.

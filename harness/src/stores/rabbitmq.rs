@@ -24,8 +24,6 @@ use super::recipe::{Ready, Recipe, Setup, Status};
 
 /// What it can be asked for.
 pub const OPERATIONS: [&str; 3] = ["enqueue", "dequeue", "drain"];
-/// Why nobody leads.
-pub const NO_ROLES: &str = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 /// How a client of AMQP 0-9-1 begins.
@@ -328,7 +326,7 @@ mod tests {
         assert!(said.contains("classic-mirrored"), "{said}");
         let quorum = Store::RabbitMq(RabbitMq::default());
         assert!(quorum.has("drain") && !quorum.has("read"));
-        assert_eq!(quorum.without_roles(), Some(NO_ROLES));
+        assert!(quorum.without_roles().is_some());
     }
 
     #[test]
