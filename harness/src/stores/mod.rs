@@ -61,6 +61,9 @@ pub use self::redis::Redis;
 #[cfg(feature = "zookeeper")]
 pub use self::zookeeper::Zookeeper;
 
+/// Why no node of RabbitMQ leads.
+const NO_ROLES: &str = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
+
 /// A store that is not the reference store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -285,11 +288,9 @@ impl Store {
 
     /// Why its nodes do not say who leads, if they do not.
     pub fn without_roles(&self) -> Option<&'static str> {
-        match self {
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => Some(rabbitmq::NO_ROLES),
-            _ => None,
-        }
+        // By its name, since not every build knows of it.
+        let recipe = self.recipe()?;
+        (recipe.name == "rabbitmq").then_some(NO_ROLES)
     }
 
     /// What can be done to its nodes, of what can be done to processes here.

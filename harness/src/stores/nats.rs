@@ -239,7 +239,7 @@ fn described(node: Node, said: &Said, healthy: bool) -> NodeView {
     NodeView {
         role: Some(role.to_owned()),
         leader,
-        pending: u64::from(!healthy) as _,
+        pending: u64::from(!healthy),
         ..NodeView::silent(node)
     }
 }

@@ -24,8 +24,6 @@ use super::recipe::{Ready, Recipe, Setup, Status};
 
 /// What it can be asked for.
 pub const OPERATIONS: [&str; 3] = ["enqueue", "dequeue", "drain"];
-/// Why nobody leads.
-pub const NO_ROLES: &str = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 /// How a client of AMQP 0-9-1 begins.
@@ -116,10 +114,10 @@ impl RabbitMq {
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "rabbitmq",
-    // Only the first of these tells the version.
-    programs: &["rabbitmqctl", "rabbitmq-server", "epmd", "unshare"],
+    // The package's own programs would tell the version, too, but leave a port mapper running.
+    programs: &["sh", "rabbitmq-server", "epmd", "unshare"],
     install: "apt-get install rabbitmq-server",
-    version: &["version"],
+    version: &["-c", "cd /usr/lib/rabbitmq/lib && echo rabbitmq_server-*"],
     in_shell: true,
     arguments,
     ready: Ready::Line(GREETING, ANSWER),
@@ -310,6 +308,25 @@ mod tests {
         let script = start(&setup);
         assert!(script.contains("RABBITMQ_NODENAME=rabbit@n2\n"), "{script}");
         assert!(script.contains("RABBITMQ_MNESIA_BASE='/d'\n"), "{script}");
+    }
+
+    #[test]
+    fn options_are_written_as_their_names() {
+        let read = |flag: &str| Store::from_flag(flag);
+        let classic = RabbitMq {
+            queue: Queue::ClassicMirrored,
+            confirms: false,
+            partition: Partition::PauseMinority,
+        };
+        assert_eq!(
+            read("rabbitmq:queue=classic-mirrored,confirms=false,partition=pause-minority"),
+            Ok(Some(Store::RabbitMq(classic)))
+        );
+        let said = read("rabbitmq:queue=stream").unwrap_err();
+        assert!(said.contains("classic-mirrored"), "{said}");
+        let quorum = Store::RabbitMq(RabbitMq::default());
+        assert!(quorum.has("drain") && !quorum.has("read"));
+        assert!(quorum.without_roles().is_some());
     }
 
     #[test]

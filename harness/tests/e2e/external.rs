@@ -340,7 +340,9 @@ fn a_queue_that_loses_what_it_acknowledged_is_found_out() {
         let store = folder.join("store");
         let output = quorate()
             .args(["test", "--nodes", &address, "--target", &target])
-            .args(["--workload", "queue", "--time-limit", "3s", "--store"])
+            .args(["--workload", "queue", "--time-limit", "4s"])
+            // However slowly an interpreter starts.
+            .args(["--client-timeout", "20s", "--store"])
             .arg(&store)
             .output()
             .unwrap();
