@@ -133,7 +133,7 @@ async fn a_connection_that_breaks_is_not_asked_again_and_nobody_is_a_refusal() {
             let mut first = [0; 1];
             // It has begun to read the request.
             stream.readable().await.unwrap();
-            stream.try_read(&mut first).unwrap();
+            let _ = stream.try_read(&mut first);
         }
     });
     let done = ask(&client("t", false), &address, "write", "x", "1").await;

@@ -264,7 +264,7 @@ impl DynamoDbClient {
         let items = steps.iter().map(|step| self.written(step));
         let written = api
             .transact_write_items()
-            .set_transact_items(Some(items.collect::<Result<_, _>>()?))
+            .set_transact_items(Some(items.collect::<Result<_, Ended>>()?))
             .send();
         written.await.map_err(|error| ended(&error))?;
         Ok(value.clone())
@@ -272,14 +272,14 @@ impl DynamoDbClient {
 
     async fn read_all(&self, api: &Api, steps: &[Step<'_>]) -> Result<Value, Ended> {
         let invalid = |_| refused("bad-argument");
-        let items = steps.iter().map(|step| {
+        let items = steps.iter().map(|step| -> Result<_, Ended> {
             let get = Get::builder().table_name(&self.settings.table);
             let get = get.key(KEY, name(step.key)).build().map_err(invalid)?;
             Ok(TransactGetItem::builder().get(get).build())
         });
         let read = api
             .transact_get_items()
-            .set_transact_items(Some(items.collect::<Result<_, _>>()?))
+            .set_transact_items(Some(items.collect::<Result<_, Ended>>()?))
             .send();
         let read = read.await.map_err(|error| ended(&error))?;
         let found = read.responses.unwrap_or_default();
@@ -287,13 +287,16 @@ impl DynamoDbClient {
             return Err((Outcome::Info, "bad-response".to_owned()));
         }
         // In the order asked for.
-        let all = steps.iter().zip(found).map(|(step, found)| {
-            let held = found.item.and_then(|mut item| item.remove(HELD));
-            let shown = shown(held)?;
-            Ok([Value::str(step.f), step.key.clone(), shown]
-                .into_iter()
-                .collect())
-        });
+        let all = steps
+            .iter()
+            .zip(found)
+            .map(|(step, found)| -> Result<Value, Ended> {
+                let held = found.item.and_then(|mut item| item.remove(HELD));
+                let shown = shown(held)?;
+                Ok([Value::str(step.f), step.key.clone(), shown]
+                    .into_iter()
+                    .collect())
+            });
         all.collect()
     }
 
@@ -448,7 +451,7 @@ where
         SdkError::DispatchFailure(failure) => {
             let cause = failure
                 .as_connector_error()
-                .map(|error| error as &dyn Error);
+                .map(|error| error as &(dyn Error + 'static));
             if cause.is_some_and(is_refusal) {
                 refused("connection-refused")
             } else {
@@ -476,11 +479,12 @@ fn said(status: u16, code: Option<&str>) -> Ended {
 }
 
 /// Whether nobody listened.
-fn is_refusal(error: &dyn Error) -> bool {
+fn is_refusal(error: &(dyn Error + 'static)) -> bool {
     let mut cause = Some(error);
     while let Some(error) = cause {
-        if let Some(error) = error.downcast_ref::<io::Error>() {
-            return error.kind() == io::ErrorKind::ConnectionRefused;
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused) {
+            return true;
         }
         cause = error.source();
     }
