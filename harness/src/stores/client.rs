@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+#[cfg(feature = "dynamodb")]
+use workloads::client::dynamodb::DynamoDbClient;
 use workloads::client::exec::ExecError;
 use workloads::client::http::HttpClientError;
 use workloads::client::mapped::MappingError;
 #[cfg(feature = "redis")]
 use workloads::client::redis::RedisClient;
+#[cfg(feature = "zookeeper")]
+use workloads::client::zookeeper::ZooKeeperClient;
 use workloads::client::{At, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
@@ -25,6 +29,12 @@ pub enum AnyClient {
     /// Of Redis.
     #[cfg(feature = "redis")]
     Redis(RedisClient),
+    /// Of ZooKeeper.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(ZooKeeperClient),
+    /// Of the DynamoDB API.
+    #[cfg(feature = "dynamodb")]
+    Dynamodb(DynamoDbClient),
 }
 
 /// A client that cannot be made.
@@ -39,6 +49,10 @@ pub enum ClientError {
     /// The description cannot be one.
     #[error(transparent)]
     Http(#[from] MappingError),
+    /// The DynamoDB API cannot be asked so.
+    #[cfg(feature = "dynamodb")]
+    #[error("dynamodb: {0}")]
+    Dynamodb(String),
 }
 
 impl AnyClient {
@@ -57,6 +71,17 @@ impl AnyClient {
             Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
             #[cfg(feature = "redis")]
             Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
+            #[cfg(feature = "zookeeper")]
+            Some(Store::Zookeeper(zookeeper)) => {
+                Self::Zookeeper(ZooKeeperClient::new(timeout, zookeeper.sync))
+            }
+            #[cfg(feature = "dynamodb")]
+            Some(Store::Dynamodb(dynamodb)) => {
+                let settings = dynamodb.settings(timeout, |name| std::env::var(name).ok());
+                Self::Dynamodb(DynamoDbClient::new(
+                    settings.map_err(ClientError::Dynamodb)?,
+                ))
+            }
             Some(Store::Etcd(etcd)) => Self::Http(MappedClient::new(&etcd.api(), timeout)?),
         })
     }
@@ -67,6 +92,10 @@ impl AnyClient {
             Self::Exec(_) => node.to_owned(),
             #[cfg(feature = "redis")]
             Self::Redis(_) => node.to_owned(),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => node.to_owned(),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) => format!("http://{node}"),
         }
     }
@@ -80,6 +109,10 @@ impl Client for AnyClient {
             Self::Http(client) => client.invoke(at, invocation).await,
             #[cfg(feature = "redis")]
             Self::Redis(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(client) => client.invoke(at, invocation).await,
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(client) => client.invoke(at, invocation).await,
         }
     }
 }

@@ -8,13 +8,19 @@
 //! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
 //! | `redis` | Redis with Sentinel (feature `redis`) |
+//! | `zookeeper` | ZooKeeper (feature `zookeeper`) |
+//! | `dynamodb` | the DynamoDB API (feature `dynamodb`) |
 
 pub mod client;
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod etcd;
 pub mod failover;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 use std::time::Duration;
 
@@ -22,10 +28,14 @@ use serde::{Deserialize, Serialize};
 use workloads::client::mapped::Api;
 
 pub use self::client::{AnyClient, ClientError};
+#[cfg(feature = "dynamodb")]
+pub use self::dynamodb::Dynamodb;
 pub use self::etcd::Etcd;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+#[cfg(feature = "zookeeper")]
+pub use self::zookeeper::Zookeeper;
 
 /// A store that is not the reference store.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +50,12 @@ pub enum Store {
     /// Redis, with a Sentinel beside each node.
     #[cfg(feature = "redis")]
     Redis(Redis),
+    /// ZooKeeper.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper(Zookeeper),
+    /// The DynamoDB API.
+    #[cfg(feature = "dynamodb")]
+    Dynamodb(Dynamodb),
 }
 
 impl Store {
@@ -66,9 +82,21 @@ impl Store {
             "redis" => {
                 return Err("this quorate was built without Redis; build it with `cargo build --features redis`".to_owned());
             }
+            #[cfg(feature = "zookeeper")]
+            "zookeeper" => Self::Zookeeper(options(rest)?),
+            #[cfg(not(feature = "zookeeper"))]
+            "zookeeper" => {
+                return Err("this quorate was built without ZooKeeper; build it with `cargo build --features zookeeper`".to_owned());
+            }
+            #[cfg(feature = "dynamodb")]
+            "dynamodb" => Self::Dynamodb(options(rest)?),
+            #[cfg(not(feature = "dynamodb"))]
+            "dynamodb" => {
+                return Err("this quorate was built without DynamoDB; build it with `cargo build --features dynamodb`".to_owned());
+            }
             _ => {
                 return Err(format!(
-                    "expected reference, etcd, redis, exec:PROGRAM or http:FILE, not {flag:?}"
+                    "expected reference, etcd, redis, zookeeper, dynamodb, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
         }))
@@ -82,6 +110,10 @@ impl Store {
             Self::Etcd(_) => "etcd",
             #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => "zookeeper",
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => "dynamodb",
         }
     }
 
@@ -92,6 +124,10 @@ impl Store {
             Self::Etcd(etcd) => format!("{} reads", etcd.reads.name()),
             #[cfg(feature = "redis")]
             Self::Redis(redis) => redis.mode(),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(zookeeper) => zookeeper.mode(),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(dynamodb) => dynamodb.mode(),
         }
     }
 
@@ -103,6 +139,10 @@ impl Store {
             Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
             #[cfg(feature = "redis")]
             Self::Redis(_) => redis::OPERATIONS.contains(&operation),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => zookeeper::OPERATIONS.contains(&operation),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => dynamodb::OPERATIONS.contains(&operation),
         }
     }
 
@@ -113,6 +153,10 @@ impl Store {
             Self::Etcd(_) => Some(&etcd::RECIPE),
             #[cfg(feature = "redis")]
             Self::Redis(_) => Some(&redis::RECIPE),
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper(_) => Some(&zookeeper::RECIPE),
+            #[cfg(feature = "dynamodb")]
+            Self::Dynamodb(_) => None,
         }
     }
 

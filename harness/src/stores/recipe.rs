@@ -77,6 +77,9 @@ pub enum Status {
     /// That of Redis, and of the Sentinel beside it.
     #[cfg(feature = "redis")]
     Redis,
+    /// ZooKeeper's four letters.
+    #[cfg(feature = "zookeeper")]
+    Zookeeper,
 }
 
 impl Status {
@@ -87,6 +90,8 @@ impl Status {
             Self::Etcd => super::etcd::status(http, node, at).await,
             #[cfg(feature = "redis")]
             Self::Redis => super::redis::status(node, at).await,
+            #[cfg(feature = "zookeeper")]
+            Self::Zookeeper => super::zookeeper::status(node, at).await,
         }
     }
 }

@@ -151,3 +151,62 @@ fn what_is_not_there_or_not_to_be_hurt_is_refused_in_one_sentence() {
     );
     says(&["--nodes", "many"], 254, "expected a number, or host:port");
 }
+
+/// dynalite on a port of its own, ended with the test; `None` where it is not installed.
+#[cfg(feature = "dynamodb")]
+fn dynalite() -> Option<Alone> {
+    let program = std::env::var_os("QUORATE_DYNALITE").unwrap_or_else(|| "dynalite".into());
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
+    let started = std::process::Command::new(program)
+        .args(["--host", "127.0.0.1", "--createTableMs", "50", "--port"])
+        .arg(address.port().to_string())
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn();
+    let Ok(mut process) = started else {
+        eprintln!(
+            "not tested: no dynalite on the PATH or in QUORATE_DYNALITE: `npm install -g dynalite`"
+        );
+        return None;
+    };
+    let mut said = String::new();
+    let mut out = BufReader::new(process.stdout.take().unwrap());
+    out.read_line(&mut said).unwrap();
+    assert!(said.contains("listening"), "{said}");
+    Some(Alone {
+        process,
+        address: address.to_string(),
+    })
+}
+
+#[cfg(feature = "dynamodb")]
+#[test]
+fn one_node_of_the_dynamodb_api_is_linearizable() {
+    let Some(node) = dynalite() else {
+        return;
+    };
+    let dir = tempfile::tempdir().unwrap();
+    let (code, verdict) = test(dir.path(), &node.address, "dynamodb:create=true");
+    assert_eq!(code, 0, "{verdict}");
+    assert!(ok(&verdict) > 50, "{verdict}");
+    // Nobody makes the table: each operation is refused, which judges nothing.
+    let (code, verdict) = test(dir.path(), &node.address, "dynamodb:table=none");
+    assert_eq!(code, 2, "{verdict}");
+    assert_eq!(ok(&verdict), 0, "{verdict}");
+}
+
+#[cfg(feature = "dynamodb")]
+#[test]
+fn an_endpoint_over_tls_is_not_asked_without_keys() {
+    let output = quorate()
+        .args(["test", "--nodes", "127.0.0.1:443", "--target"])
+        .arg("dynamodb:tls=true")
+        .env_remove("AWS_ACCESS_KEY_ID")
+        .output()
+        .unwrap();
+    assert_eq!(output.status.code(), Some(254));
+    let said = String::from_utf8(output.stderr).unwrap();
+    assert!(said.contains("AWS_ACCESS_KEY_ID"), "{said}");
+}

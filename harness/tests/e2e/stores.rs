@@ -142,3 +142,40 @@ fn redis_loses_what_a_primary_that_was_cut_off_acknowledged() {
     let waited = lost("redis:wait=1");
     assert!(waited < guarded, "{waited} of {guarded}");
 }
+
+#[cfg(feature = "zookeeper")]
+const ZOOKEEPER_CUTS: &str = "\
+- {at: 2s, for: 4s, fault: partition, shape: isolate, target: follower}
+- {at: 8s, for: 3s, fault: partition, shape: isolate, target: leader}
+";
+
+#[cfg(feature = "zookeeper")]
+#[test]
+fn zookeeper_loses_nothing_and_reads_what_is_past_from_a_follower_cut_off() {
+    if !possible(&quorate::stores::zookeeper::RECIPE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cuts = ZOOKEEPER_CUTS;
+    let (code, verdict) = run(dir.path(), "zookeeper", "register", cuts, "12s");
+    assert_eq!(code, 1, "{verdict}");
+    assert_eq!(checked(&verdict, "lost-writes")["verdict"], "valid");
+    let stale = &checked(&verdict, "stale-reads")["figures"]["stale"];
+    assert!(stale.as_u64().unwrap() > 0, "{verdict}");
+}
+
+#[cfg(feature = "zookeeper")]
+#[test]
+fn zookeeper_reads_nothing_past_after_a_sync() {
+    if !possible(&quorate::stores::zookeeper::RECIPE) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let cuts = ZOOKEEPER_CUTS;
+    let (code, verdict) = run(dir.path(), "zookeeper:sync=true", "register", cuts, "12s");
+    assert_eq!(code, 0, "{verdict}");
+    let stale = &checked(&verdict, "stale-reads")["figures"]["stale"];
+    assert_eq!(stale.as_u64(), Some(0), "{verdict}");
+    let judged = &checked(&verdict, "linearizable")["judged"];
+    assert!(judged.as_u64().unwrap() > 500, "{verdict}");
+}

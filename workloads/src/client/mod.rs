@@ -1,11 +1,15 @@
 //! Clients: one operation in, its outcome out.
 
+#[cfg(feature = "dynamodb")]
+pub mod dynamodb;
 pub mod exec;
 pub mod http;
 pub mod mapped;
 mod null;
 #[cfg(feature = "redis")]
 pub mod redis;
+#[cfg(feature = "zookeeper")]
+pub mod zookeeper;
 
 use crate::operation::{Completion, Invocation};
 
