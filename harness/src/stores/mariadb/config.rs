@@ -1,7 +1,7 @@
 //! What nodes are configured with.
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::{ADMIN, Mariadb, Replication};
 use crate::stores::recipe::Setup;
@@ -26,11 +26,12 @@ pub(super) fn text(setup: &Setup<'_>, mariadb: &Mariadb, data: &Path) -> String 
         flush, timeout_ms, ..
     } = mariadb;
     let mut text = format!(
-        "[mariadbd]\nuser = root\ndatadir = {}\nsocket = mariadb.sock\npid-file = {}\ntmpdir = {}\n\
+        "[mariadbd]\nuser = root\ndatadir = {}\nsocket = {}\npid-file = {}\ntmpdir = {}\n\
          bind-address = {ip}\nport = {port}\nskip-name-resolve\nmax-connections = 500\n{SMALL}\
          innodb-flush-log-at-trx-commit = {flush}\ninnodb-lock-wait-timeout = 3\n\
          idle-transaction-timeout = 10\nbinlog-format = ROW\n",
         data.display(),
+        socket(data, setup.config_dir).display(),
         setup.config_dir.join("mariadbd.pid").display(),
         setup.config_dir.display(),
     );
@@ -52,6 +53,18 @@ pub(super) fn text(setup: &Setup<'_>, mariadb: &Mariadb, data: &Path) -> String 
         );
     }
     text
+}
+
+/// Where a server listens to those beside it. Servers work in their data directory, and so do those that
+/// they start: seen from there the path is short, as it has to be. In the data itself a layer under it
+/// may have no sockets.
+fn socket(data: &Path, config: &Path) -> PathBuf {
+    let shared = data.components().zip(config.components());
+    let shared = shared.take_while(|(a, b)| a == b).count();
+    let up = data.components().skip(shared).map(|_| "..");
+    let down = config.components().skip(shared);
+    let path: PathBuf = up.collect();
+    path.join(down.collect::<PathBuf>()).join("mariadb.sock")
 }
 
 fn galera(setup: &Setup<'_>) -> String {
@@ -158,6 +171,15 @@ mod tests {
         }
         // A replica that waited for replicas of its own would never get on.
         assert!(!semi.contains("semi-sync-master-enabled"), "{semi}");
+    }
+
+    #[test]
+    fn a_socket_has_a_short_path_wherever_the_run_is() {
+        let path = socket(
+            Path::new("/a/long/run/data/n1/mariadb"),
+            Path::new("/a/long/run/nodes/n1-config"),
+        );
+        assert_eq!(path, Path::new("../../../nodes/n1-config/mariadb.sock"));
     }
 
     #[test]

@@ -86,8 +86,11 @@ struct Terms {
 }
 
 impl Terms {
-    fn primary(&self) -> Option<Node> {
-        self.begun.then(|| self.all.last().map(|term| term.node))?
+    /// Whether this is the present primary, with what it had: one that lost its data begins by another
+    /// number.
+    fn holds(&self, node: Node, server: u64) -> bool {
+        let last = self.all.last();
+        self.begun && last.is_some_and(|term| term.node == node && term.server == server)
     }
 
     /// Whether what ends there is the beginning of what the present primary has.
@@ -196,11 +199,11 @@ impl Replicated {
 
     async fn stand(&self, node: Node) -> Result<Standing, String> {
         let mut connection = self.connect(node).await?;
-        let asked = "SELECT @@global.read_only, @@global.gtid_current_pos";
-        let row: Option<(bool, String)> = connection.query_first(asked).await.map_err(told)?;
-        let (mut read_only, position) = row.ok_or("no answer")?;
+        let asked = "SELECT @@global.read_only, @@global.gtid_current_pos, @@global.server_id";
+        let row: Option<(bool, String, u64)> = connection.query_first(asked).await.map_err(told)?;
+        let (mut read_only, position, server) = row.ok_or("no answer")?;
         // A primary that was started again does not know that it is one.
-        if read_only && self.terms().primary() == Some(node) {
+        if read_only && self.terms().holds(node, server) {
             self.take_office(&mut connection).await.map_err(told)?;
             read_only = false;
         }
@@ -343,7 +346,7 @@ mod tests {
             all: vec![term(1, 1, 0), term(2, 2, 40), term(1, 1001, 60)],
             begun: true,
         };
-        assert_eq!(terms.primary(), Some(1));
+        assert!(terms.holds(1, 1001) && !terms.holds(1, 1) && !terms.holds(2, 2));
         for (position, part) in [
             (gtid(0, 0), true),
             (gtid(1, 40), true),

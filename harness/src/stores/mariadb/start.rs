@@ -57,7 +57,10 @@ while :; do
             rm -f "$data.new/grastate.dat"
             echo x >> "$config/begun"
         fi
+        # What a node begins with outlasts a loss of power.
+        find "$data.new" -exec sync {} +
         mv "$data.new" "$data"
+        sync "${data%/*}"
     elif [ -e "$data/grastate.dat" ]; then
         at=$("$server" --defaults-file="$config/my.cnf" --wsrep-recover 2>&1 |
             sed -n 's/.*WSREP: Recovered position: *//p' | tail -n 1)
