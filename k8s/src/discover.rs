@@ -12,6 +12,8 @@ use crate::names::ROLE;
 pub struct Member {
     /// Which node: the pod's ordinal plus one.
     pub node: u16,
+    /// The StatefulSet that it belongs to.
+    pub set: String,
     /// The pod's name, which its successor will have, too.
     pub pod: String,
     /// The pod's uid, which no other will ever have.
@@ -28,7 +30,9 @@ pub struct Member {
     pub ip: Option<String>,
     /// The role that its label says.
     pub role: Option<String>,
-    /// What it runs.
+    /// The container that is the node: the first of the pod.
+    pub container: String,
+    /// What that runs.
     pub image: String,
     /// The revision of the StatefulSet's template that it was made from.
     pub revision: Option<String>,
@@ -109,8 +113,10 @@ pub fn member(pod: &Pod) -> Option<Member> {
     let containers = status
         .and_then(|status| status.container_statuses.as_deref())
         .unwrap_or_default();
+    let first = spec.and_then(|spec| spec.containers.first());
     Some(Member {
         node: ordinal.checked_add(1)?,
+        set: owner.name.clone(),
         pod: name.to_owned(),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
@@ -123,8 +129,8 @@ pub fn member(pod: &Pod) -> Option<Member> {
         ip: status.and_then(|status| status.pod_ip.clone()),
         role: label(ROLE),
         revision: label("controller-revision-hash"),
-        image: spec
-            .and_then(|spec| spec.containers.first())
+        container: first.map_or_else(String::new, |container| container.name.clone()),
+        image: first
             .and_then(|container| container.image.clone())
             .unwrap_or_default(),
         trouble: trouble_of(pod),

@@ -3,11 +3,14 @@
 //!
 //! What they speak is the store's ([`crate::stores`]).
 
+mod own_keys;
 mod substrate;
 
 use nemesis::{Capabilities, FaultKind};
 use serde::{Deserialize, Serialize};
 
+#[cfg(feature = "k8s")]
+pub(crate) use self::own_keys::OwnKeys;
 pub use self::substrate::{ExternalError, ExternalSubstrate};
 use crate::experiment::Impossible;
 

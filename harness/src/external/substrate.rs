@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
-use checkers::Value;
 use nemesis::{Node, NodeView, Order, Proof, View};
 use tokio::net::{TcpStream, lookup_host};
 use tokio::runtime::Runtime;
@@ -16,6 +15,7 @@ use tokio::time::timeout;
 use workloads::Invocation;
 
 use super::External;
+use super::own_keys::OwnKeys;
 use crate::calls::{Calls, WORKERS};
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
@@ -31,15 +31,13 @@ const END_WITHIN: Duration = Duration::from_secs(2);
 /// A store that runs already.
 pub struct ExternalSubstrate {
     runtime: Runtime,
-    calls: Calls<AnyClient>,
+    calls: Calls<OwnKeys<AnyClient>>,
     /// By number from n1: where clients find it.
     addresses: Vec<Arc<str>>,
     /// The same as sockets.
     sockets: Vec<SocketAddr>,
     /// What nodes say of themselves, if anything.
     status: Option<Status>,
-    /// Before every key, so that a run finds its own empty.
-    prefix: String,
     http: reqwest::Client,
     events: Sender<Happening>,
     happenings: Receiver<Happening>,
@@ -126,15 +124,16 @@ impl ExternalSubstrate {
                 source: io::Error::other(error),
             })?;
         let addresses = external.nodes.iter().map(|at| client.address(at).into());
+        let addresses = addresses.collect();
+        let client = OwnKeys::new(client, prefix);
         Ok(Self {
-            addresses: addresses.collect(),
+            addresses,
             calls: Calls::new(client, runtime.handle().clone(), events.clone()),
             sockets,
             status: match store {
                 None => Some(Status::Reference),
                 Some(store) => store.recipe().map(|recipe| recipe.status),
             },
-            prefix,
             http,
             runtime,
             events,
@@ -152,14 +151,6 @@ impl ExternalSubstrate {
     fn post(&self, happening: Happening) {
         // The receiver is this very value's.
         let _ = self.events.send(happening);
-    }
-}
-
-/// A key as it is written.
-fn text(key: &Value) -> String {
-    match key {
-        Value::Str(text) => text.to_string(),
-        other => other.to_string(),
     }
 }
 
@@ -213,12 +204,8 @@ impl Substrate for ExternalSubstrate {
             let completion = refused(invocation, &format!("there is no n{node}"));
             return self.post(Happening::Completed { thread, completion });
         };
-        let mut invocation = invocation.clone();
-        if let Some(key) = &mut invocation.key {
-            *key = Value::str(&format!("{}{}", self.prefix, text(key)));
-        }
         self.calls
-            .start(thread, node, Arc::clone(address), invocation);
+            .start(thread, node, Arc::clone(address), invocation.clone());
     }
 
     fn inject(&mut self, id: u32, _order: &Order) {

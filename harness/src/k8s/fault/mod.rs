@@ -96,8 +96,14 @@ fn all(mut each: Vec<(Node, Result<String, String>)>) -> Proof {
     }
 }
 
-async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
-    members(&inner.cluster, &inner.namespace, &inner.selector).await
+pub(super) async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
+    let mut members = members(&inner.cluster, &inner.namespace, &inner.selector).await?;
+    if let Some(container) = &inner.container {
+        for member in &mut members {
+            member.container.clone_from(container);
+        }
+    }
+    Ok(members)
 }
 
 /// Tries again for a while, since the API server may be away for a moment.
