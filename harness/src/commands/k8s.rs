@@ -712,7 +712,12 @@ mod on_cluster {
         sink: &mut dyn Sink,
         live: &mut Live,
     ) -> Result<Ended> {
-        live.step(&format!("starting {} pods", experiment.all_nodes()));
+        let own = experiment
+            .kubernetes
+            .as_ref()
+            .is_none_or(Kubernetes::is_own);
+        let verb = if own { "starting" } else { "looking for" };
+        live.step(&format!("{verb} {} pods", experiment.all_nodes()));
         let seed = substream(experiment.seed.unwrap_or_default(), "nodes");
         let mut substrate = K8sSubstrate::start(&K8sOptions {
             kubernetes: experiment.kubernetes.clone().unwrap_or_default(),
@@ -733,7 +738,11 @@ mod on_cluster {
             live,
         )
         .context("cannot write the history")?;
-        live.step("removing the pods");
+        live.step(if own {
+            "removing the pods"
+        } else {
+            "leaving the pods"
+        });
         if let Err(error) = substrate.stop() {
             // The history is whole; what is left on the cluster does not change the verdict.
             tracing::warn!("{}", exit::said(&error));

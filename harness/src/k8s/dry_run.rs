@@ -238,6 +238,7 @@ fn deeds(action: &Action, kubernetes: &Kubernetes, store: &str, on: &Hosts) -> S
         | Action::Cpu(nodes, _)
         | Action::Memory(nodes, _)
         | Action::Disk(nodes, _)
+        | Action::ThrottleDisk(nodes, _)
         | Action::Clock(nodes, _) => format!("the processes of pods {}", pods(nodes)),
         _ => "what the store is asked for".to_owned(),
     }

@@ -161,7 +161,7 @@ impl KubernetesArgs {
 }
 
 /// What agents on the nodes of the cluster can do.
-const BY_AGENT: [FaultKind; 8] = [
+const BY_AGENT: [FaultKind; 9] = [
     FaultKind::Pause,
     FaultKind::Partition,
     FaultKind::Slow,
@@ -170,6 +170,7 @@ const BY_AGENT: [FaultKind; 8] = [
     FaultKind::Duplicate,
     FaultKind::Cpu,
     FaultKind::Memory,
+    FaultKind::ThrottleDisk,
 ];
 
 /// What can be done to pods: by the API, and by agents where the experiment wants them.

@@ -49,9 +49,13 @@ pub const MAKE: &[Right] = &[
     ("create", "", "namespaces", ""),
     ("patch", "", "namespaces", ""),
     ("delete", "", "namespaces", ""),
+    ("create", "", "secrets", ""),
     ("patch", "", "secrets", ""),
+    ("create", "", "serviceaccounts", ""),
     ("patch", "", "serviceaccounts", ""),
+    ("create", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("patch", "rbac.authorization.k8s.io", "rolebindings", ""),
+    ("create", "rbac.authorization.k8s.io", "roles", ""),
     ("patch", "rbac.authorization.k8s.io", "roles", ""),
 ];
 

@@ -98,7 +98,8 @@ pub(in crate::k8s) fn does(inner: &Inner, action: &Action, via: Option<&str>) ->
         | Action::Cut(_)
         | Action::Impair { .. }
         | Action::Cpu(..)
-        | Action::Memory(..) => true,
+        | Action::Memory(..)
+        | Action::ThrottleDisk(..) => true,
         // What a pod has in an emptyDir survives the end of its container, not its own.
         Action::Kill(_) => via == Some("container") || (via.is_none() && inner.data_ends_with_pod),
         _ => false,
@@ -139,6 +140,9 @@ fn asked(action: &Action) -> Option<(What, Vec<Node>, &[Link], &'static [&'stati
         Action::Pause(nodes) => (What::Pause, nodes.clone(), &[], &["freezer"]),
         Action::Cpu(nodes, percent) => (What::Cpu(*percent), nodes.clone(), &[], &["cgroup"]),
         Action::Memory(nodes, mib) => (What::Memory(*mib), nodes.clone(), &[], &["cgroup"]),
+        Action::ThrottleDisk(nodes, kib_s) => {
+            (What::ThrottleDisk(*kib_s), nodes.clone(), &[], &["cgroup"])
+        }
         Action::Cut(links) => (What::Cut, ends(links), links, &["nftables"]),
         Action::Impair { links, impairment } => (
             What::Impair((*impairment).into()),
