@@ -581,7 +581,7 @@ async fn bring_up(
         }));
     }
     let agents = if kubernetes.agent {
-        Some(Agents::find(cluster, namespace, &store, &members, port).await?)
+        Some(Agents::find(cluster, namespace, (&store, run), &members, port).await?)
     } else {
         None
     };

@@ -123,7 +123,9 @@ impl Renamed<'_> {
                 !tail.starts_with(of_name) && (service.is_empty() || !before.ends_with(of_name));
             out.push_str(before);
             if whole {
-                out.push_str(&format!("{service}.{}{after}", self.to));
+                for part in [service, ".", self.to, after] {
+                    out.push_str(part);
+                }
             } else {
                 out.push_str(&wanted);
             }

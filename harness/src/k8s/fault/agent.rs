@@ -50,7 +50,7 @@ impl Agents {
     pub async fn find(
         cluster: &Cluster,
         namespace: &str,
-        store: &str,
+        (store, run): (&str, &str),
         members: &[Member],
         port: u16,
     ) -> Result<Self, Error> {
@@ -65,7 +65,7 @@ impl Agents {
             port,
             None,
         );
-        let standing = give(cluster, namespace, store, "check", &order, owner.clone()).await?;
+        let standing = give(cluster, namespace, run, "check", &order, owner.clone()).await?;
         let mut reports = standing.proven(ANSWER_WITHIN).await;
         let busy = |reports: &Reports| {
             reports
@@ -271,7 +271,7 @@ async fn try_inject(
     let standing = give(
         cluster,
         namespace,
-        &inner.store,
+        &inner.run,
         &fault,
         &order,
         agents.owner.clone(),

@@ -3,7 +3,11 @@
 
 use std::fmt::Write as _;
 use std::path::Path;
+use std::process::Stdio;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
 
+use k8s::agent::locate::Tree;
 use serde_json::Value;
 
 use super::{Lab, every_fault_was_seen_and_healed, run};
@@ -142,7 +146,6 @@ fn a_store_that_runs_already_is_tested_where_it_is() {
          - {at: 28s, for: 4s, fault: throttle-disk, bandwidth: 16KiB/s, target: leader}\n";
     let common = ["--agent", "--time-limit", "40s", "--seed", "7"];
     let (code, verdict) = lab.test(&[&RUNNING[..], &["etcd"], &common[..]].concat(), faults);
-    lab.quorate(&["k8s", "agent", "down"]);
     every_fault_was_seen_and_healed(&verdict, 4);
     let proofs = verdict["faults"].to_string();
     for proof in [
@@ -154,6 +157,8 @@ fn a_store_that_runs_already_is_tested_where_it_is() {
         assert!(proofs.contains(proof), "{proof}: {proofs}");
     }
     assert_eq!(code, Some(0), "{verdict}");
+    a_killed_harness_leaves_no_limit(&etcd);
+    lab.quorate(&["k8s", "agent", "down"]);
     // It is left as it is, with the keys of the run.
     assert_eq!(etcd.uids().split(' ').count(), 3);
     let stranger = lab.quorate(&[
@@ -172,6 +177,59 @@ fn a_store_that_runs_already_is_tested_where_it_is() {
     let said = String::from_utf8_lossy(&stranger.stderr).into_owned();
     assert_eq!(stranger.status.code(), Some(254), "{said}");
     assert!(said.contains("of 0 StatefulSets"), "{said}");
+}
+
+/// Kills a run in the middle of a limit of a disk, and waits until that is lifted and nothing is left.
+fn a_killed_harness_leaves_no_limit(etcd: &Etcd) {
+    let lab = &etcd.lab;
+    let faults =
+        "- {at: 1s, for: 100s, fault: throttle-disk, bandwidth: 16KiB/s, target: leader}\n";
+    let how = ["etcd", "--agent", "--time-limit", "120s", "--seed", "8"];
+    let (args, store) = lab.test_args(&[&RUNNING[..], &how[..]].concat(), faults);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let mut harness = lab.command(&args).stdout(Stdio::null()).spawn().unwrap();
+    until("the limit is seen", || {
+        assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
+        // There is no run directory at first.
+        let runs = std::fs::read_dir(store.join("demo"))
+            .into_iter()
+            .flatten()
+            .flatten();
+        let histories =
+            runs.filter_map(|run| std::fs::read_to_string(run.path().join("history.jsonl")).ok());
+        histories
+            .into_iter()
+            .any(|history| history.contains("KiB/s before"))
+    });
+    assert!(limits(lab).contains("16384"));
+    harness.kill().unwrap();
+    harness.wait().unwrap();
+    until("the limit is lifted", || limits(lab).is_empty());
+    let leases = ["get", "leases", "-o", "name", "-n", &lab.namespace];
+    until("nothing is left", || lab.kubectl(&leases).is_empty());
+}
+
+fn until(what: &str, mut is: impl FnMut() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(90);
+    while !is() {
+        assert!(Instant::now() < deadline, "{what}");
+        sleep(Duration::from_millis(200));
+    }
+}
+
+/// What the control groups of the pods' containers say of disks.
+fn limits(lab: &Lab) -> String {
+    let path = "jsonpath={range .items[*]}{.metadata.uid} {.status.containerStatuses[0].containerID}{'\\n'}{end}";
+    let pods = lab.kubectl(&["get", "pods", "-n", &lab.namespace, "-o", path]);
+    let tree = Tree::at("/sys/fs/cgroup");
+    let mut said = String::new();
+    for (uid, id) in pods.lines().filter_map(|line| line.split_once(' ')) {
+        let group = tree.container(uid, id).unwrap().disk.unwrap();
+        let file = ["blkio.throttle.write_bps_device", "io.max"].map(|name| group.path.join(name));
+        let file = file.iter().find(|file| file.exists()).unwrap();
+        said += &std::fs::read_to_string(file).unwrap();
+    }
+    said.trim().to_owned()
 }
 
 #[test]
