@@ -30,7 +30,7 @@ pub struct Member {
     pub ip: Option<String>,
     /// The role that its label says.
     pub role: Option<String>,
-    /// The container that is the node: the first of the pod.
+    /// The container that is the node: the first of the pod, unless another was asked for.
     pub container: String,
     /// What that runs.
     pub image: String,
@@ -76,18 +76,36 @@ pub async fn members(
     namespace: &str,
     selector: &str,
 ) -> Result<Vec<Member>, Error> {
+    members_in(cluster, namespace, selector, None).await
+}
+
+/// The same, where the node is the container of this name.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn members_in(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+    container: Option<&str>,
+) -> Result<Vec<Member>, Error> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
     let found = pods
         .list(&ListParams::default().labels(selector))
         .await
         .map_err(|error| Error::of(format!("listing pods in {namespace}"), &error))?;
-    let mut members: Vec<Member> = found.items.iter().filter_map(member).collect();
+    let of_pod = |pod| member_in(pod, container);
+    let mut members: Vec<Member> = found.items.iter().filter_map(of_pod).collect();
     members.sort_by_key(|member| member.node);
     Ok(members)
 }
 
 /// What a pod says of a node; `None` if it belongs to no StatefulSet.
 pub fn member(pod: &Pod) -> Option<Member> {
+    member_in(pod, None)
+}
+
+fn member_in(pod: &Pod, node: Option<&str>) -> Option<Member> {
     let name = pod.metadata.name.as_deref()?;
     let owner = pod
         .metadata
@@ -113,7 +131,8 @@ pub fn member(pod: &Pod) -> Option<Member> {
     let containers = status
         .and_then(|status| status.container_statuses.as_deref())
         .unwrap_or_default();
-    let first = spec.and_then(|spec| spec.containers.first());
+    let mut named = spec.into_iter().flat_map(|spec| &spec.containers);
+    let own = named.find(|container| node.is_none_or(|name| container.name == name));
     Some(Member {
         node: ordinal.checked_add(1)?,
         set: owner.name.clone(),
@@ -129,8 +148,8 @@ pub fn member(pod: &Pod) -> Option<Member> {
         ip: status.and_then(|status| status.pod_ip.clone()),
         role: label(ROLE),
         revision: label("controller-revision-hash"),
-        container: first.map_or_else(String::new, |container| container.name.clone()),
-        image: first
+        container: own.map_or_else(String::new, |container| container.name.clone()),
+        image: own
             .and_then(|container| container.image.clone())
             .unwrap_or_default(),
         trouble: trouble_of(pod),

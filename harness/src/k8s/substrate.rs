@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use k8s::discover::members;
+use k8s::discover::members_in;
 use k8s::forward::{Forward, Greeting, Witness};
 use k8s::names::{IMAGE, PORT, selector};
 use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
@@ -25,7 +25,7 @@ use workloads::Invocation;
 
 use super::custody::{self, Custody};
 use super::fault::agent::Agents;
-use super::options::{Kubernetes, Storage};
+use super::options::{Existing, Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
 use crate::external::OwnKeys;
@@ -475,6 +475,105 @@ fn place(kubernetes: &Kubernetes, run: &str) -> String {
     }
 }
 
+/// The pods of a store, all ready.
+struct Pods {
+    members: Vec<Member>,
+    selector: String,
+    port: u16,
+    images: Images,
+}
+
+/// Starts a store of the run's own.
+async fn own(cluster: &Cluster, options: &K8sOptions, run: &str) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let namespace = &kubernetes.namespace;
+    let annotated = cluster.allowed(namespace).await?.metadata.annotations;
+    let remembered = annotated.unwrap_or_default().remove(IMAGE);
+    let image = kubernetes.image.clone().or(remembered).with_context(|| {
+        format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
+    })?;
+    let (nodes, seed) = (options.nodes, options.seed);
+    let mut target = options.target.clone();
+    let from = options.versions.as_ref().map(|versions| &versions.from);
+    let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
+    if let Some(format) = from.and_then(|from| from.storage) {
+        target.storage_version = format;
+    }
+    let store = Store {
+        run: Some(run.to_owned()),
+        ..described(kubernetes, run, &image, nodes, &target, seed)?
+    };
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    deploy::apply(cluster, namespace, &store).await?;
+    let members = deploy::ready(cluster, namespace, &store, within).await?;
+    let images = Images {
+        first: image,
+        upgrade: kubernetes.upgrade_image.clone(),
+        versions: options.versions.clone(),
+        configured: options.target.storage_version,
+    };
+    Ok(Pods {
+        members,
+        selector: selector(run),
+        port: PORT,
+        images,
+    })
+}
+
+/// Finds a store that runs already.
+async fn standing(cluster: &Cluster, options: &K8sOptions, existing: &Existing) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    let (selector, wanted) = (&existing.selector, usize::from(options.nodes));
+    let namespace = &kubernetes.namespace;
+    deploy::standing(cluster, namespace, selector, wanted, within).await?;
+    let container = existing.container.as_deref();
+    Ok(Pods {
+        members: members_in(cluster, namespace, selector, container).await?,
+        selector: selector.clone(),
+        port: existing.port,
+        images: Images::default(),
+    })
+}
+
+/// Starts a copy of a store that runs already.
+async fn copied(
+    cluster: &Cluster,
+    options: &K8sOptions,
+    existing: &Existing,
+    namespace: &str,
+) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let from = options.versions.as_ref().map(|versions| &versions.from);
+    let plan = copy::Plan {
+        from: &kubernetes.namespace,
+        selector: &existing.selector,
+        container: existing.container.as_deref(),
+        image: from.and_then(|from| from.program.as_deref()),
+        to: namespace,
+        agents: kubernetes.agent,
+        durable: kubernetes.storage == Storage::Volumes,
+    };
+    let (nodes, image) = copy::make(cluster, &plan).await?;
+    anyhow::ensure!(
+        nodes == options.nodes,
+        "{} has {nodes} nodes, and the experiment {} (--nodes)",
+        existing.selector,
+        options.nodes
+    );
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    Ok(Pods {
+        members: copy::ready(cluster, &plan, nodes, within).await?,
+        selector: existing.selector.clone(),
+        port: existing.port,
+        images: Images {
+            first: image,
+            versions: options.versions.clone(),
+            ..Images::default()
+        },
+    })
+}
+
 /// Starts a store of the run's own, or finds the one that is to be tested.
 async fn bring_up(
     cluster: &Cluster,
@@ -489,76 +588,18 @@ async fn bring_up(
         copy::namespace(cluster, namespace, run).await?;
     }
     beat::once(cluster, namespace, run, 0).await?;
-    let within = Duration::from_secs(kubernetes.ready_within_s);
-    let mut container = None;
-    let (mut members, selector, port, images) = match &kubernetes.statefulset {
-        Some(existing) if existing.copy => {
-            container.clone_from(&existing.container);
-            let from = options.versions.as_ref().map(|versions| &versions.from);
-            let plan = copy::Plan {
-                from: &kubernetes.namespace,
-                selector: &existing.selector,
-                container: existing.container.as_deref(),
-                image: from.and_then(|from| from.program.as_deref()),
-                to: namespace,
-                agents: kubernetes.agent,
-                durable: kubernetes.storage == Storage::Volumes,
-            };
-            let (nodes, image) = copy::make(cluster, &plan).await?;
-            anyhow::ensure!(
-                nodes == options.nodes,
-                "{} has {nodes} nodes, and the experiment {} (--nodes)",
-                existing.selector,
-                options.nodes
-            );
-            let members = copy::ready(cluster, &plan, nodes, within).await?;
-            let images = Images {
-                first: image,
-                versions: options.versions.clone(),
-                ..Images::default()
-            };
-            (members, existing.selector.clone(), existing.port, images)
-        }
-        Some(existing) => {
-            let wanted = usize::from(options.nodes);
-            let selector = existing.selector.clone();
-            container.clone_from(&existing.container);
-            let members = deploy::standing(cluster, namespace, &selector, wanted, within).await?;
-            (members, selector, existing.port, Images::default())
-        }
-        None => {
-            let annotated = cluster.allowed(namespace).await?.metadata.annotations;
-            let remembered = annotated.unwrap_or_default().remove(IMAGE);
-            let image = kubernetes.image.clone().or(remembered).with_context(|| {
-                format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
-            })?;
-            let (nodes, seed) = (options.nodes, options.seed);
-            let mut target = options.target.clone();
-            let from = options.versions.as_ref().map(|versions| &versions.from);
-            let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
-            if let Some(format) = from.and_then(|from| from.storage) {
-                target.storage_version = format;
-            }
-            let store = Store {
-                run: Some(run.to_owned()),
-                ..described(kubernetes, run, &image, nodes, &target, seed)?
-            };
-            deploy::apply(cluster, namespace, &store).await?;
-            let members = deploy::ready(cluster, namespace, &store, within).await?;
-            let images = Images {
-                first: image,
-                upgrade: kubernetes.upgrade_image.clone(),
-                versions: options.versions.clone(),
-                configured: options.target.storage_version,
-            };
-            (members, selector(run), PORT, images)
-        }
+    let Pods {
+        members,
+        selector,
+        port,
+        images,
+    } = match &kubernetes.statefulset {
+        Some(existing) if existing.copy => copied(cluster, options, existing, namespace).await?,
+        Some(existing) => standing(cluster, options, existing).await?,
+        None => own(cluster, options, run).await?,
     };
-    if let Some(container) = &container {
-        for member in &mut members {
-            member.container.clone_from(container);
-        }
-    }
+    let container = kubernetes.statefulset.as_ref();
+    let container = container.and_then(|existing| existing.container.clone());
     let store = members
         .first()
         .map(|member| member.set.clone())
@@ -574,7 +615,7 @@ async fn bring_up(
         };
         slots.push(Arc::new(Slot {
             node: member.node,
-            container: container.clone().unwrap_or(member.container),
+            container: member.container,
             forward,
             down: AtomicBool::new(false),
             known: Mutex::new(known),
@@ -662,7 +703,7 @@ async fn label(inner: &Inner, view: &View) -> Result<(), Error> {
     if *labelled() == roles {
         return Ok(());
     }
-    let members = members(&inner.cluster, &inner.namespace, &inner.selector).await?;
+    let members = fault::found(inner).await?;
     for member in &members {
         let role = roles.iter().find(|(node, _)| *node == member.node);
         let role = role.and_then(|(_, role)| role.as_deref());

@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep};
 use crate::agent::install;
 use crate::cluster::Cluster;
 use crate::deploy::{apply_objects, dynamic, log_tail};
-use crate::discover::{Trouble, members};
+use crate::discover::{Trouble, members_in};
 use crate::error::is_missing;
 use crate::names::{MANAGER, RUN, selector};
 use crate::rights::Right;
@@ -301,7 +301,7 @@ pub async fn ready(
 ) -> Result<Vec<Member>, Error> {
     let deadline = Instant::now() + within;
     loop {
-        let found = members(cluster, plan.to, plan.selector).await?;
+        let found = members_in(cluster, plan.to, plan.selector, plan.container).await?;
         let ready = found.iter().filter(|member| member.ready).count();
         if found.len() == usize::from(wanted) && ready == found.len() {
             return Ok(found);

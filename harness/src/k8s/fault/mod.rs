@@ -22,7 +22,7 @@ mod scale;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s::discover::members;
+use k8s::discover::members_in;
 use k8s::{Error, Member};
 use nemesis::{Action, Node, Orchestration as O, Proof};
 
@@ -97,13 +97,8 @@ fn all(mut each: Vec<(Node, Result<String, String>)>) -> Proof {
 }
 
 pub(super) async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
-    let mut members = members(&inner.cluster, &inner.namespace, &inner.selector).await?;
-    if let Some(container) = &inner.container {
-        for member in &mut members {
-            member.container.clone_from(container);
-        }
-    }
-    Ok(members)
+    let container = inner.container.as_deref();
+    members_in(&inner.cluster, &inner.namespace, &inner.selector, container).await
 }
 
 /// Tries again for a while, since the API server may be away for a moment.
