@@ -749,6 +749,7 @@ impl ExperimentArgs {
         if let Some(on) = on {
             experiment.substrate = on;
         }
+        self.count_nodes(&mut experiment, in_file("nodes"))?;
         if experiment.store.is_some() || experiment.substrate == On::External {
             defaults::choose_foreign(&mut experiment, given);
         }
@@ -774,6 +775,25 @@ impl ExperimentArgs {
                 _ => explain(&impossible, &file, text.as_deref()),
             })?;
         Ok(experiment)
+    }
+
+    /// A store that runs already on Kubernetes has as many nodes as it has, unless that is said.
+    fn count_nodes(&self, experiment: &mut Experiment, said: bool) -> Result<(), ExperimentError> {
+        let kubernetes = experiment.kubernetes.as_ref();
+        let existing = kubernetes.filter(|kubernetes| kubernetes.statefulset.is_some());
+        let Some(kubernetes) = existing.filter(|_| experiment.substrate == On::K8s) else {
+            return Ok(());
+        };
+        if self.nodes.is_none() && !said {
+            let counted = crate::commands::k8s::count(kubernetes);
+            experiment.nodes = counted.map_err(|error| {
+                let why = crate::exit::said(&error);
+                ExperimentError(format!(
+                    "--nodes is missing, and nobody can be asked: {why}"
+                ))
+            })?;
+        }
+        Ok(())
     }
 
     /// How many nodes, or where they are and how they are spoken to.

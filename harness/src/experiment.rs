@@ -488,21 +488,28 @@ impl Experiment {
             return Ok(());
         };
         store.validate()?;
+        let running = |kubernetes: &Kubernetes| kubernetes.statefulset.is_some();
         match (self.substrate, store.recipe()) {
             (On::External, _) => {}
+            (On::K8s, _) if self.kubernetes.as_ref().is_some_and(running) => {}
+            (On::K8s, _) => {
+                let message = "expected kubernetes.statefulset (--statefulset SELECTOR --port PORT): on \
+                               Kubernetes this store is not started, but found";
+                return impossible("substrate", message.to_owned());
+            }
             (On::Netns, Some(recipe)) => {
                 if let Err(why) = recipe.find() {
                     return impossible("store", why);
                 }
             }
             (_, Some(_)) => {
-                let message =
-                    "expected netns, or external with --nodes host:port,…, for this store";
+                let message = "expected netns, external with --nodes host:port,…, or k8s with \
+                               --statefulset SELECTOR, for this store";
                 return impossible("substrate", message.to_owned());
             }
             (_, None) => {
-                let message =
-                    "expected external (--nodes host:port,…): how to start it is not known";
+                let message = "expected external (--nodes host:port,…) or k8s (--statefulset SELECTOR): \
+                               how to start it is not known";
                 return impossible("substrate", message.to_owned());
             }
         }
@@ -570,7 +577,18 @@ impl Experiment {
             .map_err(|(field, message)| Impossible {
                 field: format!("versions.{field}"),
                 message,
-            })
+            })?;
+        for (field, version) in [("from", &versions.from), ("to", &versions.to)] {
+            if self.is_foreign() && version.storage.is_some() {
+                return Err(Impossible {
+                    field: format!("versions.{field}"),
+                    message: format!(
+                        "expected an image; storage formats are the reference store's, not {version}"
+                    ),
+                });
+            }
+        }
+        Ok(())
     }
 
     fn validate_budget(&self) -> Result<(), Impossible> {
@@ -686,7 +704,16 @@ impl Experiment {
                 let store = self.store.as_ref();
                 store.map_or(here.clone(), |store| store.capabilities(here))
             }
-            On::K8s => k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default()),
+            On::K8s => {
+                let here = k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default());
+                let recipe = self.store.as_ref().and_then(Store::recipe);
+                // Versions are images there, whatever is installed here.
+                let able = |kind| !matches!(kind, FaultKind::Upgrade | FaultKind::Downgrade);
+                let without = recipe.map_or(&[][..], |recipe| recipe.without).iter();
+                without
+                    .filter(|(kind, _)| able(*kind))
+                    .fold(here, |all, &(kind, why)| all.without(kind, why))
+            }
             On::External => self.external.clone().unwrap_or_default().capabilities(),
         }
     }

@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use crate::cluster::{Cluster, is_system};
 use crate::error::is_missing;
 use crate::names::{ALLOWED, FAULTS, RUN};
-use crate::{Error, beat, deploy, endpoints, hosts, scale};
+use crate::{Error, beat, copy, deploy, endpoints, hosts, scale};
 
 /// Something that a run has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub enum What {
     Job(String),
     /// A store of a run's own.
     Store(String),
+    /// A namespace with the copy of a store.
+    Copy(String),
     /// A Lease: of the run, or of a fault, which its deletion heals.
     Lease(String),
 }
@@ -58,6 +60,7 @@ impl fmt::Display for Trace {
             What::Cordon(host) => write!(f, "node {host}, cordoned")?,
             What::Job(name) => write!(f, "Job {name}")?,
             What::Store(name) => write!(f, "store {name}")?,
+            What::Copy(name) => write!(f, "namespace {name}, with a copy")?,
             What::Lease(name) => write!(f, "Lease {name}")?,
         }
         write!(f, " (run {run} in {namespace})")
@@ -122,10 +125,13 @@ pub async fn traces(cluster: &Cluster, namespace: &str) -> Result<Vec<Trace>, Er
         add(What::Store(store), run);
     }
     let mut leases = beat::all(cluster, namespace).await?;
-    // That of the run itself last: until then it can be found again.
+    // That of the run itself last, or its namespace: until then it can be found again.
     leases.sort_by_key(|(name, run, _)| name == run);
     for (name, run, _) in leases {
         add(What::Lease(name), run);
+    }
+    if let Some(run) = copy::made_for(cluster, namespace).await? {
+        add(What::Copy(namespace.to_owned()), run);
     }
     Ok(found)
 }
@@ -209,6 +215,7 @@ pub async fn undo(cluster: &Cluster, trace: &Trace) -> Result<(), Error> {
             }
         }
         What::Store(name) => deploy::remove(cluster, namespace, name).await.map(drop),
+        What::Copy(name) => copy::remove(cluster, name).await,
         What::Lease(name) => beat::end(cluster, namespace, name).await,
     }
 }

@@ -20,7 +20,7 @@ use tokio::time::{Instant, sleep};
 use crate::cluster::{Cluster, is_system};
 use crate::discover::{Trouble, members};
 use crate::error::is_missing;
-use crate::names::{CONTAINER, IMAGE, MANAGED_BY, MANAGER, MODE, selector};
+use crate::names::{IMAGE, MANAGED_BY, MANAGER, MODE, selector};
 use crate::{Error, Member, Store};
 
 /// Between two looks.
@@ -163,11 +163,8 @@ pub async fn standing(
     let deadline = Instant::now() + within;
     loop {
         let found = members(cluster, namespace, selector).await?;
-        let sets: std::collections::BTreeSet<&str> = found
-            .iter()
-            .filter_map(|member| member.pod.rsplit_once('-'))
-            .map(|(set, _)| set)
-            .collect();
+        let sets: std::collections::BTreeSet<&str> =
+            found.iter().map(|member| member.set.as_str()).collect();
         let ready = found.iter().filter(|member| member.ready).count();
         if found.len() == wanted && ready == wanted && sets.len() == 1 {
             return Ok(found);
@@ -283,7 +280,7 @@ async fn hopeless(
                 return Ok(Some(Error::Crashing {
                     pod: member.pod.clone(),
                     why: why.clone(),
-                    log: log_tail(cluster, namespace, &member.pod, true).await,
+                    log: log_tail(cluster, namespace, member, true).await,
                 }));
             }
             _ => {}
@@ -374,14 +371,20 @@ pub async fn last_event(
 }
 
 /// The last lines of a pod's log; of the container before this one if `previous`.
-pub async fn log_tail(cluster: &Cluster, namespace: &str, pod: &str, previous: bool) -> String {
+pub async fn log_tail(
+    cluster: &Cluster,
+    namespace: &str,
+    member: &Member,
+    previous: bool,
+) -> String {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
     let params = |previous| LogParams {
-        container: Some(CONTAINER.to_owned()),
+        container: Some(member.container.clone()),
         tail_lines: Some(10),
         previous,
         ..LogParams::default()
     };
+    let pod = &member.pod;
     match pods.logs(pod, &params(previous)).await {
         Ok(text) => text,
         Err(_) => pods.logs(pod, &params(false)).await.unwrap_or_default(),

@@ -12,6 +12,8 @@ use crate::names::ROLE;
 pub struct Member {
     /// Which node: the pod's ordinal plus one.
     pub node: u16,
+    /// The StatefulSet that it belongs to.
+    pub set: String,
     /// The pod's name, which its successor will have, too.
     pub pod: String,
     /// The pod's uid, which no other will ever have.
@@ -28,7 +30,9 @@ pub struct Member {
     pub ip: Option<String>,
     /// The role that its label says.
     pub role: Option<String>,
-    /// What it runs.
+    /// The container that is the node: the first of the pod, unless another was asked for.
+    pub container: String,
+    /// What that runs.
     pub image: String,
     /// The revision of the StatefulSet's template that it was made from.
     pub revision: Option<String>,
@@ -72,18 +76,36 @@ pub async fn members(
     namespace: &str,
     selector: &str,
 ) -> Result<Vec<Member>, Error> {
+    members_in(cluster, namespace, selector, None).await
+}
+
+/// The same, where the node is the container of this name.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn members_in(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+    container: Option<&str>,
+) -> Result<Vec<Member>, Error> {
     let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
     let found = pods
         .list(&ListParams::default().labels(selector))
         .await
         .map_err(|error| Error::of(format!("listing pods in {namespace}"), &error))?;
-    let mut members: Vec<Member> = found.items.iter().filter_map(member).collect();
+    let of_pod = |pod| member_in(pod, container);
+    let mut members: Vec<Member> = found.items.iter().filter_map(of_pod).collect();
     members.sort_by_key(|member| member.node);
     Ok(members)
 }
 
 /// What a pod says of a node; `None` if it belongs to no StatefulSet.
 pub fn member(pod: &Pod) -> Option<Member> {
+    member_in(pod, None)
+}
+
+fn member_in(pod: &Pod, node: Option<&str>) -> Option<Member> {
     let name = pod.metadata.name.as_deref()?;
     let owner = pod
         .metadata
@@ -109,8 +131,11 @@ pub fn member(pod: &Pod) -> Option<Member> {
     let containers = status
         .and_then(|status| status.container_statuses.as_deref())
         .unwrap_or_default();
+    let mut named = spec.into_iter().flat_map(|spec| &spec.containers);
+    let own = named.find(|container| node.is_none_or(|name| container.name == name));
     Some(Member {
         node: ordinal.checked_add(1)?,
+        set: owner.name.clone(),
         pod: name.to_owned(),
         uid: pod.metadata.uid.clone().unwrap_or_default(),
         ready: condition("Ready").is_some_and(|condition| condition.status == "True"),
@@ -123,8 +148,8 @@ pub fn member(pod: &Pod) -> Option<Member> {
         ip: status.and_then(|status| status.pod_ip.clone()),
         role: label(ROLE),
         revision: label("controller-revision-hash"),
-        image: spec
-            .and_then(|spec| spec.containers.first())
+        container: own.map_or_else(String::new, |container| container.name.clone()),
+        image: own
             .and_then(|container| container.image.clone())
             .unwrap_or_default(),
         trouble: trouble_of(pod),

@@ -158,6 +158,26 @@ pub enum Error {
         /// How many it should be.
         wanted: usize,
     },
+    /// A selector that does not mean one StatefulSet.
+    #[error(
+        "{selector} in namespace {namespace} selects pods of {found} StatefulSets; expected those of one"
+    )]
+    NotOneSet {
+        /// What selects pods.
+        selector: String,
+        /// Where.
+        namespace: String,
+        /// How many StatefulSets these belong to.
+        found: usize,
+    },
+    /// A StatefulSet that cannot run a second time.
+    #[error("StatefulSet {set} cannot be copied: {why}; nothing was done")]
+    NotCopied {
+        /// Which.
+        set: String,
+        /// Why not.
+        why: String,
+    },
     /// No agent can do it.
     #[error("{0}")]
     NoAgent(String),

@@ -174,6 +174,30 @@ async fn refusal(forwarder: &mut Portforwarder, port: u16) -> String {
     std::future::pending().await
 }
 
+/// What a store is asked to find out whether its process is there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Greeting {
+    /// Nothing: that it takes a connection, and keeps it, has to do.
+    Connect,
+    /// These bytes, after which it says something.
+    Ask(Vec<u8>),
+}
+
+impl Greeting {
+    /// A request for this path; any answer does.
+    pub fn http(path: &str) -> Self {
+        Self::Ask(format!("GET {path} HTTP/1.1\r\nhost: node\r\n\r\n").into_bytes())
+    }
+
+    /// A line; any answer does.
+    pub fn line(line: &str) -> Self {
+        Self::Ask(format!("{line}\r\n").into_bytes())
+    }
+}
+
+/// How long a pod may take to refuse a connection.
+const REFUSED_WITHIN: Duration = Duration::from_millis(500);
+
 /// A connection to the process that is in the pod now. It ends when that process does.
 pub struct Witness {
     forwarder: Portforwarder,
@@ -187,7 +211,7 @@ impl std::fmt::Debug for Witness {
 }
 
 impl Witness {
-    /// Connects, and has the process answer `GET /healthz` once.
+    /// Connects, and has the process answer once.
     ///
     /// # Errors
     /// Why there is no answer.
@@ -196,6 +220,7 @@ impl Witness {
         namespace: &str,
         pod: &str,
         port: u16,
+        greeting: &Greeting,
     ) -> Result<Self, String> {
         let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
         let mut forwarder = pods
@@ -203,24 +228,32 @@ impl Witness {
             .await
             .map_err(|error| crate::error::causes(&error))?;
         let mut stream = forwarder.take_stream(port).ok_or("no stream was opened")?;
-        let request = b"GET /healthz HTTP/1.1\r\nhost: node\r\n\r\n";
-        stream
-            .write_all(request)
-            .await
-            .map_err(|error| error.to_string())?;
-        let mut status = [0; 12];
-        stream
-            .read_exact(&mut status)
-            .await
-            .map_err(|error| error.to_string())?;
-        if status.ends_with(b" 200") {
-            Ok(Self { forwarder, stream })
-        } else {
-            Err(format!(
-                "it answered {:?}",
-                String::from_utf8_lossy(&status)
-            ))
+        match greeting {
+            Greeting::Connect => {
+                let mut first = [0; 1];
+                tokio::select! {
+                    why = refusal(&mut forwarder, port) => return Err(why),
+                    // A store may speak first; one that closes the connection is not there.
+                    read = stream.read(&mut first) => match read {
+                        Ok(1..) => {}
+                        Ok(0) => return Err("it closed the connection".to_owned()),
+                        Err(error) => return Err(error.to_string()),
+                    },
+                    () = tokio::time::sleep(REFUSED_WITHIN) => {}
+                }
+            }
+            Greeting::Ask(request) => {
+                let asked = async {
+                    stream.write_all(request).await?;
+                    stream.read_exact(&mut [0; 1]).await
+                };
+                tokio::select! {
+                    why = refusal(&mut forwarder, port) => return Err(why),
+                    answered = asked => answered.map_err(|error| error.to_string())?,
+                };
+            }
         }
+        Ok(Self { forwarder, stream })
     }
 
     /// Waits until the connection ends, which it does with the process.

@@ -6,11 +6,13 @@
 //! | `quorate-viewer` | `k8s status`, `k8s logs` | in a namespace |
 //! | `quorate-runner` | `k8s up`, `k8s down`, `test --on k8s`, `clean --on k8s` | in a namespace |
 //! | `quorate-drainer` | the fault `drain`, beside the runner | in the cluster |
+//! | `quorate-copier` | copies of a StatefulSet, beside the runner | in the cluster |
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
 
+use crate::copy;
 use crate::names::{MANAGED_BY, MANAGER};
 
 /// A right: verb, API group, resource, and subresource if any.
@@ -89,6 +91,7 @@ pub fn roles() -> Vec<Value> {
             &[DEPLOY, VIEW, REACH, RUN, EVICT, ENDPOINTS].concat(),
         ),
         role("quorate-drainer", DRAIN),
+        role("quorate-copier", &[copy::READ, copy::MAKE].concat()),
     ]
 }
 

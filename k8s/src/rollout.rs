@@ -6,6 +6,7 @@
 //! as long as is wanted, and a killed pod comes back as what it was. That only works for all nodes
 //! from one on; a node in the middle alone cannot be upgraded.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -68,8 +69,14 @@ async fn patch(cluster: &Cluster, namespace: &str, name: &str, spec: Value) -> R
 }
 
 fn first(set: &StatefulSet) -> Option<&Container> {
+    node_of(set, None)
+}
+
+/// The container of this name, or the first.
+fn node_of<'a>(set: &'a StatefulSet, name: Option<&str>) -> Option<&'a Container> {
     let pod = set.spec.template.spec.as_ref()?;
-    pod.containers.first()
+    let mut containers = pod.containers.iter();
+    containers.find(|container| name.is_none_or(|name| container.name == name))
 }
 
 fn storage_of(container: &Container) -> Option<u16> {
@@ -90,14 +97,51 @@ fn with_storage(args: &[String], storage: Option<u16>) -> Vec<String> {
 /// # Errors
 /// If the server refuses, or there is none.
 pub async fn current(cluster: &Cluster, namespace: &str, name: &str) -> Result<Rollout, Error> {
-    let set = get(cluster, namespace, name).await?;
+    Ok(said(&get(cluster, namespace, name).await?))
+}
+
+/// The same of the one StatefulSet that pods of this selector belong to.
+///
+/// # Errors
+/// If the server refuses, or there is none, or more than one.
+pub async fn selected(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+) -> Result<Rollout, Error> {
+    let set = selected_set(cluster, namespace, selector).await?;
+    current(cluster, namespace, &set).await
+}
+
+/// The name of the one StatefulSet that pods of this selector belong to.
+///
+/// # Errors
+/// If the server refuses, or there is none, or more than one.
+pub async fn selected_set(
+    cluster: &Cluster,
+    namespace: &str,
+    selector: &str,
+) -> Result<String, Error> {
+    let found = members(cluster, namespace, selector).await?;
+    let sets: BTreeSet<&str> = found.iter().map(|member| member.set.as_str()).collect();
+    match sets.first() {
+        Some(set) if sets.len() == 1 => Ok((*set).to_owned()),
+        _ => Err(Error::NotOneSet {
+            selector: selector.to_owned(),
+            namespace: namespace.to_owned(),
+            found: sets.len(),
+        }),
+    }
+}
+
+fn said(set: &StatefulSet) -> Rollout {
     let strategy = set.spec.update_strategy.as_ref();
     let partition = strategy
         .and_then(|strategy| strategy.rolling_update.as_ref()?.partition)
         .unwrap_or(0);
-    let container = first(&set);
+    let container = first(set);
     let node = |number: i32| u16::try_from(number).unwrap_or(u16::MAX);
-    Ok(Rollout {
+    Rollout {
         version: Version {
             image: container
                 .and_then(|container| container.image.clone())
@@ -106,10 +150,11 @@ pub async fn current(cluster: &Cluster, namespace: &str, name: &str) -> Result<R
         },
         from: node(partition).saturating_add(1),
         nodes: node(set.spec.replicas.unwrap_or(1)),
-    })
+    }
 }
 
-/// Lets all nodes from this one on run this version; the others keep what they run. The controller
+/// Lets all nodes from this one on run this version in this container (the first, if none is named);
+/// the others keep what they run. The controller
 /// makes their pods anew, the highest first, each once the one before is ready. See [`rolled`].
 ///
 /// Upgrading n3, then n2, then n1 of three is `from` 3, 2, 1 with the new version; rolling back is
@@ -123,12 +168,13 @@ pub async fn set_version(
     name: &str,
     from: u16,
     version: &Version,
+    container: Option<&str>,
 ) -> Result<(), Error> {
     let set = get(cluster, namespace, name).await?;
-    let Some(container) = first(&set) else {
+    let Some(container) = node_of(&set, container) else {
         return Err(Error::Refused {
             doing: format!("changing StatefulSet {name}"),
-            message: "its template has no container".to_owned(),
+            message: "its template has no such container".to_owned(),
         });
     };
     let mut changed = json!({"name": container.name, "image": version.image});
@@ -270,6 +316,7 @@ mod tests {
     fn only_nodes_that_take_part_have_to_be_new() {
         let member = |node, revision: &str, ready| Member {
             node,
+            set: "s".to_owned(),
             pod: format!("s-{}", node - 1),
             uid: "u".to_owned(),
             ready,
@@ -278,6 +325,7 @@ mod tests {
             on: None,
             ip: None,
             role: None,
+            container: "node".to_owned(),
             image: "i".to_owned(),
             revision: Some(revision.to_owned()),
             trouble: None,

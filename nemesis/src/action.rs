@@ -81,6 +81,9 @@ pub enum Action {
     /// Let the disks of these nodes misbehave. Healing lets them be; a process that ended over it
     /// is started again.
     Disk(Vec<Node>, DiskFault),
+    /// Let so many KiB/s of reads, and as many of writes, through to the disk of each of these nodes.
+    /// Healing takes the limit off.
+    ThrottleDisk(Vec<Node>, u64),
     /// Let the clocks of these nodes be wrong. Healing sets them right.
     Clock(Vec<Node>, ClockFault),
     /// As [`Action::Upgrade`], one version older.

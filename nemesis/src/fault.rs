@@ -61,6 +61,8 @@ pub enum FaultKind {
     SlowDisk,
     /// Let every sync fail, and drop what it was to make durable.
     FsyncError,
+    /// Let only so much of reads and writes through to the disk.
+    ThrottleDisk,
     /// End processes and put back an older copy of their data.
     Rollback,
     /// Set the clock of processes forward or back.
@@ -85,7 +87,7 @@ pub enum FaultKind {
 
 impl FaultKind {
     /// All of them.
-    pub const ALL: [Self; 34] = [
+    pub const ALL: [Self; 35] = [
         Self::Kill,
         Self::PowerLoss,
         Self::Pause,
@@ -110,6 +112,7 @@ impl FaultKind {
         Self::ReadOnly,
         Self::SlowDisk,
         Self::FsyncError,
+        Self::ThrottleDisk,
         Self::Rollback,
         Self::ClockJump,
         Self::ClockDrift,
@@ -157,6 +160,7 @@ impl FaultKind {
             Self::ReadOnly => "read-only",
             Self::SlowDisk => "slow-disk",
             Self::FsyncError => "fsync-error",
+            Self::ThrottleDisk => "throttle-disk",
             Self::Rollback => "rollback",
             Self::ClockJump => "clock-jump",
             Self::ClockDrift => "clock-drift",
@@ -198,6 +202,7 @@ impl FaultKind {
             Self::DiskFull => "refuses writes for want of space",
             Self::ReadOnly => "refuses writes to a read-only disk",
             Self::SlowDisk => "delays reads, writes and syncs",
+            Self::ThrottleDisk => "limits the bandwidth of the disk",
             Self::FsyncError => "fails syncs and drops what they were for",
             Self::Rollback => "puts back an older copy of the data",
             Self::ClockJump => "sets clocks forward or back",
@@ -288,6 +293,11 @@ pub enum Fault {
     DiskFull,
     /// See [`FaultKind::ReadOnly`].
     ReadOnly,
+    /// See [`FaultKind::ThrottleDisk`].
+    ThrottleDisk {
+        /// At most this much of reads, and as much of writes.
+        bandwidth: Bandwidth,
+    },
     /// See [`FaultKind::SlowDisk`].
     SlowDisk {
         /// Added to each read, write and sync, in whole milliseconds.
@@ -476,6 +486,7 @@ impl Fault {
             Self::ReadOnly => FaultKind::ReadOnly,
             Self::SlowDisk { .. } => FaultKind::SlowDisk,
             Self::FsyncError => FaultKind::FsyncError,
+            Self::ThrottleDisk { .. } => FaultKind::ThrottleDisk,
             Self::Rollback { .. } => FaultKind::Rollback,
             Self::ClockJump { .. } => FaultKind::ClockJump,
             Self::ClockDrift { .. } => FaultKind::ClockDrift,

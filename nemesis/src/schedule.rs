@@ -241,6 +241,7 @@ impl Entry {
             | Fault::DiskFull
             | Fault::ReadOnly
             | Fault::FsyncError
+            | Fault::ThrottleDisk { .. }
             | Fault::Downgrade
             | Fault::Drain
             | Fault::Memory { .. }

@@ -816,7 +816,11 @@ impl WireEntry {
                 is(&[K::Slow, K::SlowDisk]),
             ),
             ("jitter", self.jitter.is_some(), is(&[K::Slow])),
-            ("bandwidth", self.bandwidth.is_some(), is(&[K::Slow])),
+            (
+                "bandwidth",
+                self.bandwidth.is_some(),
+                is(&[K::Slow, K::ThrottleDisk]),
+            ),
             (
                 "percent",
                 self.percent.is_some(),
@@ -908,6 +912,11 @@ impl WireEntry {
                     .0,
             },
             FaultKind::FsyncError => Fault::FsyncError,
+            FaultKind::ThrottleDisk => Fault::ThrottleDisk {
+                bandwidth: self
+                    .bandwidth
+                    .ok_or("`bandwidth` is missing; throttle-disk expects one such as 64KiB/s")?,
+            },
             FaultKind::Rollback => Fault::Rollback {
                 age: self
                     .age
@@ -1044,6 +1053,7 @@ impl From<Entry> for WireEntry {
             }
             Fault::BitFlip { file } => wire.file = Some(file),
             Fault::SlowDisk { latency } => wire.latency = Some(Text(latency)),
+            Fault::ThrottleDisk { bandwidth } => wire.bandwidth = Some(bandwidth),
             Fault::Rollback { age } => wire.age = Some(Text(age)),
             Fault::ClockJump { by_ms } => wire.by = Some(By::Millis(by_ms)),
             Fault::ClockDrift { ppm } => wire.ppm = Some(ppm),

@@ -205,6 +205,18 @@ pub(super) fn run_in_cluster(experiment: &Experiment, store: &Path) -> Result<(S
     crate::k8s::in_cluster::run_once(experiment, store)
 }
 
+/// How many nodes a store has that runs already.
+#[cfg(feature = "k8s")]
+pub(crate) fn count(kubernetes: &crate::k8s::Kubernetes) -> Result<u16> {
+    on_cluster::count(kubernetes)
+}
+
+/// Refuses.
+#[cfg(not(feature = "k8s"))]
+pub(crate) fn count(_kubernetes: &crate::k8s::Kubernetes) -> Result<u16> {
+    anyhow::bail!(NOT_BUILT_IN)
+}
+
 /// Gives an experiment the configuration and the size of a store that is there.
 #[cfg(feature = "k8s")]
 pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
@@ -243,7 +255,7 @@ mod on_cluster {
     use k8s::forward::Forward;
     use k8s::names::{IMAGE, MODE, NAMESPACE, PORT, selector};
     use k8s::rights::{self, DEPLOY, REACH, Right, VIEW};
-    use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, kustomize, roles};
+    use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, kustomize, roles, rollout};
     use k8s_openapi::api::apps::v1::StatefulSet;
     use k8s_openapi::api::core::v1::Pod;
     use kube::api::{Api, LogParams};
@@ -638,6 +650,23 @@ mod on_cluster {
     }
 
     /// See above.
+    pub(super) fn count(kubernetes: &Kubernetes) -> Result<u16> {
+        let existing = kubernetes.statefulset.as_ref();
+        let existing = existing.context("no StatefulSet is named")?;
+        let namespace = &kubernetes.namespace;
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .context("cannot start the runtime")?;
+        runtime.block_on(async {
+            let cluster = Cluster::connect().await?;
+            cluster.may(namespace, VIEW).await?;
+            Ok(rollout::selected(&cluster, namespace, &existing.selector)
+                .await?
+                .nodes)
+        })
+    }
+
     pub(super) fn copy_of(experiment: &mut Experiment, name: &str) -> Result<()> {
         let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
         let namespace = &kubernetes.namespace;
@@ -683,7 +712,12 @@ mod on_cluster {
         sink: &mut dyn Sink,
         live: &mut Live,
     ) -> Result<Ended> {
-        live.step(&format!("starting {} pods", experiment.all_nodes()));
+        let own = experiment
+            .kubernetes
+            .as_ref()
+            .is_none_or(Kubernetes::is_own);
+        let verb = if own { "starting" } else { "looking for" };
+        live.step(&format!("{verb} {} pods", experiment.all_nodes()));
         let seed = substream(experiment.seed.unwrap_or_default(), "nodes");
         let mut substrate = K8sSubstrate::start(&K8sOptions {
             kubernetes: experiment.kubernetes.clone().unwrap_or_default(),
@@ -694,6 +728,7 @@ mod on_cluster {
             call_timeout: experiment.clients.timeout,
             rights: rights_of(experiment),
             versions: experiment.versions.clone(),
+            store: experiment.store.clone(),
         })?;
         let ended = runner::run(
             plan(experiment)?,
@@ -703,7 +738,11 @@ mod on_cluster {
             live,
         )
         .context("cannot write the history")?;
-        live.step("removing the pods");
+        live.step(if own {
+            "removing the pods"
+        } else {
+            "leaving the pods"
+        });
         if let Err(error) = substrate.stop() {
             // The history is whole; what is left on the cluster does not change the verdict.
             tracing::warn!("{}", exit::said(&error));

@@ -54,22 +54,33 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
     };
     let versions = versions(args, from_file.as_ref())?;
     let on = place(args, from_file.as_ref(), &versions);
-    let configured = given.file.is_some() || given.mode.is_some();
+    let in_file = from_file.as_ref().and_then(|file| file.kubernetes.as_ref());
+    let copied = on == On::K8s
+        && (given.kubernetes.statefulset.is_some()
+            || in_file.is_some_and(|kubernetes| kubernetes.statefulset.is_some()));
+    refuse_target(given, copied)?;
+    let configured = given.file.is_some() || given.mode.is_some() || copied;
     let mut base = ExperimentArgs {
         mode: given.mode.clone().or_else(|| {
             // The reference store's default loses writes by itself.
             (!configured).then(|| "raft".to_owned())
         }),
+        target: given.target.clone(),
         nodes: (given.nodes.clone()).or((!configured).then_some(Nodes::Count(3))),
         rate: given.rate.or(given.file.is_none().then_some(RATE)),
         ..copy(given)
     };
-    if on == On::K8s {
+    if on == On::K8s && !copied {
         base.kubernetes.image.clone_from(&versions.from.program);
     }
     let mut experiment = base.resolve(Some(on), args.seed)?;
     if on == On::K8s && !configured {
         super::k8s::copy_of(&mut experiment, &args.of)?;
+    }
+    if let Some(kubernetes) = &mut experiment.kubernetes
+        && let Some(existing) = &mut kubernetes.statefulset
+    {
+        existing.copy = true;
     }
     let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
     if on == On::K8s && kubernetes.storage == Storage::EmptyDir {
@@ -99,7 +110,10 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
     let mut roll = Roll {
         nodes: experiment.nodes,
         faults: faults.iter().copied().collect(),
-        leader: experiment.target.one_log(),
+        leader: match &experiment.store {
+            Some(store) => store.recipe().is_some(),
+            None => experiment.target.one_log(),
+        },
         calm: calm(on),
     };
     if let Some(time) = args.time {
@@ -154,7 +168,6 @@ fn refuse_foreign(given: &ExperimentArgs) -> Result<(), ExperimentError> {
             "--time",
         ),
         ("--schedule", given.schedule.is_some(), "--faults"),
-        ("--target", given.target.is_some(), "--from and --to"),
         ("--time-limit", given.time_limit.is_some(), "--time"),
         (
             "--image",
@@ -167,6 +180,19 @@ fn refuse_foreign(given: &ExperimentArgs) -> Result<(), ExperimentError> {
                 "{flag} is of one experiment; a preflight takes {instead}"
             )));
         }
+    }
+    Ok(())
+}
+
+/// Another store than the reference store is rolled where its operator has it.
+fn refuse_target(given: &ExperimentArgs, copied: bool) -> Result<(), ExperimentError> {
+    if given.target.is_some() && !copied {
+        return Err(ExperimentError(
+            "--target: expected --statefulset SELECTOR --port PORT, on Kubernetes, with it: the store \
+             whose copy is rolled; elsewhere a preflight is of the reference store, and takes --from and \
+             --to"
+                .to_owned(),
+        ));
     }
     Ok(())
 }

@@ -326,6 +326,9 @@ fn fault(kind: FaultKind, nodes: Node, random: &mut impl Rng) -> Fault {
             latency: ms(&[5, 20, 100], random),
         },
         FaultKind::FsyncError => Fault::FsyncError,
+        FaultKind::ThrottleDisk => Fault::ThrottleDisk {
+            bandwidth: Bandwidth { kib_s: 64 },
+        },
         FaultKind::Rollback => Fault::Rollback {
             age: ms(&[100, 1000, 3000], random),
         },

@@ -14,6 +14,8 @@ use nemesis::{Capabilities, FaultKind};
 use serde::{Deserialize, Serialize};
 
 use self::hooks::Hook;
+#[cfg(feature = "k8s")]
+pub(crate) use self::own_keys::OwnKeys;
 pub use self::substrate::{ExternalError, ExternalSubstrate};
 use crate::experiment::Impossible;
 

@@ -19,6 +19,12 @@ impl<C> OwnKeys<C> {
         Self { client, prefix }
     }
 
+    /// What does the work.
+    #[cfg(feature = "k8s")]
+    pub fn client(&self) -> &C {
+        &self.client
+    }
+
     fn name(&self, key: &Value) -> Value {
         Value::str(&format!("{}{}", self.prefix, text(key)))
     }

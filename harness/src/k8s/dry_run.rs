@@ -55,10 +55,8 @@ pub(crate) async fn print(
                 existing.selector,
                 members.len()
             );
-            let store = members
-                .first()
-                .and_then(|member| member.pod.rsplit_once('-'));
-            let store = store.map_or_else(String::new, |(set, _)| set.to_owned());
+            let store = members.first().map(|member| member.set.clone());
+            let store = store.unwrap_or_default();
             writeln!(
                 out,
                 "StatefulSet {store} would be tested as it is, and left"
@@ -240,6 +238,7 @@ fn deeds(action: &Action, kubernetes: &Kubernetes, store: &str, on: &Hosts) -> S
         | Action::Cpu(nodes, _)
         | Action::Memory(nodes, _)
         | Action::Disk(nodes, _)
+        | Action::ThrottleDisk(nodes, _)
         | Action::Clock(nodes, _) => format!("the processes of pods {}", pods(nodes)),
         _ => "what the store is asked for".to_owned(),
     }

@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use futures_util::{AsyncBufReadExt, TryStreamExt};
-use k8s::names::CONTAINER;
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
 use tokio::fs::OpenOptions;
@@ -15,9 +14,9 @@ use tokio::time::sleep;
 const PAUSE: Duration = Duration::from_millis(500);
 
 /// Follows the log of a pod and of its successors of the same name into a file, until dropped.
-pub(super) async fn follow(pods: Api<Pod>, pod: String, file: PathBuf) {
+pub(super) async fn follow(pods: Api<Pod>, pod: String, container: String, file: PathBuf) {
     let params = LogParams {
-        container: Some(CONTAINER.to_owned()),
+        container: Some(container),
         follow: true,
         // Each line's time comes first: what was written already is told by it.
         timestamps: true,

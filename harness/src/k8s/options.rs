@@ -20,7 +20,8 @@ pub struct Kubernetes {
     /// change the version of the storage format.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub upgrade_image: Option<String>,
-    /// A store that runs already, instead of one of the run's own.
+    /// A store that runs already, instead of one of the run's own. The experiment's `store` says how
+    /// clients speak to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub statefulset: Option<Existing>,
     /// Where nodes keep their journals.
@@ -50,18 +51,12 @@ pub struct Existing {
     pub selector: String,
     /// The port that they serve clients at.
     pub port: u16,
-    /// How clients speak to it.
-    #[serde(default)]
-    pub client: Client,
-}
-
-/// How clients speak to a store.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Client {
-    /// The HTTP interface of the reference store.
-    #[default]
-    Reference,
+    /// The container that is the node; by default the first of the pod.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub container: Option<String>,
+    /// Test a throw-away copy of it instead, in a namespace of its own: nothing is done to it.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub copy: bool,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "as serde wants it")]
@@ -78,6 +73,15 @@ pub enum Storage {
     Volumes,
     /// In the pod: what it has written goes with it.
     EmptyDir,
+}
+
+impl Kubernetes {
+    /// Whether the store is the run's own, a copy or not: the run has made it, and removes it.
+    pub fn is_own(&self) -> bool {
+        self.statefulset
+            .as_ref()
+            .is_none_or(|existing| existing.copy)
+    }
 }
 
 impl Default for Kubernetes {
@@ -113,6 +117,13 @@ pub struct KubernetesArgs {
     /// The class of volumes; by default the cluster's own.
     #[arg(long, value_name = "CLASS")]
     pub storage_class: Option<String>,
+    /// Test the pods of this selector, which run already as one StatefulSet, instead of a store of
+    /// the run's own; --target says how clients speak to it.
+    #[arg(long, value_name = "SELECTOR", requires = "port")]
+    pub statefulset: Option<String>,
+    /// The port that they serve clients at.
+    #[arg(long, value_name = "PORT", requires = "statefulset")]
+    pub port: Option<u16>,
     /// Let the agents on the nodes do what the API server cannot: pause, cut off, slow down.
     #[arg(long)]
     pub agent: bool,
@@ -132,6 +143,14 @@ impl KubernetesArgs {
             to.storage = storage;
         }
         to.agent |= self.agent;
+        if let (Some(selector), Some(port)) = (&self.statefulset, self.port) {
+            to.statefulset = Some(Existing {
+                selector: selector.clone(),
+                port,
+                container: None,
+                copy: false,
+            });
+        }
         if self.image.is_some() {
             to.image.clone_from(&self.image);
         }
@@ -142,7 +161,7 @@ impl KubernetesArgs {
 }
 
 /// What agents on the nodes of the cluster can do.
-const BY_AGENT: [FaultKind; 8] = [
+const BY_AGENT: [FaultKind; 9] = [
     FaultKind::Pause,
     FaultKind::Partition,
     FaultKind::Slow,
@@ -151,6 +170,7 @@ const BY_AGENT: [FaultKind; 8] = [
     FaultKind::Duplicate,
     FaultKind::Cpu,
     FaultKind::Memory,
+    FaultKind::ThrottleDisk,
 ];
 
 /// What can be done to pods: by the API, and by agents where the experiment wants them.
@@ -163,10 +183,10 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
                 (K::Kill, Storage::Volumes)
                 | (K::Wipe, Storage::EmptyDir)
                 | (K::Drain | K::Scale | K::RollingRestart | K::NoEndpoints, _) => all,
-                (K::Upgrade | K::Downgrade, _) if kubernetes.statefulset.is_none() => all,
+                (K::Upgrade | K::Downgrade, _) if kubernetes.is_own() => all,
                 (K::Upgrade | K::Downgrade, _) => all.without(
                     kind,
-                    "only a store of the run's own is given another version",
+                    "only a store of the run's own is given another version, or a copy (copy: true)",
                 ),
                 // An agent ends the container: what is in the pod stays.
                 (K::Kill, Storage::EmptyDir) if kubernetes.agent => all,
@@ -199,11 +219,18 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
 
 /// Chooses the faults of an experiment that names none: those of its mode that pods can suffer.
 pub fn choose_faults(experiment: &mut Experiment) {
-    let name = match experiment.kubernetes.clone().unwrap_or_default().storage {
-        Storage::Volumes if experiment.target.one_log() => "kill-leader",
-        Storage::Volumes => "kill",
-        Storage::EmptyDir if experiment.target.one_log() => "wipe-follower",
-        Storage::EmptyDir => "wipe",
+    // Who leads is known of stores that say it.
+    let led = match &experiment.store {
+        Some(store) => store.recipe().is_some(),
+        None => experiment.target.one_log(),
+    };
+    let here = experiment.capabilities_of_substrate();
+    let name = if here.has(FaultKind::Wipe) {
+        if led { "wipe-follower" } else { "wipe" }
+    } else if here.has(FaultKind::Kill) {
+        if led { "kill-leader" } else { "kill" }
+    } else {
+        "none"
     };
     experiment.faults.packages = vec![name.to_owned()];
 }

@@ -10,12 +10,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use checkers::Value;
-use k8s::discover::members;
-use k8s::forward::Forward;
+use k8s::discover::members_in;
+use k8s::forward::{Forward, Greeting, Witness};
 use k8s::names::{IMAGE, PORT, selector};
 use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
-use k8s::{Cluster, Error, Member, Store, beat, clean, deploy, roles};
+use k8s::{Cluster, Error, Member, Store, beat, clean, copy, deploy, roles};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use nemesis::{Action, Node, NodeView, Order, Proof, View};
@@ -23,16 +22,18 @@ use reference_cluster::core::Config;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use workloads::Invocation;
-use workloads::client::HttpClient;
 
 use super::custody::{self, Custody};
 use super::fault::agent::Agents;
-use super::options::{Kubernetes, Storage};
+use super::options::{Existing, Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
+use crate::external::OwnKeys;
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
+use crate::stores::recipe::{Ready, Status};
+use crate::stores::{self, AnyClient};
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
 
@@ -60,6 +61,8 @@ pub struct K8sOptions {
     pub rights: Vec<Right>,
     /// What the nodes are upgraded from and to, if that is said.
     pub versions: Option<Versions>,
+    /// The store, if it is not the reference store.
+    pub store: Option<stores::Store>,
 }
 
 /// What is known of a node's pod.
@@ -79,6 +82,8 @@ pub(super) struct Known {
 #[derive(Debug)]
 pub(super) struct Slot {
     pub node: Node,
+    /// The container that is the node.
+    container: String,
     forward: Forward,
     /// Whether it was deleted and has not answered since.
     pub down: AtomicBool,
@@ -104,6 +109,12 @@ pub(super) struct Inner {
     pub selector: String,
     /// Where they listen.
     pub port: u16,
+    /// The container that is the node; none: the first of each pod.
+    pub container: Option<String>,
+    /// What finds out whether a process is there.
+    greeting: Greeting,
+    /// What nodes say of themselves, if anything.
+    status: Option<Status>,
     /// Whether the run has made the store, and removes it.
     pub own: bool,
     /// What the nodes run.
@@ -143,8 +154,48 @@ impl Inner {
         self.slots.iter().map(|slot| slot.node)
     }
 
+    /// A connection to the process in a pod, once that has answered.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub async fn witness(&self, pod: &str) -> Result<Witness, String> {
+        Witness::of(
+            &self.cluster,
+            &self.namespace,
+            pod,
+            self.port,
+            &self.greeting,
+        )
+        .await
+    }
+
+    /// What is known of all nodes: what they say, or of stores that say nothing, whether their pods are
+    /// ready.
+    async fn view(&self) -> View {
+        if let Some(status) = self.status {
+            return view::poll_by(&self.http, status, &self.addresses()).await;
+        }
+        // When the API server is away, nothing is known.
+        let members = fault::found(self).await.unwrap_or_default();
+        let role = |slot: &Arc<Slot>| {
+            let member = members.iter().find(|member| member.node == slot.node);
+            let there = member.is_some_and(|member| member.ready) && !slot.down.load(SeqCst);
+            NodeView {
+                role: there.then(|| "unknown".to_owned()),
+                ..NodeView::silent(slot.node)
+            }
+        };
+        View {
+            nodes: self.slots.iter().map(role).collect(),
+            ..View::default()
+        }
+    }
+
     /// Why a node cannot read what it finds, in its own words, if so.
     pub async fn refusal(&self, node: Node) -> Option<String> {
+        if self.status != Some(Status::Reference) {
+            return None;
+        }
         let of_node = self.addresses().into_iter().find(|(it, _)| *it == node);
         let why = view::status(&self.http, of_node?.1?).await?.stopped?;
         Some(why.to_string()).filter(|why| why.contains("storage format"))
@@ -152,6 +203,9 @@ impl Inner {
 
     /// Which storage format each node that answers says it writes.
     pub async fn versions(&self) -> Vec<(Node, u16)> {
+        if self.status != Some(Status::Reference) {
+            return Vec::new();
+        }
         let view = view::poll(&self.http, &self.addresses()).await;
         let answered = view.nodes.iter().filter(|node| node.role.is_some());
         answered
@@ -183,8 +237,7 @@ pub struct K8sSubstrate {
     /// `None` only while being dropped.
     runtime: Option<Runtime>,
     inner: Arc<Inner>,
-    calls: Calls<HttpClient>,
-    http: reqwest::Client,
+    calls: Calls<OwnKeys<AnyClient>>,
     happenings: Receiver<Happening>,
     faults: BTreeMap<u32, Fault>,
     start: Instant,
@@ -209,8 +262,8 @@ impl K8sSubstrate {
             .context("cannot start the runtime")?;
         let (events, happenings) = channel();
         let completions = events.clone();
-        let namespace = options.kubernetes.namespace.clone();
         let run = options.kubernetes.run.clone().unwrap_or_else(new_run);
+        let namespace = place(&options.kubernetes, &run);
         let hint = custody::clean(&namespace, &run).join(" ");
         let interrupted = events.clone();
         let handler = Handler {
@@ -229,9 +282,9 @@ impl K8sSubstrate {
             .retry(reqwest::retry::never())
             .build()
             .context("cannot make an HTTP client")?;
-        let cluster = runtime.block_on(permitted(options))?;
+        let cluster = runtime.block_on(permitted(options, &namespace))?;
         let custody = Custody::begin(&options.run_dir, &namespace, &run, events.clone())?;
-        let started = bring_up(&cluster, options, &run, http.clone(), events);
+        let started = bring_up(&cluster, options, &run, http, events);
         let inner = match runtime.block_on(started) {
             Ok(inner) => inner,
             Err(error) => {
@@ -243,7 +296,7 @@ impl K8sSubstrate {
                 return Err(error);
             }
         };
-        let client = HttpClient::new(options.call_timeout)?;
+        let client = client(options, &run)?;
         let calls = Calls::new(client, runtime.handle().clone(), completions);
         let pods = Api::<Pod>::namespaced(inner.cluster.client.clone(), &namespace);
         for slot in &inner.slots {
@@ -252,7 +305,8 @@ impl K8sSubstrate {
                 .join("nodes")
                 .join(format!("n{}.log", slot.node));
             let pod = format!("{}-{}", inner.store, slot.node - 1);
-            runtime.spawn(logs::follow(pods.clone(), pod, file));
+            let container = slot.container.clone();
+            runtime.spawn(logs::follow(pods.clone(), pod, container, file));
         }
         runtime.spawn(watch(Arc::clone(&inner)));
         runtime.spawn(custody::beat(cluster, namespace, run));
@@ -260,7 +314,6 @@ impl K8sSubstrate {
             runtime: Some(runtime),
             inner,
             calls,
-            http,
             happenings,
             faults: BTreeMap::new(),
             start: Instant::now(),
@@ -305,6 +358,38 @@ impl K8sSubstrate {
     fn post(&self, happening: Happening) {
         // The receiver is this very value's.
         let _ = self.inner.events.send(happening);
+    }
+}
+
+/// What clients speak with. Another run, or somebody else, may have written to keys of the same names
+/// in a store that is not the run's own.
+fn client(options: &K8sOptions, run: &str) -> Result<OwnKeys<AnyClient>> {
+    let existing = !options.kubernetes.is_own();
+    let logs = options.run_dir.join("clients");
+    let prefix = if existing {
+        format!("{run}-")
+    } else {
+        String::new()
+    };
+    if options.store.is_some() || existing {
+        std::fs::create_dir_all(&logs)
+            .and_then(|()| std::fs::write(logs.join("keys.txt"), format!("{prefix}\n")))
+            .with_context(|| format!("cannot write {}", logs.display()))?;
+    }
+    let client = AnyClient::new(options.store.as_ref(), Some(logs), options.call_timeout)?;
+    Ok(OwnKeys::new(client, prefix))
+}
+
+/// What a process of the store answers.
+fn greeting(store: Option<&stores::Store>) -> Greeting {
+    let Some(store) = store else {
+        return Greeting::http("/healthz");
+    };
+    match store.recipe().map(|recipe| recipe.ready) {
+        Some(Ready::Http(path)) => Greeting::http(path),
+        Some(Ready::Line(line, _)) => Greeting::line(line),
+        // How to ask it is not known.
+        _ => Greeting::Connect,
     }
 }
 
@@ -363,13 +448,130 @@ async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error
 }
 
 /// The cluster, if the run may be there.
-async fn permitted(options: &K8sOptions) -> Result<Cluster> {
-    let namespace = &options.kubernetes.namespace;
+async fn permitted(options: &K8sOptions, namespace: &str) -> Result<Cluster> {
     let cluster = Cluster::connect().await?;
-    cluster.allowed(namespace).await?;
-    let rights = [DEPLOY, VIEW, REACH, RUN, &options.rights].concat();
+    let mut rights = [DEPLOY, VIEW, REACH, RUN, &options.rights].concat();
+    let kubernetes = &options.kubernetes;
+    if is_copy(kubernetes) {
+        cluster.may(&kubernetes.namespace, copy::READ).await?;
+        rights.extend_from_slice(copy::MAKE);
+    } else {
+        cluster.allowed(namespace).await?;
+    }
     cluster.may(namespace, &rights).await?;
     Ok(cluster)
+}
+
+fn is_copy(kubernetes: &Kubernetes) -> bool {
+    kubernetes.statefulset.is_some() && kubernetes.is_own()
+}
+
+/// The namespace that a run is in: that of its experiment, or one of its own for a copy.
+fn place(kubernetes: &Kubernetes, run: &str) -> String {
+    if is_copy(kubernetes) {
+        format!("quorate-{run}")
+    } else {
+        kubernetes.namespace.clone()
+    }
+}
+
+/// The pods of a store, all ready.
+struct Pods {
+    members: Vec<Member>,
+    selector: String,
+    port: u16,
+    images: Images,
+}
+
+/// Starts a store of the run's own.
+async fn own(cluster: &Cluster, options: &K8sOptions, run: &str) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let namespace = &kubernetes.namespace;
+    let annotated = cluster.allowed(namespace).await?.metadata.annotations;
+    let remembered = annotated.unwrap_or_default().remove(IMAGE);
+    let image = kubernetes.image.clone().or(remembered).with_context(|| {
+        format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
+    })?;
+    let (nodes, seed) = (options.nodes, options.seed);
+    let mut target = options.target.clone();
+    let from = options.versions.as_ref().map(|versions| &versions.from);
+    let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
+    if let Some(format) = from.and_then(|from| from.storage) {
+        target.storage_version = format;
+    }
+    let store = Store {
+        run: Some(run.to_owned()),
+        ..described(kubernetes, run, &image, nodes, &target, seed)?
+    };
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    deploy::apply(cluster, namespace, &store).await?;
+    let members = deploy::ready(cluster, namespace, &store, within).await?;
+    let images = Images {
+        first: image,
+        upgrade: kubernetes.upgrade_image.clone(),
+        versions: options.versions.clone(),
+        configured: options.target.storage_version,
+    };
+    Ok(Pods {
+        members,
+        selector: selector(run),
+        port: PORT,
+        images,
+    })
+}
+
+/// Finds a store that runs already.
+async fn standing(cluster: &Cluster, options: &K8sOptions, existing: &Existing) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    let (selector, wanted) = (&existing.selector, usize::from(options.nodes));
+    let namespace = &kubernetes.namespace;
+    deploy::standing(cluster, namespace, selector, wanted, within).await?;
+    let container = existing.container.as_deref();
+    Ok(Pods {
+        members: members_in(cluster, namespace, selector, container).await?,
+        selector: selector.clone(),
+        port: existing.port,
+        images: Images::default(),
+    })
+}
+
+/// Starts a copy of a store that runs already.
+async fn copied(
+    cluster: &Cluster,
+    options: &K8sOptions,
+    existing: &Existing,
+    namespace: &str,
+) -> Result<Pods> {
+    let kubernetes = &options.kubernetes;
+    let from = options.versions.as_ref().map(|versions| &versions.from);
+    let plan = copy::Plan {
+        from: &kubernetes.namespace,
+        selector: &existing.selector,
+        container: existing.container.as_deref(),
+        image: from.and_then(|from| from.program.as_deref()),
+        to: namespace,
+        agents: kubernetes.agent,
+        durable: kubernetes.storage == Storage::Volumes,
+    };
+    let (nodes, image) = copy::make(cluster, &plan).await?;
+    anyhow::ensure!(
+        nodes == options.nodes,
+        "{} has {nodes} nodes, and the experiment {} (--nodes)",
+        existing.selector,
+        options.nodes
+    );
+    let within = Duration::from_secs(kubernetes.ready_within_s);
+    Ok(Pods {
+        members: copy::ready(cluster, &plan, nodes, within).await?,
+        selector: existing.selector.clone(),
+        port: existing.port,
+        images: Images {
+            first: image,
+            versions: options.versions.clone(),
+            ..Images::default()
+        },
+    })
 }
 
 /// Starts a store of the run's own, or finds the one that is to be tested.
@@ -381,67 +583,46 @@ async fn bring_up(
     events: Sender<Happening>,
 ) -> Result<Arc<Inner>> {
     let kubernetes = &options.kubernetes;
-    let namespace = &kubernetes.namespace;
+    let namespace = &place(kubernetes, run);
+    if is_copy(kubernetes) {
+        copy::namespace(cluster, namespace, run).await?;
+    }
     beat::once(cluster, namespace, run, 0).await?;
-    let within = Duration::from_secs(kubernetes.ready_within_s);
-    let (members, selector, port, images) = match &kubernetes.statefulset {
-        Some(existing) => {
-            let wanted = usize::from(options.nodes);
-            let selector = existing.selector.clone();
-            let members = deploy::standing(cluster, namespace, &selector, wanted, within).await?;
-            (members, selector, existing.port, Images::default())
-        }
-        None => {
-            let annotated = cluster.allowed(namespace).await?.metadata.annotations;
-            let remembered = annotated.unwrap_or_default().remove(IMAGE);
-            let image = kubernetes.image.clone().or(remembered).with_context(|| {
-                format!("which image? say --image; namespace {namespace} remembers none that was brought up in it")
-            })?;
-            let (nodes, seed) = (options.nodes, options.seed);
-            let mut target = options.target.clone();
-            let from = options.versions.as_ref().map(|versions| &versions.from);
-            let image = from.and_then(|from| from.program.clone()).unwrap_or(image);
-            if let Some(format) = from.and_then(|from| from.storage) {
-                target.storage_version = format;
-            }
-            let store = Store {
-                run: Some(run.to_owned()),
-                ..described(kubernetes, run, &image, nodes, &target, seed)?
-            };
-            deploy::apply(cluster, namespace, &store).await?;
-            let members = deploy::ready(cluster, namespace, &store, within).await?;
-            let images = Images {
-                first: image,
-                upgrade: kubernetes.upgrade_image.clone(),
-                versions: options.versions.clone(),
-                configured: options.target.storage_version,
-            };
-            (members, selector(run), PORT, images)
-        }
+    let Pods {
+        members,
+        selector,
+        port,
+        images,
+    } = match &kubernetes.statefulset {
+        Some(existing) if existing.copy => copied(cluster, options, existing, namespace).await?,
+        Some(existing) => standing(cluster, options, existing).await?,
+        None => own(cluster, options, run).await?,
     };
+    let container = kubernetes.statefulset.as_ref();
+    let container = container.and_then(|existing| existing.container.clone());
     let store = members
         .first()
-        .and_then(|member| member.pod.rsplit_once('-'))
-        .map(|(set, _)| set.to_owned())
+        .map(|member| member.set.clone())
         .context("there are no pods")?;
     let mut slots = Vec::new();
-    for member in &members {
+    for member in members.clone() {
         let forward = Forward::start(cluster, namespace, &member.pod, port).await?;
         let known = Known {
-            uid: member.uid.clone(),
+            uid: member.uid,
             restarts: member.restarts,
-            on: member.on.clone(),
+            on: member.on,
             hurt_by: BTreeMap::new(),
         };
         slots.push(Arc::new(Slot {
             node: member.node,
+            container: member.container,
             forward,
             down: AtomicBool::new(false),
             known: Mutex::new(known),
         }));
     }
     let agents = if kubernetes.agent {
-        Some(Agents::find(cluster, namespace, &store, &members).await?)
+        Some(Agents::find(cluster, namespace, (&store, run), &members, port).await?)
     } else {
         None
     };
@@ -454,7 +635,13 @@ async fn bring_up(
         store,
         selector,
         port,
-        own: kubernetes.statefulset.is_none(),
+        container,
+        greeting: greeting(options.store.as_ref()),
+        status: match &options.store {
+            None => Some(Status::Reference),
+            Some(store) => store.recipe().map(|recipe| recipe.status),
+        },
+        own: kubernetes.is_own(),
         images,
         slots,
         http,
@@ -468,13 +655,12 @@ async fn watch(inner: Arc<Inner>) {
     loop {
         tokio::time::sleep(WATCH).await;
         // The API server may be away for a moment; what happens meanwhile is seen afterwards.
-        let Ok(members) = members(&inner.cluster, &inner.namespace, &inner.selector).await else {
+        let Ok(members) = fault::found(&inner).await else {
             continue;
         };
         for member in &members {
             if let Some(why) = unexplained(&inner, member) {
-                let log =
-                    deploy::log_tail(&inner.cluster, &inner.namespace, &member.pod, true).await;
+                let log = deploy::log_tail(&inner.cluster, &inner.namespace, member, true).await;
                 let _ = inner.events.send(Happening::Broken(format!(
                     "{why}; the end of its log:\n{log}"
                 )));
@@ -517,7 +703,7 @@ async fn label(inner: &Inner, view: &View) -> Result<(), Error> {
     if *labelled() == roles {
         return Ok(());
     }
-    let members = members(&inner.cluster, &inner.namespace, &inner.selector).await?;
+    let members = fault::found(inner).await?;
     for member in &members {
         let role = roles.iter().find(|(node, _)| *node == member.node);
         let role = role.and_then(|(_, role)| role.as_deref());
@@ -553,15 +739,9 @@ impl Substrate for K8sSubstrate {
             let completion = refused(invocation, "connection-refused");
             return self.post(Happening::Completed { thread, completion });
         }
-        let base_url = format!("http://{}", slot.forward.address()).into();
-        let mut invocation = invocation.clone();
-        if !self.inner.own {
-            // Another run, or somebody else, may have written to a key of the same name.
-            let key = invocation.key.as_ref();
-            let own = key.map(|key| format!("{}.{key}", self.inner.run));
-            invocation.key = own.map(|key| Value::Str(key.as_str().into()));
-        }
-        self.calls.start(thread, node, base_url, invocation);
+        let address = slot.forward.address().to_string();
+        let address = self.calls.client().client().address(&address).into();
+        self.calls.start(thread, node, address, invocation.clone());
     }
 
     fn inject(&mut self, id: u32, order: &Order) {
@@ -595,9 +775,9 @@ impl Substrate for K8sSubstrate {
     }
 
     fn poll_view(&mut self) {
-        let (http, inner) = (self.http.clone(), Arc::clone(&self.inner));
+        let inner = Arc::clone(&self.inner);
         self.runtime().spawn(async move {
-            let mut view = view::poll(&http, &inner.addresses()).await;
+            let mut view = inner.view().await;
             for node in &mut view.nodes {
                 let slot = inner.slot(node.node);
                 node.host = slot.and_then(|slot| slot.known().on.clone());
@@ -606,6 +786,7 @@ impl Substrate for K8sSubstrate {
             let _ = inner.events.send(Happening::View(view));
             // The pods of somebody else's store carry nobody's labels but theirs.
             if inner.own
+                && inner.status == Some(Status::Reference)
                 && let Err(error) = label(&inner, &labels).await
             {
                 tracing::debug!("{error}");

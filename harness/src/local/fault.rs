@@ -54,6 +54,9 @@ pub(super) fn apply(cluster: &Cluster, id: u32, action: &Action) {
 }
 
 /// Why what only an orchestrator does is not done here.
+pub(super) const NO_THROTTLE: &str =
+    "an agent does this on Kubernetes (--on k8s --agent); slow-disk delays the disk here";
+/// Why a fault of an orchestrator is not done here.
 pub(super) const NO_ORCHESTRATOR: &str = "only Kubernetes does this to nodes; that is --on k8s";
 
 /// The rest of an injection, and its proof.
@@ -98,6 +101,7 @@ pub(super) async fn inject(
             Err(unknown) => Proof::NotSeen(unknown),
         },
         Action::Orchestrate(..) => Proof::NotSeen(NO_ORCHESTRATOR.to_owned()),
+        Action::ThrottleDisk(..) => Proof::NotSeen(NO_THROTTLE.to_owned()),
         Action::Cut(_) | Action::Impair { .. } => {
             let network = &cluster.network;
             network.inject(&cluster.slots, id, action, via).await
@@ -158,6 +162,7 @@ pub(super) async fn heal(
         | Action::PowerLoss(_) => disk::heal(cluster, id, action).await,
         Action::Clock(nodes, fault) => clock::heal(cluster, http, id, nodes, *fault).await,
         Action::Orchestrate(..) => Proof::Seen(NO_ORCHESTRATOR.to_owned()),
+        Action::ThrottleDisk(..) => Proof::Seen(NO_THROTTLE.to_owned()),
         Action::Cut(_) | Action::Impair { .. } => {
             cluster.network.heal(&cluster.slots, id, action).await
         }

@@ -96,9 +96,11 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 pub fn capabilities(substrate: On) -> Capabilities {
     let orchestrated =
         FaultKind::ORCHESTRATED.map(|kind| (kind, fault::NO_ORCHESTRATOR.to_owned()));
+    let throttle = (FaultKind::ThrottleDisk, fault::NO_THROTTLE.to_owned());
     network::obstacles(substrate)
         .into_iter()
         .chain(orchestrated)
+        .chain([throttle])
         .fold(disk::capabilities(), |all, (kind, why)| {
             all.without(kind, &why)
         })

@@ -169,6 +169,36 @@ fn two_programs_are_rolled_on_this_machine() {
 }
 
 #[test]
+fn both_answers_in_networks_of_their_own() {
+    if let Err(why) = nemesis::mechanism::namespace::available() {
+        eprintln!("skipped: preflight on netns: {why}");
+        return;
+    }
+    let store = tempfile::tempdir().unwrap();
+    let quorate = env!("CARGO_BIN_EXE_quorate");
+    let versions = [format!("--from={quorate}@2"), format!("--to={quorate}@3")];
+    for (stream, code) in [("logical", 0), ("wal", 1)] {
+        let file = experiment(store.path(), stream);
+        let arguments = [&file, "--on=netns", &versions[0], &versions[1]];
+        let output = preflight(store.path(), &arguments);
+        let report = report(store.path(), &output, code);
+        assert_eq!(report["substrate"], "netns");
+        if code == 1 {
+            let said = reasons(&report);
+            assert!(said.contains("n3 refuses: the leader ships"), "{said}");
+            continue;
+        }
+        let roll = &report["rolls"][0];
+        assert_eq!(roll["changes"], serde_json::json!([6, 6]));
+        let faults = roll["faults"].as_array().unwrap();
+        for kind in ["kill", "pause", "partition"] {
+            let times = faults.iter().filter(|fault| *fault == kind).count();
+            assert_eq!(times, 4, "{kind}: {faults:?}");
+        }
+    }
+}
+
+#[test]
 fn a_version_that_does_not_start_is_a_no_go_and_if_it_is_the_old_one_unknown() {
     let store = tempfile::tempdir().unwrap();
     let quorate = env!("CARGO_BIN_EXE_quorate");

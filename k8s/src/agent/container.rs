@@ -4,6 +4,7 @@
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nemesis::mechanism::cgroup::disk::{Device, DiskLimit};
 use nemesis::mechanism::cgroup::{Controller, Group};
 use nemesis::mechanism::process::{Identity, processor_time};
 
@@ -19,6 +20,15 @@ const END_WITHIN: Duration = Duration::from_secs(5);
 /// How many percent of a processor more than allowed are measured at the edges of a period.
 const SLACK: f64 = 10.0;
 const MIB: u64 = 1 << 20;
+const KIB: u64 = 1 << 10;
+/// How long it is watched what a container writes without a limit, and with one.
+const WRITES_FREELY: Duration = Duration::from_secs(1);
+/// See [`WRITES_FREELY`].
+const WRITES_HELD: Duration = Duration::from_secs(2);
+/// How much of a limit may be measured, as the kernel lets through slices of it at once.
+const DISK_SLACK: f64 = 1.25;
+/// And so many bytes a second beside: a request is not cut in two.
+const DISK_MORE: f64 = 16_384.0;
 
 /// Does it for each pod; what was seen, or the first reason why not.
 fn each(
@@ -45,7 +55,11 @@ pub(super) fn check(bench: &Bench, fault: &mut Fault) -> Result<String, String> 
         if processes == 0 {
             return Err("its container has no process".to_owned());
         }
-        let controllers = [("cpu", &groups.cpu), ("memory", &groups.memory)];
+        let controllers = [
+            ("cpu", &groups.cpu),
+            ("memory", &groups.memory),
+            ("disk", &groups.disk),
+        ];
         let has: Vec<_> = controllers
             .iter()
             .filter(|(_, group)| group.is_some())
@@ -212,10 +226,83 @@ pub(super) fn limit_memory(bench: &Bench, fault: &mut Fault, mib: u64) -> Result
     })
 }
 
+pub(super) fn throttle_disk(
+    bench: &Bench,
+    fault: &mut Fault,
+    kib_s: u64,
+) -> Result<String, String> {
+    each(fault, |fault, local| {
+        let groups = local.groups(&bench.tree)?;
+        let group = groups.disk.ok_or(
+            "this node limits no disks for containers (no controller blkio, or io of version 2)",
+        )?;
+        let processes = groups.freezer.processes().map_err(said)?;
+        let pid = *processes.first().ok_or("its container has no process")?;
+        let device = Device::behind(pid, &local.data)?;
+        let taken = |undo: &Undo| match undo {
+            Undo::Unthrottle(other, of, _) => *other == group && *of == device,
+            _ => false,
+        };
+        if bench.another(&fault.uid, taken) {
+            return Err("another fault limits its disk already".to_owned());
+        }
+        let before = group.disk_limit(device).map_err(said)?;
+        let wanted = kib_s * KIB;
+        let tighter = |limit: Option<u64>| limit.is_some_and(|limit| limit <= wanted);
+        if tighter(before.write) {
+            return Err(format!("may write no more than {kib_s} KiB/s anyway"));
+        }
+        // What would be within the limit anyway shows nothing.
+        let most = wanted as f64 * DISK_SLACK + DISK_MORE;
+        let on = format!("to disk {device} behind {}", local.data.display());
+        let free = writes(&group, device, WRITES_FREELY)?;
+        if free <= most {
+            return Err(format!(
+                "wrote {:.0} KiB/s {on}, which a limit of {kib_s} KiB/s would hardly hold back",
+                free / KIB as f64
+            ));
+        }
+        fault.will_undo(bench, Undo::Unthrottle(group.clone(), device, before))?;
+        let limit = DiskLimit {
+            read: if tighter(before.read) {
+                before.read
+            } else {
+                Some(wanted)
+            },
+            write: Some(wanted),
+        };
+        group.limit_disk(device, limit).map_err(said)?;
+        if group.disk_limit(device).map_err(said)? != limit {
+            return Err(format!("has no limit {on}, as read back"));
+        }
+        thread::sleep(WATCHED);
+        let held = writes(&group, device, WRITES_HELD)?;
+        let seen = format!(
+            "wrote {:.0} KiB/s {on}, and {:.0} KiB/s before",
+            held / KIB as f64,
+            free / KIB as f64
+        );
+        if held > most {
+            return Err(format!("{seen}, yet it may write {kib_s} KiB/s"));
+        }
+        Ok(format!("{seen} (control group {})", group.version))
+    })
+}
+
+/// How many bytes a second go to a disk.
+fn writes(group: &Group, device: Device, during: Duration) -> Result<f64, String> {
+    let written = || group.disk_written(device).map_err(said);
+    let (started, before) = (Instant::now(), written()?);
+    thread::sleep(during);
+    let bytes = written()?.saturating_sub(before);
+    Ok(bytes as f64 / started.elapsed().as_secs_f64())
+}
+
 /// Why a container is not hurt any more, if so.
 pub(super) fn faded(fault: &Fault) -> Option<String> {
     fault.record.undo.iter().find_map(|undo| {
-        let (Undo::Thaw(group) | Undo::Restore(group, _)) = undo else {
+        let (Undo::Thaw(group) | Undo::Restore(group, _) | Undo::Unthrottle(group, ..)) = undo
+        else {
             return None;
         };
         if !group.exists() || group.processes().is_ok_and(|pids| pids.is_empty()) {
@@ -230,6 +317,13 @@ pub(super) fn faded(fault: &Fault) -> Option<String> {
             Undo::Restore(group, setting) => match group.is_set_to(setting) {
                 Ok(false) => None,
                 Ok(true) => Some("a limit was found to be lifted before its time".to_owned()),
+                Err(error) => Some(said(error)),
+            },
+            Undo::Unthrottle(group, device, limit) => match group.disk_limit(*device) {
+                Ok(now) if now == *limit => {
+                    Some("a limit was found to be lifted before its time".to_owned())
+                }
+                Ok(_) => None,
                 Err(error) => Some(said(error)),
             },
             Undo::Network(_) => None,
@@ -250,7 +344,8 @@ pub(super) fn heal(bench: &Bench, fault: &mut Fault) -> Result<String, String> {
             continue;
         }
         undo.carry_out(&bench.tree).map_err(said)?;
-        let (Undo::Thaw(group) | Undo::Restore(group, _)) = undo else {
+        let (Undo::Thaw(group) | Undo::Restore(group, _) | Undo::Unthrottle(group, ..)) = undo
+        else {
             continue;
         };
         if !group.exists() {
@@ -260,6 +355,11 @@ pub(super) fn heal(bench: &Bench, fault: &mut Fault) -> Result<String, String> {
         seen.push(match undo {
             Undo::Restore(group, setting) if group.is_set_to(setting).map_err(said)? => {
                 format!("a limit is again what it was ({setting})")
+            }
+            Undo::Unthrottle(group, device, limit)
+                if group.disk_limit(*device).map_err(said)? == *limit =>
+            {
+                format!("the limit of disk {device} is again what it was")
             }
             Undo::Thaw(group) if !group.is_freezing().map_err(said)? => {
                 format!(

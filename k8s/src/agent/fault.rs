@@ -1,6 +1,7 @@
 //! One fault on the pods of one node: done, proven, looked after, undone. Blocking calls.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread;
@@ -52,6 +53,8 @@ pub(super) struct Local {
     pub target: Target,
     /// The container's id, as the runtime gives it.
     pub id: String,
+    /// Where its data is, as the container sees it.
+    pub data: PathBuf,
 }
 
 impl Local {
@@ -114,6 +117,7 @@ impl Fault {
             What::Pause => container::pause(bench, self),
             What::Cpu(percent) => container::limit_cpu(bench, self, percent),
             What::Memory(mib) => container::limit_memory(bench, self, mib),
+            What::ThrottleDisk(kib_s) => container::throttle_disk(bench, self, kib_s),
             What::Cut => links::cut(bench, self, stop),
             What::Impair(how) => impair::impair(bench, self, how.into(), stop),
         };

@@ -14,6 +14,9 @@ use nemesis::mechanism::cgroup::{Controller, Group, Version};
 /// How deep below its root a hierarchy is looked through: a nested kubelet with systemd takes 8.
 const DEPTH: usize = 12;
 
+/// What version 1 calls the controller of disks.
+const DISK: &str = "blkio";
+
 /// The host's control groups, as they are mounted here.
 #[derive(Clone, Debug)]
 pub struct Tree(PathBuf);
@@ -27,6 +30,8 @@ pub struct Container {
     pub cpu: Option<Group>,
     /// For memory.
     pub memory: Option<Group>,
+    /// For the bandwidth of disks.
+    pub disk: Option<Group>,
 }
 
 impl Tree {
@@ -36,11 +41,10 @@ impl Tree {
     }
 
     /// Where a controller's groups are, and of which version they are.
-    fn hierarchy(&self, controller: Controller) -> Option<(Version, PathBuf)> {
+    fn hierarchy(&self, name: &str) -> Option<(Version, PathBuf)> {
         if self.0.join("cgroup.controllers").exists() {
             return Some((Version::V2, self.0.clone()));
         }
-        let name = controller.name();
         [
             name.to_owned(),
             format!("{name},cpuacct"),
@@ -52,7 +56,7 @@ impl Tree {
         .map(|path| (Version::V1, path))
     }
 
-    fn group(&self, controller: Controller, uid: &str, id: &str) -> Option<Group> {
+    fn group(&self, controller: &str, uid: &str, id: &str) -> Option<Group> {
         let (version, root) = self.hierarchy(controller)?;
         let pod = find(&root, &names_of(uid), DEPTH)?;
         let path = find(&pod, &[id.to_owned()], 2)?;
@@ -70,7 +74,7 @@ impl Tree {
             return Err("the container has no id".to_owned());
         }
         let freezer = self
-            .group(Controller::Freezer, uid, id)
+            .group(Controller::Freezer.name(), uid, id)
             .filter(Group::exists)
             .ok_or_else(|| {
                 format!(
@@ -80,15 +84,16 @@ impl Tree {
             })?;
         Ok(Container {
             freezer,
-            cpu: self.group(Controller::Cpu, uid, id),
-            memory: self.group(Controller::Memory, uid, id),
+            cpu: self.group(Controller::Cpu.name(), uid, id),
+            memory: self.group(Controller::Memory.name(), uid, id),
+            disk: self.group(DISK, uid, id).filter(Group::limits_disks),
         })
     }
 
     /// All processes of a pod, of whichever container: that of its sandbox too, which keeps its
     /// network.
     pub fn processes(&self, uid: &str) -> Vec<u32> {
-        let Some((version, root)) = self.hierarchy(Controller::Freezer) else {
+        let Some((version, root)) = self.hierarchy(Controller::Freezer.name()) else {
             return Vec::new();
         };
         let Some(pod) = find(&root, &names_of(uid), DEPTH) else {

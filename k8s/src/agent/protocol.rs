@@ -71,6 +71,8 @@ pub enum What {
     Cpu(u8),
     /// Let each container have so many MiB of memory.
     Memory(u64),
+    /// Let each container read so many KiB/s from the disk of its data, and write as many to it.
+    ThrottleDisk(u64),
 }
 
 impl What {
@@ -333,6 +335,7 @@ mod tests {
             What::Impair(impaired),
             What::Cpu(20),
             What::Memory(64),
+            What::ThrottleDisk(64),
         ] {
             let sent = Order {
                 version: VERSION,

@@ -1,11 +1,12 @@
 //! One fault from its order to the end of its Lease.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use k8s_openapi::api::core::v1::{Namespace, Node, Pod};
+use k8s_openapi::api::core::v1::{Namespace, Node, Pod, Volume};
 use kube::api::{Api, Patch, PatchParams};
 use serde_json::json;
 use tokio::sync::watch;
@@ -161,6 +162,7 @@ impl Agent {
             locals.push(Local {
                 target: target.clone(),
                 id,
+                data: data_of(&pod, &target.container),
             });
         }
         Ok(locals)
@@ -328,6 +330,29 @@ async fn answered<T>(
         Ok(Err(error)) => Err(format!("looking at {what}: {}", causes(&error))),
         Err(_) => Err(format!("looking at {what}: no answer from the API server")),
     }
+}
+
+/// Where a container has its data: the first of its volumes that outlives the pod, else the first that
+/// it may write to, else its own root.
+fn data_of(pod: &Pod, container: &str) -> PathBuf {
+    let spec = pod.spec.as_ref();
+    let containers = spec.map(|spec| spec.containers.as_slice());
+    let volumes = spec.and_then(|spec| spec.volumes.as_deref());
+    let mut containers = containers.unwrap_or_default().iter();
+    let found = containers.find(|it| it.name == container);
+    let mounts = found.and_then(|it| it.volume_mounts.as_deref());
+    let on = |is: fn(&Volume) -> bool| {
+        let mut mounts = mounts.unwrap_or_default().iter();
+        let named = |name: &str| {
+            let mut volumes = volumes.unwrap_or_default().iter();
+            volumes.any(|volume| volume.name == name && is(volume))
+        };
+        let found = mounts.find(|mount| mount.read_only != Some(true) && named(&mount.name));
+        found.map(|mount| PathBuf::from(&mount.mount_path))
+    };
+    on(|volume| volume.persistent_volume_claim.is_some() || volume.ephemeral.is_some())
+        .or_else(|| on(|volume| volume.empty_dir.is_some() || volume.host_path.is_some()))
+        .unwrap_or_else(|| PathBuf::from("/"))
 }
 
 /// The id of the target's container, if it runs.

@@ -8,6 +8,7 @@ use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 use std::{fmt, fs};
 
+use nemesis::mechanism::cgroup::disk::{Device, DiskLimit};
 use nemesis::mechanism::cgroup::{Group, Setting};
 use nemesis::mechanism::namespace::Namespace;
 use nemesis::mechanism::{firewall, queue, shaper};
@@ -26,6 +27,8 @@ pub enum Undo {
     Thaw(Group),
     /// Set a limit of a container to what it was.
     Restore(Group, Setting),
+    /// Let a container read from and write to a disk what it might before.
+    Unthrottle(Group, Device, DiskLimit),
     /// Remove what was done to the network of a pod.
     Network(Network),
 }
@@ -78,6 +81,7 @@ impl Undo {
         match self {
             Self::Thaw(group) => group.thaw(),
             Self::Restore(group, setting) => group.restore(setting),
+            Self::Unthrottle(group, device, limit) => group.limit_disk(*device, *limit),
             Self::Network(network) => {
                 let Some(namespace) = network.find(tree) else {
                     return Ok(());
@@ -105,6 +109,9 @@ impl fmt::Display for Undo {
         match self {
             Self::Thaw(group) => write!(f, "{} is frozen", group.path.display()),
             Self::Restore(group, _) => write!(f, "{} is limited", group.path.display()),
+            Self::Unthrottle(group, device, _) => {
+                write!(f, "{} is limited on disk {device}", group.path.display())
+            }
             Self::Network(network) => {
                 write!(f, "rules in the network of pod {}", network.uid)
             }

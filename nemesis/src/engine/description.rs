@@ -88,6 +88,7 @@ pub(super) fn describe(
             add("percent", disturbance.percent.to_string());
         }
         Fault::BitFlip { file } => add("file", file.name().to_owned()),
+        Fault::ThrottleDisk { bandwidth } => add("bandwidth", bandwidth.to_string()),
         Fault::SlowDisk { latency } => add("latency", duration::format(*latency)),
         Fault::Rollback { age } => add("age", format!("by {}", duration::format(*age))),
         Fault::ClockJump { by_ms } => add("by", format!("by {by_ms}ms")),

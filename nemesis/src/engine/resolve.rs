@@ -255,6 +255,7 @@ fn action(
         Fault::BitFlip { file } => Action::BitFlip(hit.to_vec(), *file),
         Fault::DiskFull => Action::Disk(hit.to_vec(), DiskFault::Full),
         Fault::ReadOnly => Action::Disk(hit.to_vec(), DiskFault::ReadOnly),
+        Fault::ThrottleDisk { bandwidth } => Action::ThrottleDisk(hit.to_vec(), bandwidth.kib_s),
         Fault::SlowDisk { latency } => {
             Action::Disk(hit.to_vec(), DiskFault::Slow(millis(*latency)))
         }
@@ -335,6 +336,7 @@ pub(super) fn down(action: &Action) -> &[Node] {
         | Action::BitFlip(nodes, _)
         | Action::Rollback(nodes, _)
         | Action::Disk(nodes, _)
+        | Action::ThrottleDisk(nodes, _)
         | Action::Clock(nodes, _)
         | Action::Downgrade(nodes)
         | Action::Orchestrate(nodes, _) => nodes,

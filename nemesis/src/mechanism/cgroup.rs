@@ -25,6 +25,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{Available, MARK, process};
 
+pub mod disk;
+
 /// The kernel's own unit of time for quotas, in microseconds; the smallest quota is 1 % of it.
 const PERIOD_US: u64 = 100_000;
 /// A limit of memory from here on is none (version 1 shows the largest number of whole pages).

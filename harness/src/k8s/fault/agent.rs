@@ -7,8 +7,6 @@ use std::time::Duration;
 
 use k8s::agent::order::{HURT, Reports, Standing, give};
 use k8s::agent::protocol::{Order, Path, Release, State, Target, VERSION, What};
-use k8s::forward::Witness;
-use k8s::names::{CONTAINER, PORT};
 use k8s::{Cluster, Error, Member};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::Api;
@@ -52,15 +50,22 @@ impl Agents {
     pub async fn find(
         cluster: &Cluster,
         namespace: &str,
-        store: &str,
+        (store, run): (&str, &str),
         members: &[Member],
+        port: u16,
     ) -> Result<Self, Error> {
         cluster.may(namespace, HURT).await?;
         let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), namespace);
         let uid = sets.get(store).await.ok().and_then(|set| set.metadata.uid);
         let owner = uid.map(|uid| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": store, "uid": uid}));
-        let order = order(What::Check, targets(members, |_| true), Vec::new(), None);
-        let standing = give(cluster, namespace, store, "check", &order, owner.clone()).await?;
+        let order = order(
+            What::Check,
+            targets(members, |_| true),
+            Vec::new(),
+            port,
+            None,
+        );
+        let standing = give(cluster, namespace, run, "check", &order, owner.clone()).await?;
         let mut reports = standing.proven(ANSWER_WITHIN).await;
         let busy = |reports: &Reports| {
             reports
@@ -93,20 +98,21 @@ pub(in crate::k8s) fn does(inner: &Inner, action: &Action, via: Option<&str>) ->
         | Action::Cut(_)
         | Action::Impair { .. }
         | Action::Cpu(..)
-        | Action::Memory(..) => true,
+        | Action::Memory(..)
+        | Action::ThrottleDisk(..) => true,
         // What a pod has in an emptyDir survives the end of its container, not its own.
         Action::Kill(_) => via == Some("container") || (via.is_none() && inner.data_ends_with_pod),
         _ => false,
     }
 }
 
-fn order(what: What, pods: Vec<Target>, links: Vec<Path>, via: Option<&str>) -> Order {
+fn order(what: What, pods: Vec<Target>, links: Vec<Path>, port: u16, via: Option<&str>) -> Order {
     Order {
         version: VERSION,
         what,
         pods,
         links,
-        port: PORT,
+        port,
         via: via.map(str::to_owned),
     }
 }
@@ -118,7 +124,7 @@ fn targets(members: &[Member], concerned: impl Fn(Node) -> bool) -> Vec<Target> 
             node: member.node,
             pod: member.pod.clone(),
             uid: member.uid.clone(),
-            container: CONTAINER.to_owned(),
+            container: member.container.clone(),
             on: member.on.clone().unwrap_or_default(),
             ip: member.ip.as_deref().and_then(|ip| ip.parse().ok()),
         })
@@ -134,6 +140,9 @@ fn asked(action: &Action) -> Option<(What, Vec<Node>, &[Link], &'static [&'stati
         Action::Pause(nodes) => (What::Pause, nodes.clone(), &[], &["freezer"]),
         Action::Cpu(nodes, percent) => (What::Cpu(*percent), nodes.clone(), &[], &["cgroup"]),
         Action::Memory(nodes, mib) => (What::Memory(*mib), nodes.clone(), &[], &["cgroup"]),
+        Action::ThrottleDisk(nodes, kib_s) => {
+            (What::ThrottleDisk(*kib_s), nodes.clone(), &[], &["cgroup"])
+        }
         Action::Cut(links) => (What::Cut, ends(links), links, &["nftables"]),
         Action::Impair { links, impairment } => (
             What::Impair((*impairment).into()),
@@ -256,13 +265,13 @@ async fn try_inject(
     }
     // Mechanisms that agents have one of need not be told them.
     let via = via.filter(|_| mechanisms.len() > 1);
-    let order = order(what, pods, paths(links), via);
+    let order = order(what, pods, paths(links), inner.port, via);
     let fault = id.to_string();
     let (cluster, namespace) = (&inner.cluster, &inner.namespace);
     let standing = give(
         cluster,
         namespace,
-        &inner.store,
+        &inner.run,
         &fault,
         &order,
         agents.owner.clone(),
@@ -309,8 +318,7 @@ async fn comeback(inner: Arc<Inner>, pod: Target, before: u32) {
 }
 
 async fn answers(inner: &Inner, pod: &str) -> Result<(), String> {
-    let witness = Witness::of(&inner.cluster, &inner.namespace, pod, PORT);
-    match timeout(REPLY_WITHIN, witness).await {
+    match timeout(REPLY_WITHIN, inner.witness(pod)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(why)) => Err(why),
         Err(_) => Err(format!("no answer in {REPLY_WITHIN:?}")),

@@ -22,7 +22,7 @@ mod scale;
 use std::sync::Arc;
 use std::time::Duration;
 
-use k8s::discover::members;
+use k8s::discover::members_in;
 use k8s::{Error, Member};
 use nemesis::{Action, Node, Orchestration as O, Proof};
 
@@ -96,8 +96,9 @@ fn all(mut each: Vec<(Node, Result<String, String>)>) -> Proof {
     }
 }
 
-async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
-    members(&inner.cluster, &inner.namespace, &inner.selector).await
+pub(super) async fn found(inner: &Inner) -> Result<Vec<Member>, Error> {
+    let container = inner.container.as_deref();
+    members_in(&inner.cluster, &inner.namespace, &inner.selector, container).await
 }
 
 /// Tries again for a while, since the API server may be away for a moment.

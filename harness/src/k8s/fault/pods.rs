@@ -103,7 +103,7 @@ pub(super) async fn end(
     for (member, slot) in targets {
         let inner = Arc::clone(inner);
         watching.spawn(async move {
-            let witness = Witness::of(&inner.cluster, &inner.namespace, &member.pod, inner.port);
+            let witness = inner.witness(&member.pod);
             let witness = timeout(ANSWER_WITHIN, witness).await;
             (member, slot, witness.ok().and_then(Result::ok))
         });
@@ -214,7 +214,7 @@ pub(super) async fn shadow(inner: Arc<Inner>, mut members: Vec<Member>) {
 /// Waits until the node answers again, from another pod; from then on it is asked again.
 pub(super) async fn comeback(inner: Arc<Inner>, old: Member, slot: Arc<Slot>) {
     loop {
-        let witness = Witness::of(&inner.cluster, &inner.namespace, &old.pod, inner.port);
+        let witness = inner.witness(&old.pod);
         if let Ok(Ok(_)) = timeout(ANSWER_WITHIN, witness).await
             && let Ok(true) =
                 pod::gone(&inner.cluster, &inner.namespace, &old, Duration::ZERO).await

@@ -114,9 +114,16 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
         ));
     }
     follow(inner, id, nodes).await?;
-    rollout::set_version(cluster, namespace, store, from, &wanted.version)
-        .await
-        .map_err(|error| error.to_string())?;
+    rollout::set_version(
+        cluster,
+        namespace,
+        store,
+        from,
+        &wanted.version,
+        inner.container.as_deref(),
+    )
+    .await
+    .map_err(|error| error.to_string())?;
     let rolled = rollout::rolled(
         cluster,
         namespace,
@@ -236,6 +243,10 @@ async fn fails(inner: &Inner, node: Node, before: &[Member]) -> String {
         let Some(new) = new else { continue };
         if let Some(trouble @ Trouble::Crashing(_)) = &new.trouble {
             return format!("n{node} {NOT_UP}: {trouble}");
+        }
+        if let Some(trouble @ Trouble::Image(_)) = &new.trouble {
+            // Which says nothing of the version.
+            return format!("n{node} cannot be started: {trouble}");
         }
         if let Some(why) = inner.refusal(node).await {
             return format!("n{node} {REFUSES}: {why}");

@@ -118,7 +118,10 @@ impl SimSubstrate {
             }
             Action::Clock(nodes, fault) => self.disturb_clocks(id, &mut active, nodes, *fault),
             // It says so when it is judged.
-            Action::Memory(..) | Action::Admin(..) | Action::Orchestrate(..) => {}
+            Action::Memory(..)
+            | Action::ThrottleDisk(..)
+            | Action::Admin(..)
+            | Action::Orchestrate(..) => {}
         }
         self.observe_fault(id, active);
     }
@@ -185,6 +188,7 @@ impl SimSubstrate {
             Action::Upgrade(_)
             | Action::Downgrade(_)
             | Action::Memory(..)
+            | Action::ThrottleDisk(..)
             | Action::Orchestrate(..) => {}
         }
         let before = std::mem::take(&mut active.before);
@@ -313,7 +317,10 @@ impl SimSubstrate {
             Action::Clock(_, fault) => self.judge_clocks(active, *fault),
             Action::Cut(_) => network::judge_cut(active),
             Action::Impair { impairment, .. } => self.judge_impaired(active, impairment),
-            Action::Memory(..) if active.healing => (true, "nothing to heal".to_owned()),
+            Action::Memory(..) | Action::ThrottleDisk(..) if active.healing => {
+                (true, "nothing to heal".to_owned())
+            }
+            Action::ThrottleDisk(..) => (false, NO_BANDWIDTH.to_owned()),
             Action::Memory(..) => (false, NO_MEMORY.to_owned()),
             Action::Orchestrate(..) => (active.healing, NO_ORCHESTRATOR.to_owned()),
             Action::Admin(..) => (false, "it is not judged here".to_owned()),
@@ -380,12 +387,15 @@ impl SimSubstrate {
 
 /// Why the simulation cannot do what only an orchestrator does.
 const NO_ORCHESTRATOR: &str = "only Kubernetes does this to nodes; that is --on k8s";
+const NO_BANDWIDTH: &str = "a simulated disk has no bandwidth; slow-disk delays it";
 const NO_MEMORY: &str = "a simulated node has no memory to squeeze";
 
 /// What the simulation can do to a cluster.
 pub fn capabilities() -> Capabilities {
     FaultKind::ORCHESTRATED.into_iter().fold(
-        Capabilities::all().without(FaultKind::Memory, NO_MEMORY),
+        Capabilities::all()
+            .without(FaultKind::Memory, NO_MEMORY)
+            .without(FaultKind::ThrottleDisk, NO_BANDWIDTH),
         |all, kind| all.without(kind, NO_ORCHESTRATOR),
     )
 }
@@ -410,6 +420,7 @@ fn nodes(action: &Action) -> &[Node] {
         | Action::Crash(nodes, _)
         | Action::Cpu(nodes, _)
         | Action::Memory(nodes, _)
+        | Action::ThrottleDisk(nodes, _)
         | Action::TornWrite(nodes)
         | Action::BitFlip(nodes, _)
         | Action::Rollback(nodes, _)

@@ -59,12 +59,15 @@ fn clock_of(sim: &SimSubstrate, node: Node) -> (u64, i128) {
 }
 
 #[test]
-fn everything_but_memory_and_orchestration_is_known() {
+fn everything_but_memory_bandwidth_of_disks_and_orchestration_is_known() {
     for kind in nemesis::FaultKind::ALL {
         let obstacle = capabilities().obstacle(kind).map(str::to_owned);
         assert_eq!(
             obstacle.is_some(),
-            kind == nemesis::FaultKind::Memory || nemesis::FaultKind::ORCHESTRATED.contains(&kind),
+            matches!(
+                kind,
+                nemesis::FaultKind::Memory | nemesis::FaultKind::ThrottleDisk
+            ) || nemesis::FaultKind::ORCHESTRATED.contains(&kind),
             "{kind:?}"
         );
     }

@@ -231,7 +231,7 @@ fn a_store_of_others_is_tested_scaled_back_and_left() {
     let text = format!(
         "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 8\nlimits: {{time: 120s}}\n\
          kubernetes:\n  namespace: {namespace}\n  storage: empty-dir\n  statefulset: \
-         {{selector: app.kubernetes.io/instance=quorate, port: 7100, client: reference}}\n\
+         {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
          faults:\n  schedule:\n    - {{at: 1s, for: 100s, fault: scale, target: n3}}\n"
     );
     std::fs::write(&file, text).unwrap();

@@ -10,6 +10,7 @@ mod in_cluster;
 mod operator;
 mod preflight;
 mod rights;
+mod running;
 mod store;
 mod weather;
 
