@@ -58,6 +58,8 @@ pub struct K8sOptions {
     pub call_timeout: Duration,
     /// What its faults need beside the rights of every run.
     pub rights: Vec<Right>,
+    /// Whether faults are done to the links of clients.
+    pub client_links: bool,
     /// What the nodes are upgraded from and to, if that is said.
     pub versions: Option<Versions>,
 }
@@ -124,8 +126,6 @@ pub(super) struct Inner {
 pub(super) struct Images {
     /// At the beginning, and after a `downgrade`.
     pub first: String,
-    /// After an `upgrade`, if that changes the image.
-    pub upgrade: Option<String>,
     /// From which version to which, if the run says both.
     pub versions: Option<Versions>,
     /// The storage format that they are configured to write.
@@ -349,10 +349,10 @@ pub(crate) fn described(
 
 /// Undoes everything that a run has done on a cluster. The Job that it may be in goes on: it has
 /// still to hand over what was found.
-async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
+pub(crate) async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let mut failed = None;
     for trace in clean::traces(cluster, namespace).await? {
-        if trace.run == run
+        if trace.is_of(run)
             && !matches!(trace.what, clean::What::Job(_))
             && let Err(error) = clean::undo(cluster, &trace).await
         {
@@ -412,7 +412,6 @@ async fn bring_up(
             let members = deploy::ready(cluster, namespace, &store, within).await?;
             let images = Images {
                 first: image,
-                upgrade: kubernetes.upgrade_image.clone(),
                 versions: options.versions.clone(),
                 configured: options.target.storage_version,
             };
@@ -441,7 +440,7 @@ async fn bring_up(
         }));
     }
     let agents = if kubernetes.agent {
-        Some(Agents::find(cluster, namespace, &store, &members).await?)
+        Some(Agents::find(cluster, namespace, &store, &members, options.client_links).await?)
     } else {
         None
     };
