@@ -137,6 +137,10 @@ pub(super) async fn reconcile<K: Served>(
         Err(finalizer::Error::ApplyFailed(failure) | finalizer::Error::CleanupFailed(failure)) => {
             Err(failure)
         }
+        // It went while it was looked at.
+        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.code == 404 => {
+            Ok(Action::await_change())
+        }
         Err(error) => Err(Failure::Finalizer(Box::new(error))),
     }
 }

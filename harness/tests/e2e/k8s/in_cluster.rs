@@ -253,6 +253,7 @@ fn an_evicted_harness_heals_and_hands_over_and_is_not_repeated() {
         .spawn()
         .unwrap();
     until("the run has begun", || of_runs(&lab).contains("-part-0"));
+    until("the fault is done", || !of_runs(&lab).contains("-2\n"));
     evict_harness(&lab);
     let output = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
