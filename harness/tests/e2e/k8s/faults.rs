@@ -21,7 +21,7 @@ fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
 }
 
 /// The nodes that a run of this namespace has cordoned.
-fn cordoned(lab: &Lab) -> String {
+pub fn cordoned(lab: &Lab) -> String {
     let owner = format!("{}/", lab.namespace);
     let columns = "custom-columns=NAME:.metadata.name,NO:.spec.unschedulable,\
                    BY:.metadata.annotations.quorate\\.dev/cordoned-by";

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::faults::cordoned;
 use super::{Lab, every_fault_was_seen_and_healed};
 use crate::run_dir;
 
@@ -266,5 +267,66 @@ fn an_evicted_harness_heals_and_hands_over_and_is_not_repeated() {
     assert_eq!(found["verdict"], "unknown");
     assert!(found["ops"]["ok"].as_u64().unwrap() > 0, "{found}");
     assert!(found["faults"][0]["healed_at_s"].is_number(), "{found}");
+    nothing_is_left(&lab);
+}
+
+/// The right to cordon nodes for the account of runs; taken away when dropped.
+struct Drainer<'a>(&'a Lab);
+
+impl<'a> Drainer<'a> {
+    fn make(lab: &'a Lab) -> Self {
+        let (name, account) = (&lab.namespace, format!("{}:quorate-runner", lab.namespace));
+        let verbs = ["--verb=get,list,patch", "--resource=nodes"];
+        lab.kubectl(&[&["create", "clusterrole", name][..], &verbs].concat());
+        let drainer = Self(lab);
+        let bound = ["--clusterrole", name, "--serviceaccount", &account];
+        lab.kubectl(&[&["create", "clusterrolebinding", name][..], &bound].concat());
+        drainer
+    }
+}
+
+impl Drop for Drainer<'_> {
+    fn drop(&mut self) {
+        let away = [
+            "delete",
+            "clusterrole,clusterrolebinding",
+            &self.0.namespace,
+        ];
+        let _ = self.0.kubectl_command().args(away).status();
+    }
+}
+
+#[test]
+fn what_a_killed_harness_in_a_job_has_drained_is_given_back() {
+    let Some(lab) = Lab::find("jobdrain") else {
+        return;
+    };
+    lab.make_namespace();
+    let _drainer = Drainer::make(&lab);
+    let args = ["--in-cluster", "--storage", "empty-dir", "--mode", "raft"];
+    let faults = "- {at: 1s, for: 100s, fault: drain, target: n3}\n";
+    let (args, _) = lab.test_args(&[&args[..], &["--time-limit", "120s"]].concat(), faults);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let child = lab
+        .command(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a node is cordoned", || cordoned(&lab).contains("true"));
+    let harness = process_with(&format!("--run={}", run_of(&lab)));
+    let (pid, signal) = match harness {
+        Some(harness) => (harness, rustix::process::Signal::KILL),
+        // Not on this machine: it is told to end, and gives the node back itself.
+        None => (
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::INT,
+        ),
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(255 | 130)), "{said}");
+    assert_eq!(cordoned(&lab), "");
     nothing_is_left(&lab);
 }
