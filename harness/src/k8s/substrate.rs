@@ -1,6 +1,6 @@
 //! [`K8sSubstrate`]: a store of the run's own on a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -464,6 +464,7 @@ async fn bring_up(
 
 /// Looks whether something happens to pods that no fault explains.
 async fn watch(inner: Arc<Inner>) {
+    let mut told = BTreeSet::new();
     loop {
         tokio::time::sleep(WATCH).await;
         // The API server may be away for a moment; what happens meanwhile is seen afterwards.
@@ -478,8 +479,27 @@ async fn watch(inner: Arc<Inner>) {
                     "{why}; the end of its log:\n{log}"
                 )));
             }
+            // Once: the event that tells it stays when the Kubernetes node is back.
+            if !member.ready
+                && !told.contains(&member.node)
+                && let Some(host) = lost_host(&inner, member).await
+            {
+                told.insert(member.node);
+                tracing::warn!(
+                    "n{} does not answer: its Kubernetes node {host} is not ready",
+                    member.node
+                );
+            }
         }
     }
+}
+
+/// The Kubernetes node of a pod that is not ready, if that is because nothing is heard of it.
+async fn lost_host(inner: &Inner, member: &Member) -> Option<String> {
+    let (cluster, namespace) = (&inner.cluster, &inner.namespace);
+    let reason = Some("NodeNotReady");
+    deploy::last_event(cluster, namespace, &member.pod, reason).await?;
+    member.on.clone()
 }
 
 /// A node that ended although nobody killed it. A pod that somebody else has replaced (a drain, an
