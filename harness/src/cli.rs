@@ -16,7 +16,7 @@ use crate::commands::operator::OperatorArgs;
 use crate::defaults::{self, Given};
 use crate::experiment::{Concurrency, Experiment, ExperimentError, Impossible, On, explain};
 use crate::explore::Guidance;
-use crate::k8s::options::KubernetesArgs;
+use crate::k8s::options::{KubernetesArgs, Results};
 use crate::locate::says;
 use crate::node::NodeArgs;
 use crate::preflight::plan::Disturbance;
@@ -210,6 +210,15 @@ pub struct TestArgs {
     /// On Kubernetes: run in a Job of the cluster, and fetch what it found.
     #[arg(long, help_heading = "Kubernetes")]
     pub in_cluster: bool,
+    /// With --in-cluster: where the run is kept until it is fetched: config-map, or a volume, which
+    /// keeps it (pvc, or pvc:CLAIM).
+    #[arg(
+        long,
+        value_name = "WHERE",
+        requires = "in_cluster",
+        help_heading = "Kubernetes"
+    )]
+    pub results: Option<Results>,
     /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -681,6 +690,9 @@ pub struct CleanArgs {
     /// With --run: leave the Job that carries the run out; for what runs in that Job.
     #[arg(long, requires = "run", hide = true)]
     pub keep_job: bool,
+    /// With --on k8s: end the agents, too, and remove everything of them.
+    #[arg(long, requires = "on", conflicts_with = "run")]
+    pub agent: bool,
 }
 
 fn processors() -> u16 {

@@ -87,6 +87,21 @@ pub async fn all(
     Ok(named.collect())
 }
 
+/// What changes whenever this run, or one that it is made of, says that it is alive; empty if none
+/// says anything.
+///
+/// # Errors
+/// If their Leases cannot be listed.
+pub async fn of(cluster: &Cluster, namespace: &str, run: &str) -> Result<String, Error> {
+    let mut own = all(cluster, namespace).await?;
+    own.retain(|(name, of, _)| name == of && crate::names::is_of(of, run));
+    own.sort();
+    Ok(own
+        .into_iter()
+        .map(|(_, _, version)| version + " ")
+        .collect())
+}
+
 /// The runs of a namespace that say within [`SILENCE`] that they are alive.
 ///
 /// # Errors

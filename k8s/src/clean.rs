@@ -12,7 +12,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 
 use crate::cluster::{Cluster, is_system};
 use crate::error::is_missing;
-use crate::names::{ALLOWED, FAULTS, RUN};
+use crate::names::{ALLOWED, FAULTS, RUN, is_of};
 use crate::{Error, beat, copy, deploy, endpoints, hosts, scale};
 
 /// Something that a run has left.
@@ -24,6 +24,13 @@ pub struct Trace {
     pub run: String,
     /// Where the run is.
     pub namespace: String,
+}
+
+impl Trace {
+    /// Whether it is of this run, or of one of the runs that this one is made of.
+    pub fn is_of(&self, run: &str) -> bool {
+        is_of(&self.run, run)
+    }
 }
 
 /// What a run has left.
@@ -251,5 +258,11 @@ mod tests {
             namespace: "ns".to_owned(),
         };
         assert_eq!(trace.to_string(), "node worker, cordoned (run run-1 in ns)");
+        assert!(trace.is_of("run-1") && !trace.is_of("run-12") && !trace.is_of("run-1-0"));
+        let part = Trace {
+            run: "run-1-0".to_owned(),
+            ..trace
+        };
+        assert!(part.is_of("run-1") && part.is_of("run-1-0") && !part.is_of("run-1-"));
     }
 }

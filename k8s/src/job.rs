@@ -18,11 +18,11 @@ use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams, PostParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
 
-use crate::Error;
 use crate::cluster::Cluster;
 use crate::error::is_missing;
 use crate::names::{APP_LABEL, MANAGED_BY, MANAGER, RUN};
 use crate::rights::{self, DEPLOY, ENDPOINTS, EVICT, REACH, Right, VIEW};
+use crate::{Error, beat};
 
 /// The account that runs have in their namespace.
 pub const RUNNER: &str = "quorate-runner";
@@ -37,9 +37,11 @@ pub const STORE: &str = "/var/lib/quorate";
 /// How long the harness may take to heal, and to hand over what there is, once asked to end.
 pub const GRACE: Duration = Duration::from_secs(120);
 /// The user and group of the harness in its container.
-const USER: u32 = 65532;
+pub(crate) const USER: u32 = 65532;
 /// How long a Job that nobody has fetched is kept (by clusters that do so, from 1.21 on).
 const KEEP_S: u32 = 24 * 3600;
+/// A run whose Kubernetes node is not ready, and that says nothing for so long, is lost.
+const LOST_AFTER: Duration = Duration::from_secs(20);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(250);
 
@@ -159,6 +161,9 @@ pub struct JobRun {
     pub owner: Option<Value>,
     /// Whether the Job goes by itself once nobody has fetched its results for a day.
     pub expires: bool,
+    /// The claim whose volume keeps the run; by default it is kept in the pod, until it is handed
+    /// over.
+    pub claim: Option<String>,
 }
 
 impl JobRun {
@@ -191,6 +196,12 @@ impl JobRun {
         if let Some(owner) = &self.owner {
             metadata["ownerReferences"] = json!([owner]);
         }
+        let store = match &self.claim {
+            Some(claim) => {
+                json!({"name": "store", "persistentVolumeClaim": {"claimName": claim}})
+            }
+            None => json!({"name": "store", "emptyDir": {}}),
+        };
         let mut spec = json!({
             // A run that ended is not repeated: its faults may have been what ended it.
             "backoffLimit": 0,
@@ -237,7 +248,7 @@ impl JobRun {
                     }],
                     "volumes": [
                         {"name": "experiment", "configMap": {"name": self.config()}},
-                        {"name": "store", "emptyDir": {}},
+                        store,
                     ],
                 },
             },
@@ -396,8 +407,16 @@ pub async fn remove(cluster: &Cluster, namespace: &str, run: &str) -> Result<(),
     }
     let within = GRACE + Duration::from_secs(30);
     let deadline = Instant::now() + within;
-    while let Some(pod) = pods(cluster, namespace, run).await?.first() {
-        if over {
+    let mut silence = Silence::default();
+    loop {
+        let left = pods(cluster, namespace, run).await?;
+        let Some(pod) = left.first() else { break };
+        if over
+            || silence
+                .is_lost(cluster, namespace, run, pod)
+                .await?
+                .is_some()
+        {
             let all = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
             let at_once = DeleteParams::default().grace_period(0);
             // One that cannot be deleted at once goes in its own time.
@@ -426,6 +445,73 @@ pub async fn remove(cluster: &Cluster, namespace: &str, run: &str) -> Result<(),
         }
     }
     Ok(())
+}
+
+/// For how long a run whose pod is not ready has said nothing, by one observer's clock.
+#[derive(Clone, Debug, Default)]
+pub struct Silence {
+    since: Option<(String, Instant)>,
+}
+
+impl Silence {
+    /// Whether its pod was cut off when that was last asked.
+    pub fn is_suspected(&self) -> bool {
+        self.since.is_some()
+    }
+
+    /// Why the pod of a run is given up, if so: its Kubernetes node is gone, so that it neither runs on
+    /// nor ends. To be asked again and again.
+    ///
+    /// # Errors
+    /// If the server does not say.
+    pub async fn is_lost(
+        &mut self,
+        cluster: &Cluster,
+        namespace: &str,
+        run: &str,
+        pod: &Pod,
+    ) -> Result<Option<String>, Error> {
+        let Some(on) = cut_off(pod) else {
+            self.since = None;
+            return Ok(None);
+        };
+        let beat = beat::of(cluster, namespace, run).await?;
+        match &self.since {
+            Some((last, since)) if *last == beat => {
+                let lost = since.elapsed() >= LOST_AFTER;
+                Ok(lost.then(|| {
+                    format!(
+                        "the Kubernetes node {on} that it was on is not ready, and nothing was heard \
+                         of it for {} s",
+                        LOST_AFTER.as_secs()
+                    )
+                }))
+            }
+            _ => {
+                self.since = Some((beat, Instant::now()));
+                Ok(None)
+            }
+        }
+    }
+}
+
+/// Whether the Kubernetes node of a pod that runs may be gone: see [`Silence`].
+pub fn is_cut_off(pod: &Pod) -> bool {
+    cut_off(pod).is_some()
+}
+
+/// The Kubernetes node of a pod that runs, as far as is known, and is not ready although nothing is
+/// asked of it for that: its kubelet says nothing any more.
+fn cut_off(pod: &Pod) -> Option<&str> {
+    let status = pod.status.as_ref()?;
+    let mut conditions = status.conditions.iter().flatten();
+    let not_ready = conditions.any(|it| it.type_ == "Ready" && it.status != "True");
+    let runs = status.container_statuses.iter().flatten().any(|container| {
+        let state = container.state.as_ref();
+        state.is_some_and(|state| state.running.is_some())
+    });
+    let on = pod.spec.as_ref()?.node_name.as_deref()?;
+    (runs && not_ready).then_some(on)
 }
 
 /// Why a pod of a run ended or does not start, in a few words; `None` while all is well.
@@ -469,6 +555,7 @@ mod tests {
             within: Duration::from_secs(600),
             owner: None,
             expires: true,
+            claim: None,
         }
     }
 
@@ -481,6 +568,11 @@ mod tests {
     #[test]
     fn every_field_is_one_that_kubernetes_knows() {
         known::<Job>(&run().job_object("ns"));
+        let claimed = JobRun {
+            claim: Some("c".to_owned()),
+            ..run()
+        };
+        known::<Job>(&claimed.job_object("ns"));
         known::<ConfigMap>(&run().experiment_object("ns"));
         let [account, role, binding] = &runner("ns")[..] else {
             panic!("three objects make an account");
@@ -525,6 +617,31 @@ mod tests {
         );
         let pods = rules.iter().find(|r| r["resources"][0] == "pods").unwrap();
         assert!(!pods["verbs"].as_array().unwrap().contains(&"create".into()));
+    }
+
+    #[test]
+    fn a_pod_is_cut_off_that_runs_and_is_not_ready() {
+        let pod = |ready: &str, state: Value| {
+            serde_json::from_value::<Pod>(json!({
+                "spec": {"nodeName": "worker", "containers": []},
+                "status": {
+                    "phase": "Running",
+                    "conditions": [{"type": "Ready", "status": ready}],
+                    "containerStatuses": [{
+                        "name": "harness", "image": "i", "imageID": "i", "ready": false,
+                        "restartCount": 0, "state": state,
+                    }],
+                },
+            }))
+            .unwrap()
+        };
+        let running = json!({"running": {}});
+        assert_eq!(cut_off(&pod("False", running.clone())), Some("worker"));
+        assert_eq!(cut_off(&pod("True", running)), None);
+        let ended = json!({"terminated": {"exitCode": 0}});
+        assert_eq!(cut_off(&pod("False", ended)), None);
+        let starts = json!({"waiting": {"reason": "ContainerCreating"}});
+        assert_eq!(cut_off(&pod("False", starts)), None);
     }
 
     #[test]

@@ -21,6 +21,7 @@
 //! | [`rights`] | what an account may have to do, as lists and as roles |
 //! | [`job`] | a run in a Job: the harness inside the cluster, and what it may do there |
 //! | [`results`] | what such a run hands over |
+//! | [`volume`] | the same in the volume of a claim, and how it is read there |
 //! | [`crd`] | the resources `ConsistencyTest` and `Scorecard` |
 //! | [`phase`] | what comes next for such a resource: a pure function |
 //! | [`schedule`] | when a schedule is due |
@@ -62,6 +63,7 @@ pub mod rollout;
 pub mod scale;
 pub mod schedule;
 pub mod store;
+pub mod volume;
 
 pub use cluster::Cluster;
 pub use discover::Member;

@@ -44,6 +44,13 @@ pub const AGENT_NAMESPACE: &str = "quorate-agent";
 /// The container that is the node.
 pub const CONTAINER: &str = "node";
 
+/// Whether a run is this one, or one that it is made of: those of the comparison `run-1` are `run-1-0`
+/// and so on.
+pub fn is_of(part: &str, run: &str) -> bool {
+    let rest = part.strip_prefix(run);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('-'))
+}
+
 /// The selector of everything that belongs to the store of this name.
 pub fn selector(name: &str) -> String {
     format!("{APP_LABEL}={APP},{INSTANCE}={name}")

@@ -9,6 +9,7 @@ use crate::job::{START, rules, runner_rights};
 use crate::kustomize::put;
 use crate::names::{APP_LABEL, MANAGED_BY, MANAGER};
 use crate::rights::Right;
+use crate::volume::CLAIM;
 
 /// The operator's namespace; not one that allows faults.
 pub const NAMESPACE: &str = "quorate-operator";
@@ -41,7 +42,7 @@ const FOLLOW: &[Right] = &[
 
 /// All rights of the operator in the namespaces that it serves. It may give runs only what it has.
 pub fn rights() -> Vec<Right> {
-    let mut rights = [FOLLOW, START, &runner_rights()].concat();
+    let mut rights = [FOLLOW, START, CLAIM, &runner_rights()].concat();
     rights.sort_unstable();
     rights.dedup();
     rights

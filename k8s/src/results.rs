@@ -44,6 +44,8 @@ pub struct Outcome {
     pub verdict: Option<String>,
     /// How many chunks there are.
     pub chunks: usize,
+    /// The claim in whose volume the run is, if it is not in chunks.
+    pub claim: Option<String>,
 }
 
 fn index_name(run: &str) -> String {
@@ -73,7 +75,8 @@ fn refused(error: impl std::fmt::Display) -> Error {
     }
 }
 
-/// Says that this pod has begun the run; whether it is the first to.
+/// Says that this pod has begun the run, and keeps it in the volume of this claim, if any; whether it
+/// is the first to.
 ///
 /// # Errors
 /// If the server refuses.
@@ -83,10 +86,14 @@ pub async fn begin(
     run: &str,
     owner: &Value,
     pod: &str,
+    claim: Option<&str>,
 ) -> Result<bool, Error> {
     let configs = Api::<ConfigMap>::namespaced(cluster.client.clone(), namespace);
     let mut begun = object(run, &index_name(run), owner);
     begun["data"] = json!({"pod": pod});
+    if let Some(claim) = claim {
+        begun["data"]["claim"] = claim.into();
+    }
     let begun = serde_json::from_value(begun).map_err(refused)?;
     match configs.create(&PostParams::default(), &begun).await {
         Ok(_) => Ok(true),
@@ -235,6 +242,7 @@ fn read(config: &ConfigMap) -> Outcome {
         exit_code: number("exit_code"),
         error: text("error"),
         verdict: text("verdict"),
+        claim: text("claim"),
         chunks: text("chunks").and_then(|n| n.parse().ok()).unwrap_or(0),
     }
 }

@@ -62,6 +62,7 @@ pub const REACH: &[Right] = &[
 pub const RUN: &[Right] = &[
     ("get", "", "namespaces", ""),
     ("delete", "", "pods", ""),
+    ("get", "coordination.k8s.io", "leases", ""),
     ("list", "coordination.k8s.io", "leases", ""),
     ("create", "coordination.k8s.io", "leases", ""),
     ("patch", "coordination.k8s.io", "leases", ""),

@@ -642,6 +642,7 @@ pub struct Capabilities {
     kinds: BTreeMap<FaultKind, String>,
     roles: BTreeMap<&'static str, String>,
     budget: Budget,
+    rolled_from_the_last: bool,
 }
 
 impl Capabilities {
@@ -671,6 +672,19 @@ impl Capabilities {
     pub fn within(mut self, budget: Budget) -> Self {
         self.budget = budget;
         self
+    }
+
+    /// Where versions can only be changed from the node with the highest number down, as a
+    /// StatefulSet does it.
+    #[must_use]
+    pub fn rolled_from_the_last(mut self) -> Self {
+        self.rolled_from_the_last = true;
+        self
+    }
+
+    /// Whether versions can only be changed from the node with the highest number down.
+    pub fn rolls_from_the_last(&self) -> bool {
+        self.rolled_from_the_last
     }
 
     /// Whether a kind can be injected.

@@ -13,7 +13,7 @@ use rand::{Rng, SeedableRng};
 use rand_pcg::Pcg32;
 use serde::Deserialize;
 
-use crate::fault::{Capabilities, Fault};
+use crate::fault::{Capabilities, Fault, FaultKind};
 use crate::program::{
     Block, Here, Planned, Program, Span, Statement, What, faults_in, names_given,
 };
@@ -315,6 +315,10 @@ pub fn draw(
                 };
                 let lasting = fault.length(pace, &mut random);
                 let mut entry = fault.entry.clone();
+                let node = match fault.is_rolled_from_the_last(capabilities) {
+                    true => nodes + 1 - node,
+                    false => node,
+                };
                 entry.target = Some(Selector::Nodes(vec![node]));
                 (Planned::from(entry).at(at, lasting), lasting)
             }
@@ -350,7 +354,13 @@ impl Package {
             capabilities,
             names: names_given(&self.body),
         };
-        here.possible(&self.body)
+        let body = match &self.draws {
+            Draws::Each(fault) if fault.is_rolled_from_the_last(capabilities) => {
+                from_the_last(fault, nodes)
+            }
+            _ => self.body.clone(),
+        };
+        here.possible(&body)
             .map_err(|reason| PackageError::Impossible {
                 name: self.name.clone(),
                 reason,
@@ -377,7 +387,27 @@ impl Package {
     }
 }
 
+/// The same fault for each node, from the highest number down.
+fn from_the_last(fault: &Planned, nodes: Node) -> Block {
+    let each = (1..=nodes).rev().map(|node| {
+        let mut planned = fault.clone();
+        planned.entry.target = Some(Selector::Nodes(vec![node]));
+        Statement {
+            at: None,
+            what: What::Fault(Box::new(planned)),
+        }
+    });
+    each.collect()
+}
+
 impl Planned {
+    /// Whether nodes have their turn in it from the highest number down.
+    fn is_rolled_from_the_last(&self, capabilities: &Capabilities) -> bool {
+        let kind = self.entry.fault.kind();
+        let of_versions = matches!(kind, FaultKind::Upgrade | FaultKind::Downgrade);
+        of_versions && capabilities.rolls_from_the_last()
+    }
+
     fn possible(&self, nodes: Node, capabilities: &Capabilities) -> Result<(), String> {
         self.entry
             .validate_among(nodes, 0, capabilities)
@@ -544,6 +574,41 @@ mod tests {
         assert_eq!(upgraded, [1, 2, 3, 4, 5]);
         assert!(schedule.faults.len() > 30);
         assert_eq!(draw_five(&["rolling-upgrade"], 300, 7).faults.len(), 5);
+    }
+
+    #[test]
+    fn where_the_last_comes_first_versions_are_rolled_from_there() {
+        let from_last = Capabilities::all().rolled_from_the_last();
+        for (name, kind) in [
+            ("rolling-upgrade", FaultKind::Upgrade),
+            ("rolling-downgrade", FaultKind::Downgrade),
+        ] {
+            let chosen = select([name], 3, &from_last).expect("known");
+            let pace = Pace::until(Duration::from_secs(300));
+            let drawn = flat(&draw(&chosen, 3, &from_last, &pace, 1)).faults;
+            let meant = |entry: &Entry| match &entry.target {
+                Some(Selector::Nodes(nodes)) => nodes[0],
+                other => panic!("{other:?}"),
+            };
+            assert_eq!(drawn.iter().map(meant).collect::<Vec<_>>(), [3, 2, 1]);
+            assert!(drawn.iter().all(|entry| entry.fault.kind() == kind));
+            // And where the package is a part of a schedule.
+            let used = chosen[0].possible(3, &from_last).expect("possible");
+            let turns: Vec<Node> = used
+                .iter()
+                .map(|statement| match &statement.what {
+                    What::Fault(planned) => meant(&planned.entry),
+                    other => panic!("{other:?}"),
+                })
+                .collect();
+            assert_eq!(turns, [3, 2, 1]);
+        }
+        // What starts nodes again as they were may do so in any order.
+        let each = select(["rolling-restart"], 3, &from_last).expect("known");
+        assert_eq!(
+            each[0].possible(3, &from_last),
+            each[0].possible(3, &Capabilities::all())
+        );
     }
 
     #[test]

@@ -247,7 +247,7 @@ impl Entry {
             | Fault::Memory { .. }
             | Fault::ClockJump { .. }
             | Fault::ClockDrift { .. } => Ok(()),
-            Fault::Scale => self.validate_last(all),
+            Fault::Scale => self.validate_last(nodes, all),
             Fault::RollingRestart | Fault::NoEndpoints => match &self.target {
                 Some(Selector::All) => Ok(()),
                 target => {
@@ -346,16 +346,22 @@ impl Entry {
     }
 
     /// A smaller number of nodes is one without the last ones.
-    fn validate_last(&self, all: Node) -> Result<(), (&'static str, String)> {
-        let Some(Selector::Nodes(named)) = &self.target else {
-            let message = format!("scale takes the last nodes away; expected e.g. n{all}");
-            return Err(("target", message));
+    fn validate_last(&self, nodes: Node, all: Node) -> Result<(), (&'static str, String)> {
+        let one = [nodes];
+        let named = match &self.target {
+            Some(Selector::Nodes(named)) => named.as_slice(),
+            Some(Selector::Last) => &one,
+            _ => {
+                let message =
+                    format!("scale takes the last nodes away; expected last or e.g. n{all}");
+                return Err(("target", message));
+            }
         };
         let count = Node::try_from(named.len()).unwrap_or(all);
         if count >= all {
             return Err(("target", "no node would be left".to_owned()));
         }
-        let mut sorted = named.clone();
+        let mut sorted = named.to_vec();
         sorted.sort_unstable();
         if sorted.into_iter().eq(all - count + 1..=all) {
             return Ok(());

@@ -31,6 +31,8 @@ pub enum Selector {
     Majority,
     /// Every node.
     All,
+    /// The replica with the highest number.
+    Last,
     /// This many random nodes.
     Random(u16),
     /// The node that was leader before the present one.
@@ -165,6 +167,7 @@ impl Selector {
                 };
                 if *one { draw(meant, 1) } else { meant }
             }
+            Self::Last => vec![scene.nodes],
             Self::Nodes(nodes) => nodes.clone(),
         };
         chosen.sort_unstable();
@@ -200,6 +203,7 @@ impl Selector {
             Self::Minority
             | Self::Majority
             | Self::All
+            | Self::Last
             | Self::Random(_)
             | Self::LastAcknowledged
             | Self::Named { .. }
@@ -219,6 +223,7 @@ impl Selector {
             | Self::SynchronousStandby
             | Self::Gateway
             | Self::Monitor
+            | Self::Last
             // How many nodes a name stands for is known when it is used.
             | Self::Named { .. } => 1,
             Self::Followers => nodes.saturating_sub(1),
@@ -247,6 +252,7 @@ impl fmt::Display for Selector {
             Self::LastAcknowledged => f.write_str("last-acknowledged"),
             Self::Majority => f.write_str("majority"),
             Self::All => f.write_str("all"),
+            Self::Last => f.write_str("last"),
             Self::Random(1) => f.write_str("random"),
             Self::Random(count) => write!(f, "random({count})"),
             Self::FormerLeader => f.write_str("former-leader"),
@@ -308,7 +314,7 @@ fn parse_named(text: &str) -> Option<Selector> {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{text}` is no target; expected leader, follower, followers, minority, \
-     minority-with-leader, minority-without-leader, majority, all, random, random(k), \
+     minority-with-leader, minority-without-leader, majority, all, last, random, random(k), \
      former-leader, most-up-to-date, least-up-to-date, synchronous-standby, last-acknowledged, \
      gateway, monitor, $name, others($name), one-of($name), a node such as n3, or a list such as \
      [n1, n2]"
@@ -337,6 +343,7 @@ impl FromStr for Selector {
             "last-acknowledged" => Self::LastAcknowledged,
             "majority" => Self::Majority,
             "all" => Self::All,
+            "last" => Self::Last,
             "random" => Self::Random(1),
             "former-leader" => Self::FormerLeader,
             "gateway" => Self::Gateway,

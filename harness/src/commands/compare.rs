@@ -28,7 +28,7 @@ use crate::{exit, judge};
 /// # Errors
 /// Bad arguments and definitions are [`ExperimentError`].
 pub fn run(args: &CompareArgs) -> Result<u8> {
-    let (mut campaign, definition, mut cells) = match &args.resume {
+    let (mut campaign, definition, cells) = match &args.resume {
         Some(dir) => {
             refuse_with_resume(args)?;
             Campaign::resume(dir)?
@@ -39,54 +39,29 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
             (campaign, definition, Vec::new())
         }
     };
-    let finished: BTreeSet<Place> = cells.iter().map(|c: &Cell| c.place.clone()).collect();
-    let mut places = definition.places();
-    places.retain(|place| !finished.contains(place));
-    for place in &places {
-        local::enter(&definition.run_of(place))?;
-    }
-    let started = Instant::now();
-    let executed = execute(&definition, &places, &mut campaign, args.jobs)?;
-    let seconds = started.elapsed().as_secs_f64();
-    for (place, why) in &executed.crashed {
+    let made = make(&mut campaign, &definition, cells, args.jobs)?;
+    for (place, why) in &made.crashed {
         eprintln!(
             "error: {} under {}, repetition {}: {why}",
             place.mode, place.fault, place.repetition
         );
     }
-    if executed.interrupted {
+    let Some(scorecard) = made.scorecard else {
         eprintln!(
             "interrupted: {} of {} cells are finished; go on with\n  {}",
-            cells.len() + executed.cells.len(),
+            made.finished,
             definition.size(),
             go_on(campaign.dir()),
         );
         return Ok(exit::INTERRUPTED);
-    }
-    let jobs = match definition.experiment().substrate {
-        On::Sim => args.jobs,
-        On::Local | On::Netns | On::K8s | On::External => 1,
     };
-    let timing = Timing::new(executed.cells.len(), seconds, jobs);
-    cells.extend(executed.cells);
-    let crashed: Vec<(String, String)> = executed
-        .crashed
-        .iter()
-        .map(|(place, _)| (place.mode.clone(), place.fault.clone()))
-        .collect();
-    let scorecard = Scorecard::new(&definition, &cells, &crashed, timing);
-    let json = scorecard.to_json()?;
-    let text_md = markdown::render(&scorecard);
-    campaign.write("scorecard.json", &json)?;
-    campaign.write("scorecard.md", &text_md)?;
-    campaign.write("compare.html", &page::render(&scorecard))?;
     let text = match args.output {
         CompareOutput::Table => table::render(&scorecard, Some(campaign.dir()), Style::of_stdout()),
-        CompareOutput::Md => text_md,
-        CompareOutput::Json => json,
+        CompareOutput::Md => markdown::render(&scorecard),
+        CompareOutput::Json => scorecard.to_json()?,
     };
     std::io::stdout().lock().write_all(text.as_bytes())?;
-    if crashed.is_empty() {
+    if made.crashed.is_empty() {
         return Ok(exit::VALID);
     }
     eprintln!(
@@ -94,6 +69,62 @@ pub fn run(args: &CompareArgs) -> Result<u8> {
         go_on(campaign.dir())
     );
     Ok(exit::CRASHED)
+}
+
+/// What running what was missing of a comparison came to.
+pub(crate) struct Made {
+    /// None if it was interrupted.
+    pub scorecard: Option<Scorecard>,
+    /// How many cells are finished.
+    pub finished: usize,
+    /// Those that crashed, and why.
+    pub crashed: Vec<(Place, String)>,
+}
+
+/// Runs the cells of a comparison that are not among these, and writes the scorecard.
+///
+/// # Errors
+/// If something cannot be written.
+pub(crate) fn make(
+    campaign: &mut Campaign,
+    definition: &Definition,
+    mut cells: Vec<Cell>,
+    jobs: u16,
+) -> Result<Made> {
+    let finished: BTreeSet<Place> = cells.iter().map(|c: &Cell| c.place.clone()).collect();
+    let mut places = definition.places();
+    places.retain(|place| !finished.contains(place));
+    for place in &places {
+        local::enter(&definition.run_of(place))?;
+    }
+    let started = Instant::now();
+    let executed = execute(definition, &places, campaign, jobs)?;
+    let seconds = started.elapsed().as_secs_f64();
+    let jobs = match definition.experiment().substrate {
+        On::Sim => jobs,
+        On::Local | On::Netns | On::K8s | On::External => 1,
+    };
+    let timing = Timing::new(executed.cells.len(), seconds, jobs);
+    cells.extend(executed.cells);
+    let mut made = Made {
+        scorecard: None,
+        finished: cells.len(),
+        crashed: executed.crashed,
+    };
+    if executed.interrupted {
+        return Ok(made);
+    }
+    let crashed: Vec<(String, String)> = made
+        .crashed
+        .iter()
+        .map(|(place, _)| (place.mode.clone(), place.fault.clone()))
+        .collect();
+    let scorecard = Scorecard::new(definition, &cells, &crashed, timing);
+    campaign.write("scorecard.json", &scorecard.to_json()?)?;
+    campaign.write("scorecard.md", &markdown::render(&scorecard))?;
+    campaign.write("compare.html", &page::render(&scorecard))?;
+    made.scorecard = Some(scorecard);
+    Ok(made)
 }
 
 /// The command that runs what is missing of a comparison.

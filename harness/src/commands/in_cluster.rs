@@ -1,5 +1,5 @@
 //! `quorate in-cluster`: the harness in a Job's pod. It runs what `quorate test` would, and hands
-//! over what it found through the API server.
+//! over what it found through the API server, or leaves it in a volume, which another pod reads.
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
@@ -22,6 +22,8 @@ pub enum InClusterTask {
     Test,
     /// A comparison of many.
     Compare,
+    /// What a run has left in a volume is offered to whoever fetches it.
+    Offer,
 }
 
 /// Refuses.
@@ -44,24 +46,27 @@ pub fn run(args: &InClusterArgs) -> Result<u8> {
 
 #[cfg(feature = "k8s")]
 mod inside {
-    use std::io::{Read, Seek, SeekFrom};
+    use std::io::{Read, Seek, SeekFrom, Write};
+    use std::net::{Ipv4Addr, TcpListener};
     use std::path::{Path, PathBuf};
     use std::time::Duration;
 
     use anyhow::{Context, Result, bail};
+    use jiff::Timestamp;
     use k8s::Cluster;
     use k8s::job::{EXPERIMENT_FILE, STORE, owned_by};
     use k8s::results::{self, LARGEST, Outcome};
+    use k8s::volume::PORT;
     use k8s_openapi::api::batch::v1::Job;
     use kube::api::Api;
     use serde_json::Value;
 
-    use clap::Parser;
-
     use super::{InClusterArgs, InClusterTask};
-    use crate::cli::{Cli, Command};
-    use crate::commands;
+    use crate::commands::compare::{Made, make};
     use crate::commands::test::run_shown;
+    use crate::compare::campaign::Campaign;
+    use crate::compare::definition::Definition;
+    use crate::defaults::Given;
     use crate::exit;
     use crate::experiment::{Experiment, ExperimentError, explain};
     use crate::k8s::digest::{figures, of_scorecard};
@@ -76,6 +81,9 @@ mod inside {
     const PART_OF: u64 = 4 << 20;
 
     pub(super) fn run(args: &InClusterArgs) -> Result<u8> {
+        if args.task == InClusterTask::Offer {
+            return offer(&args.run);
+        }
         let variable = |name: &str| {
             std::env::var(name)
                 .with_context(|| format!("{name} is not set: this command is for the pod of a Job"))
@@ -86,13 +94,30 @@ mod inside {
             .enable_all()
             .build()
             .context("cannot start the runtime")?;
+        // What is wrong with it is said below, to somebody.
+        let claim = Experiment::read(Path::new(EXPERIMENT_FILE)).ok();
+        let claim = claim.and_then(|(experiment, _)| experiment.kubernetes);
+        let claim = claim.and_then(|it| it.results.claim().map(str::to_owned));
+        let store = match &claim {
+            Some(_) => Path::new(STORE).join(&args.run),
+            None => PathBuf::from(STORE),
+        };
         let cluster = runtime.block_on(Cluster::connect())?;
         let owner = runtime.block_on(async {
             let jobs = Api::<Job>::namespaced(cluster.client.clone(), &namespace);
             let job = jobs.get(&args.run).await;
             let job = job.with_context(|| format!("cannot look at Job {}", args.run))?;
             let owner = owned_by(&job);
-            if !results::begin(&cluster, &namespace, &args.run, &owner, &pod).await? {
+            if !results::begin(
+                &cluster,
+                &namespace,
+                &args.run,
+                &owner,
+                &pod,
+                claim.as_deref(),
+            )
+            .await?
+            {
                 bail!(
                     "another pod has begun {} and is gone; a run is not repeated by itself",
                     args.run
@@ -101,24 +126,28 @@ mod inside {
             Ok(owner)
         })?;
         let keeping = match args.task {
-            InClusterTask::Test => {
+            // A volume has the history already.
+            InClusterTask::Test if claim.is_none() => {
                 let (cluster, owner) = (cluster.clone(), owner.clone());
                 let (namespace, run) = (namespace.clone(), args.run.clone());
                 Some(runtime.spawn(async move {
                     hand_over_history(&cluster, &namespace, &run, &owner).await;
                 }))
             }
-            InClusterTask::Compare => None,
+            _ => None,
         };
         // The runs make runtimes of their own, which must not be within another.
         let (outcome, dir) = match args.task {
-            InClusterTask::Test => test(args),
-            InClusterTask::Compare => compare(),
+            InClusterTask::Test => test(args, &store),
+            _ => compare(args, &store),
         };
         if let Some(keeping) = keeping {
             keeping.abort();
         }
-        let (outcome, archive) = packed(outcome, dir.as_deref());
+        let (outcome, archive) = match claim {
+            Some(_) => (outcome, Vec::new()),
+            None => packed(outcome, dir.as_deref()),
+        };
         let code = outcome.exit_code.unwrap_or(exit::CRASHED);
         runtime.block_on(results::put(
             &cluster, &namespace, &args.run, &owner, &outcome, &archive,
@@ -171,13 +200,12 @@ mod inside {
     }
 
     /// What it came to, and where it is.
-    fn test(args: &InClusterArgs) -> (Outcome, Option<PathBuf>) {
+    fn test(args: &InClusterArgs, store: &Path) -> (Outcome, Option<PathBuf>) {
         let experiment = match read(Path::new(EXPERIMENT_FILE), &args.run) {
             Ok(experiment) => experiment,
             Err(error) => return (failed(exit::USAGE, error.to_string()), None),
         };
         let live = Live::relayed(experiment.target.one_log());
-        let store = Path::new(STORE);
         match run_shown(&experiment, store, live) {
             Ok((summary, dir)) => {
                 let outcome = Outcome {
@@ -200,34 +228,92 @@ mod inside {
     }
 
     /// The same of a comparison, as `quorate compare` makes it.
-    fn compare() -> (Outcome, Option<PathBuf>) {
-        let words = ["quorate", "compare", EXPERIMENT_FILE, "--store", STORE];
-        let code = Cli::try_parse_from(words)
-            .context("cannot compare")
-            .and_then(|cli| match cli.command {
-                Command::Compare(args) => commands::compare::run(&args),
-                _ => bail!("cannot compare"),
-            });
-        let dir = std::fs::canonicalize(Path::new(STORE).join("compare/latest")).ok();
-        let ended = code.and_then(|code| {
-            let dir = dir.as_deref().context("there is no comparison")?;
-            let text = std::fs::read_to_string(dir.join("scorecard.json"));
-            let text = text.context("there is no scorecard")?;
-            let figures = of_scorecard(&serde_json::from_str(&text)?);
-            Ok((code, serde_json::to_string(&figures)?))
-        });
-        let outcome = match ended {
-            Ok((code, figures)) => Outcome {
-                exit_code: Some(code),
-                verdict: Some(figures),
-                ..Outcome::default()
-            },
-            Err(error) if error.downcast_ref::<ExperimentError>().is_some() => {
-                failed(exit::USAGE, exit::said(&error))
-            }
-            Err(error) => failed(exit::CRASHED, exit::said(&error)),
+    fn compare(args: &InClusterArgs, store: &Path) -> (Outcome, Option<PathBuf>) {
+        let definition = match defined(Path::new(EXPERIMENT_FILE)) {
+            Ok(definition) => definition.in_job(&args.run),
+            Err(error) => return (failed(exit::USAGE, error.to_string()), None),
         };
+        let campaign = Campaign::create(store, &definition, Timestamp::now());
+        let mut campaign = match campaign {
+            Ok(campaign) => campaign,
+            Err(error) => return (failed(exit::CRASHED, exit::said(&error)), None),
+        };
+        let jobs = std::thread::available_parallelism().map_or(1, usize::from);
+        let jobs = u16::try_from(jobs).unwrap_or(1);
+        let made = make(&mut campaign, &definition, Vec::new(), jobs);
+        let dir = Some(campaign.dir().to_owned());
+        let outcome = made
+            .and_then(|made| of_comparison(&made, &definition))
+            .unwrap_or_else(|error| failed(exit::CRASHED, exit::said(&error)));
         (outcome, dir)
+    }
+
+    fn defined(file: &Path) -> Result<Definition, ExperimentError> {
+        let (experiment, text) = Experiment::read(file)?;
+        // All that was open was decided on when it was handed over.
+        Definition::new(experiment, Given::default(), 0)
+            .map_err(|impossible| explain(&impossible, &file.display().to_string(), Some(&text)))
+    }
+
+    fn of_comparison(made: &Made, definition: &Definition) -> Result<Outcome> {
+        let Some(scorecard) = &made.scorecard else {
+            let why = format!(
+                "the comparison was ended before its time: {} of {} cells are finished",
+                made.finished,
+                definition.size()
+            );
+            return Ok(failed(exit::INTERRUPTED, why));
+        };
+        let figures = of_scorecard(&serde_json::from_str(&scorecard.to_json()?)?);
+        let error = made.crashed.first().map(|(place, why)| {
+            format!(
+                "{} of {} cells crashed; {} under {}, repetition {}: {why}",
+                made.crashed.len(),
+                definition.size(),
+                place.mode,
+                place.fault,
+                place.repetition
+            )
+        });
+        let code = if error.is_some() {
+            exit::CRASHED
+        } else {
+            exit::VALID
+        };
+        Ok(Outcome {
+            exit_code: Some(code),
+            error,
+            verdict: Some(serde_json::to_string(&figures)?),
+            ..Outcome::default()
+        })
+    }
+
+    /// Offers what a run has left in the volume, packed, on loopback alone, to everybody who comes
+    /// there through the API server; until the pod is deleted.
+    fn offer(run: &str) -> Result<u8> {
+        let archive = match kept(&Path::new(STORE).join(run)) {
+            Some(dir) => pack(&dir)?,
+            None => Vec::new(),
+        };
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, PORT))
+            .with_context(|| format!("cannot listen on port {PORT}"))?;
+        for client in listener.incoming() {
+            let sent = client.and_then(|mut client| {
+                client.write_all(&(archive.len() as u64).to_be_bytes())?;
+                client.write_all(&archive)
+            });
+            if let Err(error) = sent {
+                eprintln!("a connection broke: {error}");
+            }
+        }
+        Ok(exit::VALID)
+    }
+
+    /// The newest run directory of a run.
+    fn kept(store: &Path) -> Option<PathBuf> {
+        let named = std::fs::read_dir(store).ok()?.flatten();
+        let mut latest = named.filter_map(|entry| entry.path().join("latest").canonicalize().ok());
+        latest.next()
     }
 
     /// The run in a few figures; without them the verdict stands all the same.
@@ -262,8 +348,8 @@ mod inside {
         };
         let too_large = |size: usize| {
             format!(
-                "the results take {} MiB, and the cluster keeps at most {}; run it from outside, or \
-                 with a lower rate or a shorter time",
+                "the results take {} MiB, and ConfigMaps keep at most {}; keep them in a volume (--results \
+                 pvc), or run it from outside, with a lower rate or for a shorter time",
                 size >> 20,
                 LARGEST >> 20
             )

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use super::agent::AgentCommands;
 use crate::cli::CleanArgs;
 use crate::experiment::{Experiment, On};
-use crate::k8s::options::KubernetesArgs;
+use crate::k8s::options::{KubernetesArgs, Results};
 use crate::live::Live;
 use crate::recorder::Sink;
 use crate::report::{Format, Summary};
@@ -109,6 +109,13 @@ pub struct FetchArgs {
     /// The run store.
     #[arg(long, default_value = "store", value_name = "DIR")]
     pub store: PathBuf,
+    /// Where it was kept, if its Job is gone: pvc, or pvc:CLAIM.
+    #[arg(long, value_name = "WHERE")]
+    pub results: Option<Results>,
+    /// The image of the pod that reads the volume; by default that of the Job, or the one last brought
+    /// up in the namespace.
+    #[arg(long, value_name = "IMAGE")]
+    pub image: Option<String>,
     /// How the result is written to stdout.
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Format,
@@ -264,13 +271,13 @@ mod on_cluster {
     use workloads::substream;
 
     use super::{
-        CleanArgs, DownArgs, FetchArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, StoreArgs,
-        UpArgs,
+        CleanArgs, DownArgs, FetchArgs, K8sArgs, K8sCommand, LogsArgs, ManifestsArgs, Results,
+        StoreArgs, UpArgs,
     };
     use crate::exit;
     use crate::experiment::{Experiment, Impossible, explain};
-    use crate::k8s::in_cluster;
     use crate::k8s::{K8sOptions, K8sSubstrate, Kubernetes, described, dry_run, roles_of};
+    use crate::k8s::{in_cluster, options};
     use crate::live::Live;
     use crate::local::view;
     use crate::mode;
@@ -290,6 +297,8 @@ mod on_cluster {
         "multi-leader-crdt",
         "leaderless",
     ];
+    /// How long agents may take to heal and to end.
+    const AGENTS_END_WITHIN: Duration = Duration::from_secs(90);
     /// The image that the manifests name; `kustomize edit set image` changes it.
     const IMAGE_OF_MANIFESTS: &str = concat!("quorate:", env!("CARGO_PKG_VERSION"));
 
@@ -353,7 +362,7 @@ mod on_cluster {
             match &args.run {
                 Some(run) => traces.retain(|trace| {
                     let job = matches!(trace.what, What::Job(_));
-                    trace.run == *run && !(job && args.keep_job)
+                    trace.is_of(run) && !(job && args.keep_job)
                 }),
                 None => {
                     let alive = clean::living(&cluster, namespace, &traces).await?;
@@ -378,12 +387,30 @@ mod on_cluster {
         if living > 0 {
             writeln!(out, "{living} traces of living runs stay; --run names one")?;
         }
+        if args.agent {
+            clean_agents(&cluster, args.dry_run, &mut out).await?;
+        }
         anyhow::ensure!(
             failed.is_empty(),
             "left as they are:\n  {}",
             failed.join("\n  ")
         );
         Ok(exit::VALID)
+    }
+
+    /// Ends the agents, which heal what stands, and removes everything of them.
+    async fn clean_agents(cluster: &Cluster, dry_run: bool, out: &mut impl Write) -> Result<()> {
+        if dry_run {
+            let agents = k8s::agent::status::agents(cluster).await?.len();
+            writeln!(out, "{agents} agents would be ended")?;
+            return Ok(());
+        }
+        let removed = k8s::agent::install::down(cluster, AGENTS_END_WITHIN).await?;
+        writeln!(
+            out,
+            "the agents have healed and ended; {removed} objects removed"
+        )?;
+        Ok(())
     }
 
     fn configured(word: &str, nodes: u16) -> Result<Config> {
@@ -593,8 +620,13 @@ mod on_cluster {
     }
 
     async fn fetch(cluster: &Cluster, args: &FetchArgs) -> Result<u8> {
-        let (summary, dir) =
-            in_cluster::fetch(cluster, &args.namespace, &args.run, &args.store).await?;
+        let wanted = in_cluster::Wanted {
+            namespace: &args.namespace,
+            run: &args.run,
+            claim: args.results.as_ref().and_then(Results::claim),
+            image: args.image.as_deref(),
+        };
+        let (summary, dir) = in_cluster::fetch(cluster, &wanted, &args.store).await?;
         let Some(summary) = summary else {
             println!("{}", dir.path().display());
             return Ok(exit::VALID);
@@ -688,16 +720,15 @@ mod on_cluster {
 
     /// What the faults of an experiment need beside the rights of every run.
     fn rights_of(experiment: &Experiment) -> Vec<Right> {
-        let Some(program) = &experiment.faults.schedule else {
-            return Vec::new();
-        };
-        let faults = program.faults(experiment.nodes, &experiment.capabilities());
+        let faults = options::faults_of(experiment);
+        let program = experiment.faults.schedule.as_ref();
+        let evicts = program.is_some_and(|program| program.demands("evict"));
         let has = |kind| faults.iter().any(|fault| fault.kind() == kind);
         let mut rights = Vec::new();
         if has(FaultKind::Drain) {
             rights.extend_from_slice(rights::DRAIN);
         }
-        if has(FaultKind::Drain) || program.demands("evict") {
+        if has(FaultKind::Drain) || evicts {
             rights.extend_from_slice(rights::EVICT);
         }
         if has(FaultKind::NoEndpoints) {
@@ -716,6 +747,12 @@ mod on_cluster {
             .kubernetes
             .as_ref()
             .is_none_or(Kubernetes::is_own);
+        let inside = experiment
+            .kubernetes
+            .as_ref()
+            .is_some_and(|it| it.run.is_some());
+        options::refuse_client_links(experiment, inside)
+            .map_err(|impossible| explain(&impossible, "", None))?;
         let verb = if own { "starting" } else { "looking for" };
         live.step(&format!("{verb} {} pods", experiment.all_nodes()));
         let seed = substream(experiment.seed.unwrap_or_default(), "nodes");
@@ -727,6 +764,7 @@ mod on_cluster {
             run_dir: dir.path().to_owned(),
             call_timeout: experiment.clients.timeout,
             rights: rights_of(experiment),
+            client_links: options::changes_client_links(experiment),
             versions: experiment.versions.clone(),
             store: experiment.store.clone(),
         })?;

@@ -10,8 +10,9 @@ use jiff::Timestamp;
 use workloads::substream;
 
 use crate::cli::TestArgs;
-use crate::experiment::{Experiment, ExperimentError, On};
+use crate::experiment::{Experiment, ExperimentError, On, explain};
 use crate::external::ExternalSubstrate;
+use crate::k8s::options::refuse_client_links;
 use crate::live::Live;
 use crate::local::{self, LocalOptions, LocalSubstrate};
 use crate::plan::{plan, simulation};
@@ -28,6 +29,9 @@ use crate::{exit, judge};
 /// Bad experiments are [`crate::experiment::ExperimentError`]; everything else is a crash.
 pub fn run(args: &TestArgs) -> Result<u8> {
     let mut experiment = args.experiment.resolve(args.on, args.seed)?.resolved();
+    if let Some(results) = &args.results {
+        experiment.kubernetes.get_or_insert_default().results = results.clone();
+    }
     if args.print_experiment {
         print!("{}", experiment.to_yaml());
         return Ok(exit::VALID);
@@ -38,6 +42,10 @@ pub fn run(args: &TestArgs) -> Result<u8> {
             experiment.substrate
         ))
         .into());
+    }
+    if experiment.substrate == On::K8s {
+        refuse_client_links(&experiment, args.in_cluster)
+            .map_err(|impossible| explain(&impossible, "", None))?;
     }
     let first = experiment.seed.unwrap_or_else(random_seed);
     if args.dry_run {

@@ -148,6 +148,17 @@ impl Definition {
         Ok(definition)
     }
 
+    /// The same, made within the Job of this run: the stores of its cells are named after it, so that
+    /// whoever removes the run finds them.
+    #[must_use]
+    pub fn in_job(mut self, run: &str) -> Self {
+        if self.experiment.substrate == crate::experiment::On::K8s {
+            let kubernetes = self.experiment.kubernetes.get_or_insert_default();
+            kubernetes.run = Some(run.to_owned());
+        }
+        self
+    }
+
     /// The modes, faults and repetitions.
     pub fn matrix(&self) -> &Matrix {
         &self.matrix
@@ -215,11 +226,15 @@ impl Definition {
     /// As an experiment file with its section `compare`; what [`Definition::new`] makes of it is
     /// this again.
     pub fn to_yaml(&self) -> String {
+        self.to_experiment().to_yaml()
+    }
+
+    /// As an experiment with its section `compare`.
+    pub fn to_experiment(&self) -> Experiment {
         Experiment {
             compare: Some(self.matrix.clone()),
             ..self.experiment.clone()
         }
-        .to_yaml()
     }
 
     /// Tells definitions apart: what is in `cells.jsonl` belongs to one of them.

@@ -70,12 +70,19 @@ pub fn execute(
         crashed: Vec::new(),
         failed: None,
     });
+    let begun = AtomicUsize::new(0);
     let one = |place: &Place| {
         if stop.load(Ordering::SeqCst) {
             return;
         }
         let started = Instant::now();
-        let experiment = definition.run_of(place);
+        let mut experiment = definition.run_of(place);
+        if let Some(kubernetes) = &mut experiment.kubernetes
+            && let Some(run) = &mut kubernetes.run
+        {
+            // A name of its own for each: the volumes of the one before may take a while to go.
+            *run = format!("{run}-{}", begun.fetch_add(1, Ordering::SeqCst));
+        }
         let run = || match experiment.substrate {
             On::Sim => simulated(&experiment),
             On::Local | On::Netns | On::K8s | On::External => {

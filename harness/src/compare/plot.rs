@@ -84,7 +84,8 @@ impl Axis {
             .find(|step| *step >= rough * 0.999)
             .unwrap_or(rough);
         (0..=5)
-            .map(|i| f64::from(i) * step)
+            // Without what binary fractions leave: 0.3, not 0.30000000000000004.
+            .map(|i| (f64::from(i) * step * 1e9).round() / 1e9)
             .take_while(|tick| *tick <= self.to * 1.001)
             .collect()
     }
@@ -206,6 +207,8 @@ mod tests {
             assert!((3..=6).contains(&ticks.len()), "{greatest}: {ticks:?}");
             assert!(ticks.iter().all(|t| *t <= greatest * 1.01));
         }
+        let shares = Axis::of(Unit::Share, &[0.39]).ticks();
+        assert_eq!(shares, [0.0, 0.1, 0.2, 0.3]);
         let svg = draw("x", Unit::Seconds, &[("kill", vec![line(at(1.2))])]).unwrap();
         assert!(svg.into_string().contains("1.20 s"));
     }

@@ -15,7 +15,6 @@ use k8s::names::IMAGE;
 use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
 use nemesis::{Action, Nemesis, Node, NodeView, Orchestration, Proof, Step, View};
 
-use super::Kubernetes;
 use crate::experiment::Experiment;
 use crate::plan::plan;
 
@@ -79,7 +78,7 @@ pub(crate) async fn print(
         }
     };
     hosts_of(&cluster, out).await?;
-    let rows = faults(experiment, &kubernetes, &store, &on)?;
+    let rows = faults(experiment, &store, &on)?;
     writeln!(out, "faults, as if n1 led:")?;
     if rows.is_empty() {
         writeln!(out, "  none")?;
@@ -122,7 +121,6 @@ async fn control_planes(cluster: &Cluster) -> Vec<String> {
 /// A line for each fault in its order, and the host that it is about, where one is known.
 fn faults(
     experiment: &Experiment,
-    kubernetes: &Kubernetes,
     store: &str,
     on: &Hosts,
 ) -> Result<Vec<(String, Option<String>)>> {
@@ -130,7 +128,7 @@ fn faults(
     let view = view(experiment.all_nodes(), on);
     let rows = walk(&mut nemesis, &view, experiment.limits.time, |action| {
         (
-            deeds(action, kubernetes, store, on),
+            deeds(action, experiment, store, on),
             match action {
                 Action::Orchestrate(nodes, Orchestration::Drain) => {
                     nodes.first().and_then(|node| on.get(node)).cloned()
@@ -200,7 +198,7 @@ fn view(nodes: Node, on: &Hosts) -> View {
 }
 
 /// What would be done to which objects.
-fn deeds(action: &Action, kubernetes: &Kubernetes, store: &str, on: &Hosts) -> String {
+fn deeds(action: &Action, experiment: &Experiment, store: &str, on: &Hosts) -> String {
     let pods = |nodes: &[Node]| {
         let pods = nodes.iter().map(|node| {
             let pod = format!("{store}-{}", node - 1);
@@ -214,8 +212,12 @@ fn deeds(action: &Action, kubernetes: &Kubernetes, store: &str, on: &Hosts) -> S
     match action {
         Action::Kill(nodes) | Action::Wipe(nodes) => format!("pods {} would end", pods(nodes)),
         Action::Upgrade(nodes) | Action::Downgrade(nodes) => {
-            let to = kubernetes.upgrade_image.as_deref();
-            let to = to.unwrap_or("another storage format");
+            let upgrade = matches!(action, Action::Upgrade(_));
+            let versions = experiment.versions.as_ref();
+            let to = versions.map_or_else(
+                || "another storage format".to_owned(),
+                |versions| versions.after(upgrade).to_string(),
+            );
             format!("pods {} would be made anew ({to})", pods(nodes))
         }
         Action::Orchestrate(nodes, what) => match what {

@@ -153,7 +153,7 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     live.finish();
     let with_dir =
         |why: &str| anyhow::anyhow!("{why}\nwhat was recorded is in {}", dir.path().display());
-    let (outcome, found, early) = ended.map_err(|error| with_dir(&crate::exit::said(&error)))?;
+    let (outcome, found, early) = ended.map_err(|error| with_dir(&exit::said(&error)))?;
     if let Some(why) = outcome.error {
         return Err(with_dir(why.trim_end()));
     }

@@ -45,4 +45,4 @@ pub use options::Kubernetes;
 #[cfg(feature = "k8s")]
 pub use substrate::{K8sOptions, K8sSubstrate};
 #[cfg(feature = "k8s")]
-pub(crate) use substrate::{described, new_run, roles_of};
+pub(crate) use substrate::{described, new_run, roles_of, undo};

@@ -1,11 +1,14 @@
 //! What an experiment says about Kubernetes; known also where the substrate itself is not built in,
 //! so that a file means the same everywhere.
 
+use std::fmt;
+use std::str::FromStr;
+
 use clap::Args;
-use nemesis::{Capabilities, FaultKind};
+use nemesis::{Capabilities, Fault, FaultKind, LinkSet, Shape, package};
 use serde::{Deserialize, Serialize};
 
-use crate::experiment::Experiment;
+use crate::experiment::{Experiment, Impossible};
 
 /// Where and how the store runs on Kubernetes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -16,10 +19,6 @@ pub struct Kubernetes {
     /// The image of the nodes; by default the one last brought up in the namespace.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub image: Option<String>,
-    /// The image that the fault `upgrade` changes nodes to, and `downgrade` from; without it they
-    /// change the version of the storage format.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub upgrade_image: Option<String>,
     /// A store that runs already, instead of one of the run's own. The experiment's `store` says how
     /// clients speak to it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -31,6 +30,9 @@ pub struct Kubernetes {
     pub storage_class: Option<String>,
     /// Size of each volume.
     pub volume_mib: u32,
+    /// Where a run in a Job leaves what it found.
+    #[serde(skip_serializing_if = "Results::is_default")]
+    pub results: Results,
     /// Have the agents on the nodes do what the API server cannot; `quorate k8s agent up` starts
     /// them.
     #[serde(skip_serializing_if = "is_false")]
@@ -89,15 +91,92 @@ impl Default for Kubernetes {
         Self {
             namespace: "quorate".to_owned(),
             image: None,
-            upgrade_image: None,
             statefulset: None,
             storage: Storage::default(),
             storage_class: None,
             volume_mib: 256,
+            results: Results::default(),
             agent: false,
             ready_within_s: 120,
             run: None,
         }
+    }
+}
+
+/// Where a run in a Job leaves what it found. Written `config-map`, `pvc` or `pvc:CLAIM`.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum Results {
+    /// In `ConfigMap`s, which go with the Job.
+    #[default]
+    ConfigMap,
+    /// In the volume of this claim, which stays.
+    Claim(String),
+}
+
+impl Results {
+    /// The claim that is meant if none is named; it is made where it is missing.
+    pub const CLAIM: &str = "quorate-results";
+
+    fn is_default(&self) -> bool {
+        *self == Self::ConfigMap
+    }
+
+    /// The claim, if it is one.
+    pub fn claim(&self) -> Option<&str> {
+        match self {
+            Self::ConfigMap => None,
+            Self::Claim(name) => Some(name),
+        }
+    }
+}
+
+impl FromStr for Results {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let name = match text.split_once(':') {
+            None if text == "config-map" => return Ok(Self::ConfigMap),
+            None if text == "pvc" => Self::CLAIM,
+            Some(("pvc", name)) => name,
+            _ => "",
+        };
+        let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-.".contains(c);
+        let ends = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit();
+        if name.len() > 253
+            || !name.chars().all(inner)
+            || !name.starts_with(ends)
+            || !name.ends_with(ends)
+        {
+            return Err(format!(
+                "expected config-map, pvc, or pvc:CLAIM with the name of a PersistentVolumeClaim, not {text:?}"
+            ));
+        }
+        Ok(Self::Claim(name.to_owned()))
+    }
+}
+
+impl TryFrom<String> for Results {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        text.parse()
+    }
+}
+
+impl fmt::Display for Results {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ConfigMap => f.write_str("config-map"),
+            Self::Claim(name) if name == Self::CLAIM => f.write_str("pvc"),
+            Self::Claim(name) => write!(f, "pvc:{name}"),
+        }
+    }
+}
+
+impl From<Results> for String {
+    fn from(results: Results) -> Self {
+        results.to_string()
     }
 }
 
@@ -178,7 +257,7 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
     use FaultKind as K;
     FaultKind::ALL
         .into_iter()
-        .fold(Capabilities::all(), |all, kind| {
+        .fold(Capabilities::all().rolled_from_the_last(), |all, kind| {
             match (kind, kubernetes.storage) {
                 (K::Kill, Storage::Volumes)
                 | (K::Wipe, Storage::EmptyDir)
@@ -215,6 +294,57 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
                 _ => all.without(kind, "it is not known on Kubernetes yet"),
             }
         })
+}
+
+/// Every fault that an experiment may do: of its schedule, or else of its packages.
+pub fn faults_of(experiment: &Experiment) -> Vec<Fault> {
+    let capabilities = experiment.capabilities();
+    match &experiment.faults.schedule {
+        Some(program) => program.faults(experiment.nodes, &capabilities),
+        None => package::select(&experiment.faults.packages, experiment.nodes, &capabilities)
+            .map(|packages| packages.iter().flat_map(|one| one.faults()).collect())
+            .unwrap_or_default(),
+    }
+}
+
+/// Whether a fault changes the links of clients, and whether it cuts them (which is possible wherever
+/// they are).
+fn of_clients(fault: &Fault) -> Option<bool> {
+    let impaired = |links: LinkSet| (links != LinkSet::Peers).then_some(false);
+    match fault {
+        Fault::Partition(Shape::Clients) => Some(true),
+        Fault::Slow { links, .. } => impaired(*links),
+        Fault::Loss(one) | Fault::Reorder(one) | Fault::Duplicate(one) => impaired(one.links),
+        _ => None,
+    }
+}
+
+/// Whether agents have to change the links of clients.
+pub fn changes_client_links(experiment: &Experiment) -> bool {
+    faults_of(experiment)
+        .iter()
+        .any(|fault| of_clients(fault).is_some())
+}
+
+/// Refuses faults that cannot be done to clients that are not in the cluster (`inside`).
+///
+/// # Errors
+/// The field, and the way out.
+pub fn refuse_client_links(experiment: &Experiment, inside: bool) -> Result<(), Impossible> {
+    let faults = faults_of(experiment);
+    let impossible = faults.iter().find(|fault| of_clients(fault) == Some(false));
+    match impossible {
+        Some(fault) if !inside => Err(Impossible {
+            field: "faults.schedule".to_owned(),
+            message: format!(
+                "{} on links of clients is done to clients in the cluster only (--in-cluster): from \
+                 outside they come through the kubelet and the pod's loopback, whose packets cannot be \
+                 impaired; leave out `links`, or say `links: peers`",
+                fault.kind().name()
+            ),
+        }),
+        _ => Ok(()),
+    }
 }
 
 /// Chooses the faults of an experiment that names none: those of its mode that pods can suffer.
@@ -262,6 +392,59 @@ mod tests {
             let mut known: Vec<_> = known.collect();
             known.sort_unstable();
             assert_eq!(known, all);
+        }
+    }
+
+    #[test]
+    fn results_are_read_as_they_are_written() {
+        for (text, claim) in [
+            ("config-map", None),
+            ("pvc", Some(Results::CLAIM)),
+            ("pvc:my-claim.1", Some("my-claim.1")),
+        ] {
+            let results: Results = text.parse().unwrap();
+            assert_eq!(results.claim(), claim);
+            assert_eq!(results.to_string(), text);
+        }
+        for bad in [
+            "",
+            "pvc:",
+            "pvc:-a",
+            "pvc:A",
+            "claim",
+            "pvc:../x",
+            "hostPath:/",
+        ] {
+            assert!(bad.parse::<Results>().is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_done_to_clients_outside_is_refused_with_the_way_out() {
+        let of = |fault: &str| {
+            let text = format!(
+                "substrate: k8s\nkubernetes: {{agent: true}}\nfaults:\n  schedule: [{{at: 1s, for: 1s, \
+                 target: n1, {fault}}}]\n"
+            );
+            let experiment = Experiment::parse(&text, "x").unwrap();
+            experiment.validate().unwrap();
+            experiment
+        };
+        for (fault, changes, impossible) in [
+            ("fault: loss, percent: 10%, links: clients", true, true),
+            ("fault: slow, latency: 20ms, links: all", true, true),
+            ("fault: slow, latency: 20ms", false, false),
+            ("fault: partition, shape: clients", true, false),
+            ("fault: pause", false, false),
+        ] {
+            let experiment = of(fault);
+            assert_eq!(changes_client_links(&experiment), changes, "{fault}");
+            assert_eq!(refuse_client_links(&experiment, true), Ok(()));
+            let outside = refuse_client_links(&experiment, false);
+            assert_eq!(outside.is_err(), impossible, "{fault}");
+            if let Err(error) = outside {
+                assert!(error.message.contains("--in-cluster"), "{}", error.message);
+            }
         }
     }
 

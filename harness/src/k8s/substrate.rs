@@ -1,6 +1,6 @@
 //! [`K8sSubstrate`]: a store of the run's own on a cluster.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::AtomicBool;
@@ -59,6 +59,8 @@ pub struct K8sOptions {
     pub call_timeout: Duration,
     /// What its faults need beside the rights of every run.
     pub rights: Vec<Right>,
+    /// Whether faults are done to the links of clients.
+    pub client_links: bool,
     /// What the nodes are upgraded from and to, if that is said.
     pub versions: Option<Versions>,
     /// The store, if it is not the reference store.
@@ -135,8 +137,6 @@ pub(super) struct Inner {
 pub(super) struct Images {
     /// At the beginning, and after a `downgrade`.
     pub first: String,
-    /// After an `upgrade`, if that changes the image.
-    pub upgrade: Option<String>,
     /// From which version to which, if the run says both.
     pub versions: Option<Versions>,
     /// The storage format that they are configured to write.
@@ -434,10 +434,10 @@ pub(crate) fn described(
 
 /// Undoes everything that a run has done on a cluster. The Job that it may be in goes on: it has
 /// still to hand over what was found.
-async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
+pub(crate) async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let mut failed = None;
     for trace in clean::traces(cluster, namespace).await? {
-        if trace.run == run
+        if trace.is_of(run)
             && !matches!(trace.what, clean::What::Job(_))
             && let Err(error) = clean::undo(cluster, &trace).await
         {
@@ -622,7 +622,17 @@ async fn bring_up(
         }));
     }
     let agents = if kubernetes.agent {
-        Some(Agents::find(cluster, namespace, (&store, run), &members, port).await?)
+        Some(
+            Agents::find(
+                cluster,
+                namespace,
+                (&store, run),
+                &members,
+                port,
+                options.client_links,
+            )
+            .await?,
+        )
     } else {
         None
     };
@@ -652,6 +662,7 @@ async fn bring_up(
 
 /// Looks whether something happens to pods that no fault explains.
 async fn watch(inner: Arc<Inner>) {
+    let mut told = BTreeSet::new();
     loop {
         tokio::time::sleep(WATCH).await;
         // The API server may be away for a moment; what happens meanwhile is seen afterwards.
@@ -665,8 +676,27 @@ async fn watch(inner: Arc<Inner>) {
                     "{why}; the end of its log:\n{log}"
                 )));
             }
+            // Once: the event that tells it stays when the Kubernetes node is back.
+            if !member.ready
+                && !told.contains(&member.node)
+                && let Some(host) = lost_host(&inner, member).await
+            {
+                told.insert(member.node);
+                tracing::warn!(
+                    "n{} does not answer: its Kubernetes node {host} is not ready",
+                    member.node
+                );
+            }
         }
     }
+}
+
+/// The Kubernetes node of a pod that is not ready, if that is because nothing is heard of it.
+async fn lost_host(inner: &Inner, member: &Member) -> Option<String> {
+    let (cluster, namespace) = (&inner.cluster, &inner.namespace);
+    let reason = Some("NodeNotReady");
+    deploy::last_event(cluster, namespace, &member.pod, reason).await?;
+    member.on.clone()
 }
 
 /// A node that ended although nobody killed it. A pod that somebody else has replaced (a drain, an

@@ -102,7 +102,7 @@ impl Reader {
             (true, _) => "all old".to_owned(),
             (false, true) => "all new".to_owned(),
             (false, false) => format!(
-                "{} new, {} old",
+                "{} new; {} old",
                 names(&mut upgraded.iter().copied()),
                 names(&mut others.into_iter())
             ),
@@ -340,9 +340,9 @@ mod tests {
             what,
             [
                 "all old",
-                "n2 new, n1 old",
+                "n2 new; n1 old",
                 "all new",
-                "n1 new, n2 old",
+                "n1 new; n2 old",
                 "all old"
             ]
         );
@@ -358,7 +358,7 @@ mod tests {
             .iter()
             .map(|(part, to)| (part.what.clone(), *to))
             .collect();
-        assert_eq!(unread, [("n2 new, n1 old".to_owned(), true)]);
+        assert_eq!(unread, [("n2 new; n1 old".to_owned(), true)]);
     }
 
     #[test]

@@ -85,11 +85,13 @@ fn list(items: &[String]) -> Markup {
 }
 
 fn parts(roll: &Roll) -> Markup {
+    let stopped = roll.parts.iter().any(|part| !part.stopped.is_empty());
     html! {
         div.panel { div.scroll { table {
             thead { tr {
                 th { "The cluster" } th.num { "From" } th.num { "To" } th.num { "Writes acknowledged" }
-                th.num { "Later read by the new" } th.num { "Later read by the old" } th { "Stopped" }
+                th.num { "Later read by the new" } th.num { "Later read by the old" }
+                @if stopped { th { "Stopped" } }
             } }
             tbody {
                 @for part in &roll.parts {
@@ -100,7 +102,7 @@ fn parts(roll: &Roll) -> Markup {
                         td.num { (thousands(part.writes)) }
                         td.num { (thousands(part.read_by_to)) }
                         td.num { (thousands(part.read_by_from)) }
-                        td { (part.stopped.join(", ")) }
+                        @if stopped { td { (part.stopped.join(", ")) } }
                     }
                 }
             }

@@ -158,10 +158,12 @@ pub(super) fn impair(
     if asked == Impairment::default() {
         return Err("nothing was asked for".to_owned());
     }
-    if fault.order.links.iter().any(|path| path.from == 0) {
+    let of_clients = fault.order.links.iter().any(|path| path.from == 0);
+    if of_clients && !fault.order.clients_are_a_pod() {
         return Err(
             "clients come through the kubelet and the pod's loopback, whose packets cannot be \
-             impaired; name links between nodes (`links: peers`)"
+             impaired; name links between nodes (`links: peers`), or let the clients be in the cluster \
+             (--in-cluster)"
                 .to_owned(),
         );
     }

@@ -4,8 +4,9 @@
 //! sits where it begins. Whoever sends also proves: its agent opens connections from within the
 //! network of the sending pod, whatever the pod's own processes are up to.
 //!
-//! Clients come through the kubelet, which connects to the pod's own loopback. So a link from the
-//! clients is cut there, and cannot be impaired: packets of loopback are not queued.
+//! Clients outside the cluster come through the kubelet, which connects to the pod's own loopback. So
+//! a link from them is cut there, and cannot be impaired: packets of loopback are not queued. Clients
+//! in the pod of a Job are a pod like the others: the order names it as node 0.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
@@ -42,7 +43,7 @@ pub(super) fn target(fault: &Fault, node: u16) -> Result<&Target, String> {
 }
 
 pub(super) fn address(fault: &Fault, node: u16) -> Result<IpAddr, String> {
-    if node == 0 {
+    if node == 0 && !fault.order.clients_are_a_pod() {
         return Ok(Ipv4Addr::LOCALHOST.into());
     }
     target(fault, node)?
@@ -54,9 +55,13 @@ pub(super) fn is_local(fault: &Fault, node: u16) -> bool {
     fault.locals.iter().any(|local| local.target.node == node)
 }
 
-/// In whose network a link begins: the kubelet speaks for clients from within that of the pod.
-pub(super) fn start(path: Path) -> u16 {
-    if path.from == 0 { path.to } else { path.from }
+/// In whose network a link begins: for clients outside, the kubelet speaks from within that of the pod.
+pub(super) fn start(fault: &Fault, path: Path) -> u16 {
+    if path.from == 0 && !fault.order.clients_are_a_pod() {
+        path.to
+    } else {
+        path.from
+    }
 }
 
 /// The links that end here, by their end.
@@ -73,9 +78,9 @@ pub(super) fn incoming(fault: &Fault) -> BTreeMap<u16, Vec<Path>> {
     by_end
 }
 
-/// The links that begin here; those from clients begin where they end.
+/// The links that begin here; those from clients outside begin where they end.
 pub(super) fn outgoing(fault: &Fault) -> BTreeSet<Path> {
-    let begins = |path: &&Path| is_local(fault, start(**path));
+    let begins = |path: &&Path| is_local(fault, start(fault, **path));
     fault.order.links.iter().filter(begins).copied().collect()
 }
 
@@ -179,8 +184,9 @@ pub(super) fn probe(
     path: Path,
     within: Duration,
 ) -> Result<Probe, String> {
-    let from = network(bench, fault, start(path))?;
-    let to = if path.from == 0 { 0 } else { path.to };
+    let begins = start(fault, path);
+    let from = network(bench, fault, begins)?;
+    let to = if begins == path.to { 0 } else { path.to };
     let to = SocketAddr::new(address(fault, to)?, fault.order.port);
     from.run(|| {
         let start = Instant::now();
@@ -202,7 +208,8 @@ pub(super) fn probe(
 /// Sends one small packet over each link that begins here, to nobody. Where a link ends, another
 /// agent waits for something to count, and may have begun to when the probes from here were over.
 fn nudge(bench: &Bench, fault: &Fault) {
-    for path in outgoing(fault).into_iter().filter(|path| path.from != 0) {
+    let between = |path: &Path| start(fault, *path) != path.to;
+    for path in outgoing(fault).into_iter().filter(between) {
         let (Ok(from), Ok(to)) = (network(bench, fault, path.from), address(fault, path.to)) else {
             continue;
         };
@@ -303,7 +310,7 @@ pub(super) fn heal(
     if release == Some(Release::Alone) {
         let go = AtomicBool::new(false);
         for path in outgoing(fault) {
-            if network(bench, fault, start(path)).is_err() {
+            if network(bench, fault, start(fault, path)).is_err() {
                 seen.push(format!("{path}: its pod is gone"));
                 continue;
             }

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use k8s_openapi::api::coordination::v1::Lease;
+use k8s_openapi::api::core::v1::Pod;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::MicroTime;
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DeleteParams, Patch, PatchParams, PostParams, Preconditions};
@@ -12,7 +13,9 @@ use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::protocol::{DURATION_S, FAULT, ORDER, Order, RELEASE, Release, Report, State, report};
+use super::protocol::{
+    DURATION_S, FAULT, ORDER, Order, RELEASE, Release, Report, State, Target, report,
+};
 use crate::Error;
 use crate::cluster::Cluster;
 use crate::error::is_missing;
@@ -69,6 +72,36 @@ impl std::fmt::Debug for Leases {
 
 fn now() -> Value {
     json!(MicroTime(Timestamp::now()))
+}
+
+/// The pod that this process is in, as node 0; none outside of the cluster.
+///
+/// # Errors
+/// If the server does not say where it is.
+pub async fn own_pod(cluster: &Cluster) -> Result<Option<Target>, Error> {
+    let variable = |name| std::env::var(name).ok();
+    let (true, Some(pod), Some(namespace)) = (
+        cluster.inside,
+        variable("POD_NAME"),
+        variable("POD_NAMESPACE"),
+    ) else {
+        return Ok(None);
+    };
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), &namespace);
+    let found = pods
+        .get(&pod)
+        .await
+        .map_err(|error| Error::of(format!("looking at {pod}"), &error))?;
+    let spec = found.spec.unwrap_or_default();
+    let container = spec.containers.into_iter().next();
+    Ok(Some(Target {
+        node: 0,
+        pod,
+        uid: found.metadata.uid.unwrap_or_default(),
+        container: container.map_or_else(String::new, |container| container.name),
+        on: spec.node_name.unwrap_or_default(),
+        ip: found.status.and_then(|status| status.pod_ip?.parse().ok()),
+    }))
 }
 
 /// Gives an order in the name of a run's fault. `owner` is the reference to an object whose end

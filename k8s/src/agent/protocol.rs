@@ -53,6 +53,14 @@ pub struct Order {
     pub via: Option<String>,
 }
 
+impl Order {
+    /// Whether clients are in a pod that the order names, as node 0; else they come from outside of
+    /// the cluster.
+    pub fn clients_are_a_pod(&self) -> bool {
+        self.pods.iter().any(|pod| pod.node == 0)
+    }
+}
+
 /// The kinds of orders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -142,7 +150,7 @@ impl From<Impaired> for Impairment {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Target {
-    /// The store's name for it: 1 is n1.
+    /// The store's name for it: 1 is n1; 0 is the pod that the clients are in.
     pub node: u16,
     /// The pod's name.
     pub pod: String,

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::time::Duration;
 
-use k8s::agent::order::{HURT, Reports, Standing, give};
+use k8s::agent::order::{HURT, Reports, Standing, give, own_pod};
 use k8s::agent::protocol::{Order, Path, Release, State, Target, VERSION, What};
 use k8s::{Cluster, Error, Member};
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -38,12 +38,15 @@ const PAUSE: Duration = Duration::from_millis(100);
 pub(in crate::k8s) struct Agents {
     /// The reference to the run's store: its end takes Leases along.
     owner: Option<Value>,
+    /// The pod that the clients are in, if they are in the cluster.
+    clients: Option<Target>,
     /// The orders that stand, by fault; whether each was proven.
     orders: Mutex<BTreeMap<u32, (Standing, bool)>>,
 }
 
 impl Agents {
-    /// Finds out whether an agent is on every node that has a pod of the store, and may hurt it.
+    /// Finds out whether an agent is on every node that has a pod of the store, and may hurt it. The
+    /// same of the pod that the clients are in, if their links are to be hurt.
     ///
     /// # Errors
     /// If not, with the way out.
@@ -53,18 +56,19 @@ impl Agents {
         (store, run): (&str, &str),
         members: &[Member],
         port: u16,
+        client_links: bool,
     ) -> Result<Self, Error> {
         cluster.may(namespace, HURT).await?;
         let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), namespace);
         let uid = sets.get(store).await.ok().and_then(|set| set.metadata.uid);
         let owner = uid.map(|uid| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": store, "uid": uid}));
-        let order = order(
-            What::Check,
-            targets(members, |_| true),
-            Vec::new(),
-            port,
-            None,
-        );
+        let clients = match client_links {
+            true => own_pod(cluster).await?,
+            false => None,
+        };
+        let mut pods = targets(members, |_| true);
+        pods.extend(clients.clone());
+        let order = order(What::Check, pods, Vec::new(), port, None);
         let standing = give(cluster, namespace, run, "check", &order, owner.clone()).await?;
         let mut reports = standing.proven(ANSWER_WITHIN).await;
         let busy = |reports: &Reports| {
@@ -86,6 +90,7 @@ impl Agents {
         released?;
         Ok(Self {
             owner,
+            clients,
             orders: Mutex::default(),
         })
     }
@@ -262,6 +267,10 @@ async fn try_inject(
                 restarts(&members, pod.node),
             ));
         }
+    }
+    let mut pods = pods;
+    if links.iter().any(|link| link.from == Endpoint::Clients) {
+        pods.extend(agents.clients.clone());
     }
     // Mechanisms that agents have one of need not be told them.
     let via = via.filter(|_| mechanisms.len() > 1);

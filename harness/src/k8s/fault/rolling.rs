@@ -98,7 +98,7 @@ async fn roll(inner: &Arc<Inner>, id: u32, nodes: &[Node], step: i16) -> Result<
             return Ok(pods::end(inner, id, nodes, How::Delete, again).await);
         }
         Some(versions) => Wanted::named(versions, step > 0, inner),
-        None => Wanted::next(inner, step, from, says(from), &now)?,
+        None => Wanted::next(step, from, says(from), &now)?,
     };
     // All above have to be there already: none is rolled that was not asked for.
     let members = found(inner).await.map_err(|error| error.to_string())?;
@@ -192,26 +192,13 @@ impl Wanted {
         }
     }
 
-    /// The image to change to and from, or one storage format newer or older.
+    /// One storage format newer or older.
     fn next(
-        inner: &Inner,
         step: i16,
         node: Node,
         says: Option<u16>,
         now: &rollout::Rollout,
     ) -> Result<Self, String> {
-        let images = &inner.images;
-        if let Some(image) = &images.upgrade {
-            let image = if step > 0 { image } else { &images.first };
-            return Ok(Self {
-                version: Version {
-                    image: image.clone(),
-                    storage: now.version.storage,
-                },
-                // What the nodes then write is the image's affair.
-                says: None,
-            });
-        }
         let was = says.ok_or_else(|| format!("n{node} does not say its version"))?;
         let storage = was.checked_add_signed(step).filter(|&wanted| wanted > 0);
         let storage = storage

@@ -7,11 +7,13 @@ use std::time::Duration;
 use jiff::Timestamp;
 use k8s::crd::{ConsistencyTest, Phase, RunSpec, RunStatus, Scorecard};
 use k8s::discover::{Trouble, trouble_of};
-use k8s::job::{self, JobRun, RUN_APP, RUNNER, Task};
+use k8s::job::{self, JobRun, RUN_APP, RUNNER, Silence, Task};
 use k8s::names::{APP_LABEL, IMAGE};
 use k8s::phase::{self, JobSeen, Seen, Step};
-use k8s::{Cluster, Error, deploy, results};
+use k8s::results::{self, Outcome};
+use k8s::{Cluster, Error};
 use k8s_openapi::api::batch::v1::Job;
+use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use kube::core::NamespaceResourceScope;
 use kube::runtime::controller::Action;
@@ -23,7 +25,7 @@ use serde_json::json;
 
 use super::spec;
 use crate::experiment::Experiment;
-use crate::k8s::in_cluster;
+use crate::k8s::{in_cluster, undo};
 
 /// Holds a resource back until its run has healed.
 const FINALIZER: &str = "quorate.dev/heal";
@@ -111,8 +113,8 @@ impl Served for Scorecard {
         self.status.clone().unwrap_or_default()
     }
 
-    fn wanted(&self, _: &str, _: &str) -> Result<(Experiment, u32), String> {
-        spec::comparison(&self.spec.comparison).map(|wanted| (wanted, 1))
+    fn wanted(&self, namespace: &str, image: &str) -> Result<(Experiment, u32), String> {
+        spec::comparison(&self.spec.comparison, namespace, Some(image))
     }
 }
 
@@ -134,6 +136,10 @@ pub(super) async fn reconcile<K: Served>(
         Ok(action) => Ok(action),
         Err(finalizer::Error::ApplyFailed(failure) | finalizer::Error::CleanupFailed(failure)) => {
             Err(failure)
+        }
+        // It went while it was looked at.
+        Err(finalizer::Error::RemoveFinalizer(kube::Error::Api(status))) if status.code == 404 => {
+            Ok(Action::await_change())
         }
         Err(error) => Err(Failure::Finalizer(Box::new(error))),
     }
@@ -180,7 +186,7 @@ async fn step<K: Served>(
         {
             job::stop(cluster, namespace, run).await?;
         }
-        deploy::remove(cluster, namespace, run).await?;
+        undo(cluster, namespace, run).await?;
         tracing::info!(
             "{} {namespace}/{}: {run} has ended",
             K::kind(&()),
@@ -276,6 +282,9 @@ async fn start<K: Served>(
     if account.is_none() {
         job::apply_runner(cluster, namespace).await?;
     }
+    in_cluster::make_claim(cluster, namespace, &experiment).await?;
+    let kubernetes = experiment.kubernetes.as_ref();
+    let claim = kubernetes.and_then(|kubernetes| kubernetes.results.claim());
     let owner = object.controller_owner_ref(&());
     let job = JobRun {
         run: run.to_owned(),
@@ -284,6 +293,7 @@ async fn start<K: Served>(
         experiment: experiment.to_yaml(),
         task: K::TASK,
         service_account: account.unwrap_or_else(|| RUNNER.to_owned()),
+        claim: claim.map(str::to_owned),
         owner: owner.and_then(|owner| serde_json::to_value(owner).ok()),
         // The operator keeps as many as it is told to.
         expires: false,
@@ -302,16 +312,17 @@ async fn look(cluster: &Cluster, namespace: &str, run: &str) -> Result<JobSeen, 
     let Some(found) = found else {
         return Ok(JobSeen::Missing);
     };
-    // After the Job: results are there before it ends.
+    // Before the results: these are there before a pod ends.
+    let pods = job::pods(cluster, namespace, run).await?;
     let outcome = results::outcome(cluster, namespace, run).await?;
-    if let Some(outcome) = outcome
+    if let Some(outcome) = &outcome
         && outcome.exit_code.is_some()
     {
         let figures = outcome.verdict.as_deref();
         return Ok(JobSeen::Ended {
             exit_code: outcome.exit_code,
             figures: figures.and_then(|figures| serde_json::from_str(figures).ok()),
-            error: outcome.error,
+            error: outcome.error.clone(),
         });
     }
     let ended = |error: String| JobSeen::Ended {
@@ -319,7 +330,25 @@ async fn look(cluster: &Cluster, namespace: &str, run: &str) -> Result<JobSeen, 
         figures: None,
         error: Some(error),
     };
-    let pods = job::pods(cluster, namespace, run).await?;
+    let before = |why: &str| {
+        ended(format!(
+            "the harness's own pod ended before the run did ({why}); its store was removed"
+        ))
+    };
+    // Of a run that has begun its pod alone counts: a Job makes another one for a pod that is to go,
+    // and that one ends at once.
+    if let Some(Outcome { pod: name, .. }) = outcome {
+        let Some(pod) = pods.iter().find(|pod| pod.name_any() == name) else {
+            return Ok(before("it was deleted or evicted"));
+        };
+        if let Some(why) = job::ended(pod) {
+            return Ok(before(&why));
+        }
+        return Ok(match silent(cluster, namespace, run, pod).await? {
+            Some(why) => ended(in_cluster::lost(&why).to_string()),
+            None => JobSeen::Running,
+        });
+    }
     for pod in &pods {
         if let Some(Trouble::Image(why)) = trouble_of(pod) {
             return Ok(ended(format!("the harness's image cannot be had: {why}")));
@@ -338,9 +367,33 @@ async fn look(cluster: &Cluster, namespace: &str, run: &str) -> Result<JobSeen, 
         .find_map(job::ended)
         .or(failed.message)
         .unwrap_or_else(|| "nobody says why".to_owned());
-    Ok(ended(format!(
-        "the harness's own pod ended before the run did ({why}); its store was removed"
-    )))
+    Ok(before(&why))
+}
+
+/// Why a pod is given up whose Kubernetes node is gone, if so; looks for some seconds if it may be.
+async fn silent(
+    cluster: &Cluster,
+    namespace: &str,
+    run: &str,
+    pod: &Pod,
+) -> Result<Option<String>, Failure> {
+    let mut silence = Silence::default();
+    loop {
+        if let Some(why) = silence.is_lost(cluster, namespace, run, pod).await? {
+            return Ok(Some(why));
+        }
+        if !silence.is_suspected() {
+            return Ok(None);
+        }
+        let left = job::pods(cluster, namespace, run).await?;
+        if !left
+            .iter()
+            .any(|it| it.uid() == pod.uid() && job::is_cut_off(it))
+        {
+            return Ok(None);
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
 }
 
 async fn write<K: Served>(

@@ -26,30 +26,12 @@ pub fn experiment(
     if !says(&text, "substrate") {
         experiment.substrate = On::K8s;
     }
-    if !matches!(experiment.substrate, On::K8s | On::Sim) {
-        return Err(format!(
-            "{PLACE}.substrate: expected k8s or sim in a pod, not {}",
-            experiment.substrate
-        ));
-    }
+    place(&mut experiment, &text, PLACE, namespace, image)?;
     let given = Given {
         workload: says(&text, "workload"),
         policy: says(&text, "clients.policy"),
         faults: says(&text, "faults.packages") || says(&text, "faults.schedule"),
     };
-    if experiment.substrate == On::K8s {
-        let kubernetes = experiment.kubernetes.get_or_insert_default();
-        if says(&text, "kubernetes.namespace") && kubernetes.namespace != namespace {
-            return Err(format!(
-                "{PLACE}.kubernetes.namespace: a test hurts its own namespace {namespace}, not {}",
-                kubernetes.namespace
-            ));
-        }
-        namespace.clone_into(&mut kubernetes.namespace);
-        if let Some(image) = image {
-            kubernetes.image = Some(image.to_owned());
-        }
-    }
     defaults::choose(&mut experiment, given);
     if experiment.substrate == On::K8s && !given.faults {
         choose_faults(&mut experiment);
@@ -60,32 +42,66 @@ pub fn experiment(
     Ok(experiment.resolved())
 }
 
-/// The comparison of a `Scorecard`.
+/// The comparison of a `Scorecard` in this namespace, every default chosen, and how many runs it makes
+/// on the cluster (one Job does all).
 ///
 /// # Errors
 /// One sentence that names the field.
-pub fn comparison(spec: &Map<String, Value>) -> Result<Experiment, String> {
+pub fn comparison(
+    spec: &Map<String, Value>,
+    namespace: &str,
+    image: Option<&str>,
+) -> Result<(Experiment, u32), String> {
     const PLACE: &str = "spec.comparison";
     let (mut experiment, text) = read(spec, PLACE)?;
     if !says(&text, "substrate") {
         experiment.substrate = On::Sim;
     }
-    if experiment.substrate != On::Sim {
-        return Err(format!(
-            "{PLACE}.substrate: a Scorecard is made in simulation (sim), not on {}",
-            experiment.substrate
-        ));
-    }
+    place(&mut experiment, &text, PLACE, namespace, image)?;
     experiment.compare.get_or_insert_default();
     let given = Given {
         workload: says(&text, "workload"),
         policy: says(&text, "clients.policy"),
         faults: true,
     };
-    // The definition is made anew from the same by the Job; here it is only asked whether it can be.
-    Definition::new(experiment.clone(), given, 1)
+    let definition = Definition::new(experiment, given, 1)
         .map_err(|impossible| format!("{PLACE}.{}", explain(&impossible, PLACE, None)))?;
-    Ok(experiment)
+    let runs = match definition.experiment().substrate {
+        On::K8s => u32::try_from(definition.size()).unwrap_or(u32::MAX),
+        _ => 1,
+    };
+    Ok((definition.to_experiment(), runs))
+}
+
+/// Lets an experiment be on this cluster, in its own namespace, or in simulation.
+fn place(
+    experiment: &mut Experiment,
+    text: &str,
+    place: &str,
+    namespace: &str,
+    image: Option<&str>,
+) -> Result<(), String> {
+    match experiment.substrate {
+        On::Sim => return Ok(()),
+        On::K8s => {}
+        other => {
+            return Err(format!(
+                "{place}.substrate: expected k8s or sim in a pod, not {other}"
+            ));
+        }
+    }
+    let kubernetes = experiment.kubernetes.get_or_insert_default();
+    if says(text, "kubernetes.namespace") && kubernetes.namespace != namespace {
+        return Err(format!(
+            "{place}.kubernetes.namespace: a test hurts its own namespace {namespace}, not {}",
+            kubernetes.namespace
+        ));
+    }
+    namespace.clone_into(&mut kubernetes.namespace);
+    if let Some(image) = image {
+        kubernetes.image = Some(image.to_owned());
+    }
+    Ok(())
 }
 
 /// Refuses a schedule that is none.
@@ -166,15 +182,38 @@ mod tests {
     }
 
     #[test]
-    fn a_comparison_is_one_of_simulations() {
-        let some = json!({"compare": {"modes": ["async", "raft"], "faults": ["kill-leader"], "repeat": 3}});
-        assert_eq!(comparison(&object(some)).unwrap().substrate, On::Sim);
+    fn a_comparison_is_simulated_or_measured_on_the_cluster() {
+        let matrix = json!({"modes": ["async", "leaderless"], "faults": ["none"], "repeat": 3});
+        let simulated = json!({"nodes": 3, "compare": matrix});
+        let (chosen, runs) = comparison(&object(simulated), "ns", Some("i:1")).unwrap();
+        assert_eq!((chosen.substrate, runs), (On::Sim, 1));
+        let measured = json!({"substrate": "k8s", "nodes": 3, "compare": matrix});
+        let (chosen, runs) = comparison(&object(measured), "ns", Some("i:1")).unwrap();
+        assert_eq!((chosen.substrate, runs), (On::K8s, 6));
+        let kubernetes = chosen.kubernetes.clone().unwrap();
+        assert_eq!(kubernetes.namespace, "ns");
+        assert_eq!(kubernetes.image.as_deref(), Some("i:1"));
+        // What is handed to the Job is read there as the same: each mode keeps its own workload.
+        let again = Experiment::parse(&chosen.to_yaml(), "x").unwrap();
+        let again = Definition::new(again, Given::default(), 0).unwrap();
+        assert_eq!(again.to_experiment(), chosen);
+        assert_ne!(again.workload_of("async"), again.workload_of("leaderless"));
         for (bad, says) in [
             (json!({"compare": {"modes": ["magic"]}}), "magic"),
-            (json!({"substrate": "k8s"}), "simulation"),
+            (json!({"substrate": "netns"}), "k8s or sim"),
+            (
+                json!({"substrate": "k8s", "kubernetes": {"namespace": "other"}}),
+                "other",
+            ),
+            // A volume outlives its pod.
+            (
+                json!({"substrate": "k8s", "compare": {"faults": ["wipe"]}}),
+                "volume",
+            ),
         ] {
-            let why = comparison(&object(bad)).unwrap_err();
+            let why = comparison(&object(bad), "ns", None).unwrap_err();
             assert!(why.contains(says), "{why}");
+            assert!(why.starts_with("spec.comparison"), "{why}");
         }
     }
 }

@@ -2,7 +2,7 @@
 //! killed in the middle of faults, and what is left is looked for from outside, in the control
 //! groups and networks of the pods.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
@@ -358,30 +358,49 @@ fn a_node_that_loses_power_leaves_nothing_hurt() {
         return;
     };
     let Agents(lab) = &agents;
-    let home = std::env::var_os("K8S_LAB_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache/k8s-lab")));
-    let (Some(kit), Some(home)) = (&lab.kit, home) else {
-        return eprintln!("skipped: only the laboratory's nodes can lose power");
-    };
     let faults = "- {at: 1s, for: 25s, fault: partition, shape: isolate, target: n3}\n";
     let run = Run::in_the_middle(lab, faults, 1);
     let third = run.pods.iter().find(|pod| pod.name.ends_with("-2"));
     let victim = third.unwrap().on.clone();
-    let number = victim.trim_start_matches('n');
-    let pid = std::fs::read_to_string(home.join(format!("state/run/node{number}.pid"))).unwrap();
-    let pid: u32 = pid.split_whitespace().next().unwrap().parse().unwrap();
-    let process = nemesis::mechanism::process::Identity::of(pid).unwrap();
-    assert!(process.signal(rustix::process::Signal::KILL).unwrap());
+    let Some(_power) = lab.cut_power(&victim) else {
+        return;
+    };
     // The others are healed although one agent says nothing any more.
     let (code, verdict) = run.end();
     assert_eq!(code, Some(2), "{verdict}");
-    super::run(kit, "up", &[]).unwrap();
-    let ready = [
-        "wait",
-        "--for=condition=Ready",
-        "--timeout=90s",
-        "node",
-        victim.as_str(),
-    ];
-    lab.kubectl(&ready);
+}
+
+#[test]
+fn clients_in_a_job_are_cut_off_and_slowed_down_and_agents_are_cleaned_away() {
+    let Some(agents) = Agents::start("agent-job") else {
+        return;
+    };
+    let Agents(lab) = &agents;
+    let faults = "\
+        - {at: 2s, for: 3s, fault: partition, shape: clients, target: leader}\n\
+        - {at: 9s, for: 3s, fault: slow, links: clients, target: leader, latency: 40ms}\n\
+        - {at: 16s, for: 3s, fault: loss, links: all, target: follower, percent: 30%}\n";
+    // From outside, clients come by a way whose packets cannot be impaired: nothing is begun.
+    let (args, store) = lab.test_args(&RAFT, faults);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let refused = lab.quorate(&args);
+    assert_eq!(refused.status.code(), Some(254));
+    let said = String::from_utf8_lossy(&refused.stderr);
+    assert!(said.contains("--in-cluster"), "{said}");
+    assert!(!store.exists());
+
+    let inside = ["--in-cluster", "--time-limit", "22s"];
+    let (code, verdict) = lab.test(&[&RAFT[..], &inside].concat(), faults);
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 3);
+
+    let clean = ["clean", "--on", "k8s", "--namespace", &lab.namespace];
+    let dry = lab.quorate(&[&clean[..], &["--agent", "--dry-run"]].concat());
+    let said = String::from_utf8_lossy(&dry.stdout);
+    assert!(said.contains("agents would be ended"), "{said}");
+    let clean = lab.quorate(&[&clean[..], &["--agent"]].concat());
+    assert_eq!(clean.status.code(), Some(0));
+    let status = lab.quorate(&["k8s", "agent", "status"]);
+    let said = String::from_utf8_lossy(&status.stdout);
+    assert!(said.contains("there are no agents"), "{said}");
 }

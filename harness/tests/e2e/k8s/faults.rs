@@ -21,7 +21,7 @@ fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
 }
 
 /// The nodes that a run of this namespace has cordoned.
-fn cordoned(lab: &Lab) -> String {
+pub fn cordoned(lab: &Lab) -> String {
     let owner = format!("{}/", lab.namespace);
     let columns = "custom-columns=NAME:.metadata.name,NO:.spec.unschedulable,\
                    BY:.metadata.annotations.quorate\\.dev/cordoned-by";
@@ -86,6 +86,81 @@ fn versions_are_rolled_from_the_highest_ordinal_down() {
         "{verdict}"
     );
     assert_ne!(code, Some(0), "{verdict}");
+}
+
+/// The verdict of a run of an experiment of its own in the namespace.
+fn verdict_of(lab: &Lab, experiment: &str) -> (Option<i32>, serde_json::Value) {
+    let folder = tempfile::tempdir_in(lab.dir.path()).unwrap().keep();
+    let (file, store) = (folder.join("experiment.yaml"), folder.join("store"));
+    let class = if lab.storage.is_empty() {
+        ""
+    } else {
+        ", storage_class: quorate-e2e"
+    };
+    let text = format!(
+        "substrate: k8s\nnodes: 3\nseed: 11\nkubernetes: {{namespace: {}, image: '{}'{class}}}\n{experiment}",
+        lab.namespace, lab.image
+    );
+    std::fs::write(&file, text).unwrap();
+    let store = store.to_str().unwrap();
+    let run = lab.quorate(&["test", file.to_str().unwrap(), "--store", store]);
+    let verdict = crate::run_dir(std::path::Path::new(store)).join("verdict.json");
+    let verdict = std::fs::read_to_string(verdict).unwrap();
+    (run.status.code(), serde_json::from_str(&verdict).unwrap())
+}
+
+#[test]
+fn versions_go_up_and_down_again_whole() {
+    let Some(lab) = Lab::find("downgrade") else {
+        return;
+    };
+    lab.make_namespace();
+    lab.provide_volumes(3);
+    let (code, verdict) = verdict_of(
+        &lab,
+        "target: {ack: semi-sync(1), failover_requires_majority: true, fencing: epoch, stream: logical}\n\
+         versions: {from: '@2', to: '@3'}\nlimits: {time: 180s, until_schedule_ends: true}\n\
+         faults:\n  schedule:\n    - at: 1s\n      sequence:\n\
+         \x20       - {use: rolling-upgrade}\n        - {use: rolling-downgrade}\n",
+    );
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 6);
+    let faults = verdict["faults"].as_array().unwrap();
+    let each = faults.iter().map(|fault| {
+        let name = fault["name"].as_str().unwrap();
+        format!("{name} {}", fault["targets"][0].as_str().unwrap())
+    });
+    assert_eq!(
+        each.collect::<Vec<_>>(),
+        [
+            "upgrade n3",
+            "upgrade n2",
+            "upgrade n1",
+            "downgrade n3",
+            "downgrade n2",
+            "downgrade n1"
+        ]
+    );
+}
+
+#[test]
+fn what_operators_do_has_packages() {
+    let Some(lab) = Lab::find("packages") else {
+        return;
+    };
+    lab.make_namespace();
+    lab.provide_volumes(3);
+    let (code, verdict) = verdict_of(
+        &lab,
+        "target: {mode: raft}\nlimits: {time: 180s, until_schedule_ends: true}\n\
+         faults:\n  schedule:\n    - at: 1s\n      sequence:\n\
+         \x20       - {use: no-endpoints}\n        - {use: scale}\n        - {use: drain}\n        \
+         - {use: rollout-restart}\n",
+    );
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 4);
+    assert_eq!(cordoned(&lab), "");
+    assert_eq!(there(&lab, "statefulsets,services,leases,pods"), "");
 }
 
 /// A harness in the middle of a fault, and where its run is. Killed when dropped.

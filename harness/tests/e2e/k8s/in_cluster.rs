@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use super::faults::cordoned;
 use super::{Lab, every_fault_was_seen_and_healed};
 use crate::run_dir;
 
@@ -38,13 +39,13 @@ pub fn of_runs(lab: &Lab) -> String {
 }
 
 /// The only run of a namespace.
-fn run_of(lab: &Lab) -> String {
+pub fn run_of(lab: &Lab) -> String {
     let jobs = lab.kubectl(&["get", "jobs", "-n", &lab.namespace, "-o", "name"]);
     jobs.trim_start_matches("job.batch/").to_owned()
 }
 
 /// The process with this argument, if it is one of this machine.
-fn process_with(argument: &str) -> Option<rustix::process::Pid> {
+pub fn process_with(argument: &str) -> Option<rustix::process::Pid> {
     let processes = std::fs::read_dir("/proc").unwrap().flatten();
     let found = processes.filter_map(|process| {
         let words = std::fs::read(process.path().join("cmdline")).ok()?;
@@ -57,11 +58,11 @@ fn process_with(argument: &str) -> Option<rustix::process::Pid> {
     found.min_by_key(|pid| pid.as_raw_nonzero())
 }
 
-fn nothing_is_left(lab: &Lab) {
+pub fn nothing_is_left(lab: &Lab) {
     until("nothing of the run is left", || of_runs(lab).is_empty());
 }
 
-fn verdict(store: &Path) -> Value {
+pub fn verdict(store: &Path) -> Value {
     let text = std::fs::read_to_string(run_dir(store).join("verdict.json")).unwrap();
     serde_json::from_str(&text).unwrap()
 }
@@ -197,5 +198,139 @@ fn an_interrupted_job_heals_and_hands_over() {
     let found = verdict(&store);
     assert_eq!(found["verdict"], "unknown");
     assert!(found["ops"]["ok"].as_u64().unwrap() > 0, "{found}");
+    nothing_is_left(&lab);
+}
+
+/// The pod of the harness.
+pub fn harness_pod(lab: &Lab) -> Value {
+    let label = format!("job-name={}", run_of(lab));
+    let pods = lab.kubectl(&[
+        "get",
+        "pods",
+        "-n",
+        &lab.namespace,
+        "-l",
+        &label,
+        "-o",
+        "json",
+    ]);
+    let pods: Value = serde_json::from_str(&pods).unwrap();
+    pods["items"][0].clone()
+}
+
+/// Evicts the pod of the harness, as a drain does.
+pub fn evict_harness(lab: &Lab) {
+    let (pod, namespace) = (harness_pod(lab), &lab.namespace);
+    let name = pod["metadata"]["name"].as_str().unwrap();
+    let version = lab.kubectl(&["api-versions"]);
+    let version = match version.lines().any(|line| line == "policy/v1") {
+        true => "policy/v1",
+        false => "policy/v1beta1",
+    };
+    let eviction = lab.dir.path().join("eviction.json");
+    let object = serde_json::json!({
+        "apiVersion": version, "kind": "Eviction",
+        "metadata": {"name": name, "namespace": namespace},
+    });
+    std::fs::write(&eviction, object.to_string()).unwrap();
+    let path = format!("/api/v1/namespaces/{namespace}/pods/{name}/eviction");
+    lab.kubectl(&["create", "--raw", &path, "-f", eviction.to_str().unwrap()]);
+}
+
+#[test]
+fn an_evicted_harness_heals_and_hands_over_and_is_not_repeated() {
+    let Some(lab) = Lab::find("jobevict") else {
+        return;
+    };
+    lab.make_namespace();
+    let args = ["--in-cluster", "--storage", "empty-dir", "--mode", "raft"];
+    let faults = "- {at: 1s, for: 50s, fault: scale, target: n3}\n";
+    let (args, store) = lab.test_args(&[&args[..], &["--time-limit", "60s"]].concat(), faults);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let child = lab
+        .command(&args)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("the run has begun", || of_runs(&lab).contains("-part-0"));
+    until("the fault is done", || {
+        let left = of_runs(&lab);
+        let third = |name: &str| name.starts_with("pod/") && name.ends_with("-2");
+        !left.lines().any(third)
+    });
+    evict_harness(&lab);
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(130), "{said}");
+    assert!(
+        said.contains("the harness's own pod was told to end before the run did"),
+        "{said}"
+    );
+    let found = verdict(&store);
+    assert_eq!(found["verdict"], "unknown");
+    assert!(found["ops"]["ok"].as_u64().unwrap() > 0, "{found}");
+    assert!(found["faults"][0]["healed_at_s"].is_number(), "{found}");
+    nothing_is_left(&lab);
+}
+
+/// The right to cordon nodes for the account of runs; taken away when dropped.
+struct Drainer<'a>(&'a Lab);
+
+impl<'a> Drainer<'a> {
+    fn make(lab: &'a Lab) -> Self {
+        let (name, account) = (&lab.namespace, format!("{}:quorate-runner", lab.namespace));
+        let verbs = ["--verb=get,list,patch", "--resource=nodes"];
+        lab.kubectl(&[&["create", "clusterrole", name][..], &verbs].concat());
+        let drainer = Self(lab);
+        let bound = ["--clusterrole", name, "--serviceaccount", &account];
+        lab.kubectl(&[&["create", "clusterrolebinding", name][..], &bound].concat());
+        drainer
+    }
+}
+
+impl Drop for Drainer<'_> {
+    fn drop(&mut self) {
+        let away = [
+            "delete",
+            "clusterrole,clusterrolebinding",
+            &self.0.namespace,
+        ];
+        let _ = self.0.kubectl_command().args(away).status();
+    }
+}
+
+#[test]
+fn what_a_killed_harness_in_a_job_has_drained_is_given_back() {
+    let Some(lab) = Lab::find("jobdrain") else {
+        return;
+    };
+    lab.make_namespace();
+    let _drainer = Drainer::make(&lab);
+    let args = ["--in-cluster", "--storage", "empty-dir", "--mode", "raft"];
+    let faults = "- {at: 1s, for: 100s, fault: drain, target: n3}\n";
+    let (args, _) = lab.test_args(&[&args[..], &["--time-limit", "120s"]].concat(), faults);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let child = lab
+        .command(&args)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a node is cordoned", || cordoned(&lab).contains("true"));
+    let harness = process_with(&format!("--run={}", run_of(&lab)));
+    let (pid, signal) = match harness {
+        Some(harness) => (harness, rustix::process::Signal::KILL),
+        // Not on this machine: it is told to end, and gives the node back itself.
+        None => (
+            rustix::process::Pid::from_child(&child),
+            rustix::process::Signal::INT,
+        ),
+    };
+    rustix::process::kill_process(pid, signal).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(matches!(output.status.code(), Some(255 | 130)), "{said}");
+    assert_eq!(cordoned(&lab), "");
     nothing_is_left(&lab);
 }

@@ -6,12 +6,16 @@
 
 mod agent;
 mod faults;
+mod guards;
 mod in_cluster;
+mod lost;
 mod operator;
 mod preflight;
 mod rights;
 mod running;
+mod scorecard;
 mod store;
+mod volume;
 mod weather;
 
 use std::fmt::Write as _;
@@ -270,6 +274,47 @@ impl Lab {
             output.status.code(),
             serde_json::from_str(&verdict).unwrap(),
         )
+    }
+}
+
+/// A node of the laboratory without power; dropped, it is started again and waited for.
+pub struct PowerCut<'a> {
+    lab: &'a Lab,
+    node: String,
+}
+
+impl Lab {
+    /// Cuts the power of a node. Where that cannot be done, says so.
+    pub fn cut_power(&self, node: &str) -> Option<PowerCut<'_>> {
+        let home = std::env::var_os("K8S_LAB_HOME").map(PathBuf::from);
+        let home =
+            home.or_else(|| Some(Path::new(&std::env::var_os("HOME")?).join(".cache/k8s-lab")));
+        let (Some(_), Some(home)) = (&self.kit, home) else {
+            eprintln!("skipped: only the laboratory's nodes can lose power");
+            return None;
+        };
+        let number = node.trim_start_matches('n');
+        let file = home.join(format!("state/run/node{number}.pid"));
+        let pid = std::fs::read_to_string(file).unwrap();
+        let pid: u32 = pid.split_whitespace().next().unwrap().parse().unwrap();
+        let process = nemesis::mechanism::process::Identity::of(pid).unwrap();
+        assert!(process.signal(rustix::process::Signal::KILL).unwrap());
+        Some(PowerCut {
+            lab: self,
+            node: node.to_owned(),
+        })
+    }
+}
+
+impl Drop for PowerCut<'_> {
+    fn drop(&mut self) {
+        if let Some(kit) = &self.lab.kit {
+            let again = run(kit, "up", &[]);
+            let ready = ["wait", "--for=condition=Ready", "--timeout=120s", "node"];
+            let mut waiting = self.lab.kubectl_command();
+            let ready = waiting.args(ready).arg(&self.node).status();
+            eprintln!("{} has power again: {again:?}, {ready:?}", self.node);
+        }
     }
 }
 

@@ -1,15 +1,21 @@
 //! The operator: verdicts in a status, whatever happens to the operator meanwhile.
 
+use std::path::Path;
 use std::process::{Child, Stdio};
 
 use super::Lab;
-use super::in_cluster::{of_runs, until};
+use super::in_cluster::{evict_harness, of_runs, until};
 
 /// An operator of the test's own namespace, killed when dropped.
-struct Operator(Child);
+pub struct Operator(Child);
 
 impl Operator {
-    fn start(lab: &Lab) -> Self {
+    pub fn start(lab: &Lab) -> Self {
+        Self::by(lab, &lab.kubeconfig)
+    }
+
+    /// The same by another way to the API server.
+    pub fn by(lab: &Lab, kubeconfig: &Path) -> Self {
         let namespace = lab.namespace.as_str();
         let args = [
             "operator",
@@ -18,7 +24,12 @@ impl Operator {
             "--lease-namespace",
             namespace,
         ];
-        let child = lab.command(&args).stdout(Stdio::null()).spawn().unwrap();
+        let child = lab
+            .command(&args)
+            .env("KUBECONFIG", kubeconfig)
+            .stdout(Stdio::null())
+            .spawn()
+            .unwrap();
         Self(child)
     }
 }
@@ -30,7 +41,7 @@ impl Drop for Operator {
     }
 }
 
-fn crds(lab: &Lab) {
+pub fn crds(lab: &Lab) {
     let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../k8s/manifests/crd");
     lab.kubectl(&["apply", "-k", folder]);
     for name in ["consistencytests", "scorecards"] {
@@ -44,7 +55,7 @@ fn crds(lab: &Lab) {
     }
 }
 
-fn test(lab: &Lab, name: &str, experiment: &str) {
+pub fn test(lab: &Lab, name: &str, experiment: &str) {
     let namespace = &lab.namespace;
     lab.apply(&format!(
         "apiVersion: quorate.dev/v1alpha1\nkind: ConsistencyTest\n\
@@ -54,12 +65,12 @@ fn test(lab: &Lab, name: &str, experiment: &str) {
 }
 
 /// A field of the status; empty while there is none.
-fn status(lab: &Lab, what: &str, field: &str) -> String {
+pub fn status(lab: &Lab, what: &str, field: &str) -> String {
     let path = format!("-o=jsonpath={{.status.{field}}}");
     lab.kubectl(&["get", what, "-n", &lab.namespace, &path])
 }
 
-fn wait_for(lab: &Lab, what: &str, condition: &str) {
+pub fn wait_for(lab: &Lab, what: &str, condition: &str) {
     let condition = format!("--for=condition={condition}");
     lab.kubectl(&[
         "wait",
@@ -72,7 +83,7 @@ fn wait_for(lab: &Lab, what: &str, condition: &str) {
 }
 
 /// What all stores of these tests share.
-const STORE: &str = "nodes: 3, kubernetes: {storage: empty-dir}";
+pub const STORE: &str = "nodes: 3, kubernetes: {storage: empty-dir}";
 
 #[test]
 fn a_status_says_what_a_run_came_to() {
@@ -179,5 +190,27 @@ fn an_operator_that_is_killed_is_followed_by_one_that_goes_on() {
         &lab.namespace,
         "--timeout=150s",
     ]);
+    until("nothing is left", || of_runs(&lab).is_empty());
+}
+
+#[test]
+fn a_run_whose_pod_is_evicted_heals_before_its_end_is_told() {
+    let Some(lab) = Lab::find("opevict") else {
+        return;
+    };
+    lab.make_namespace();
+    crds(&lab);
+    let _operator = Operator::start(&lab);
+    let long = format!(
+        "{{{STORE}, target: {{mode: raft}}, faults: {{packages: [none]}}, limits: {{time: 120s}}}}"
+    );
+    test(&lab, "long", &long);
+    until("the run has begun", || of_runs(&lab).contains("-part-0"));
+    evict_harness(&lab);
+    wait_for(&lab, "ct/long", "Failed");
+    // Not the end of the pod that the Job has made for it, but what the run has handed over.
+    assert_eq!(status(&lab, "ct/long", "exitCode"), "130");
+    assert_eq!(status(&lab, "ct/long", "verdict"), "unknown");
+    lab.kubectl(&["delete", "ct", "--all", "-n", &lab.namespace]);
     until("nothing is left", || of_runs(&lab).is_empty());
 }

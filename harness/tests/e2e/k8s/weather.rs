@@ -3,12 +3,14 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
+use super::in_cluster::{nothing_is_left, of_runs, process_with, run_of, until, verdict};
+use super::operator::{Operator, STORE, crds, status, test, wait_for};
 use super::{Lab, every_fault_was_seen_and_healed};
 use crate::run_dir;
 
@@ -192,4 +194,112 @@ fn no_room_and_no_volume_get_one_sentence_each() {
     let said = String::from_utf8_lossy(&dry.stderr);
     assert!(said.contains("still pending"), "{said}");
     assert!(said.contains("--storage-class"), "{said}");
+}
+
+/// The network of a process, from which the API server cannot be reached; dropped, it can.
+struct CutOff(String);
+
+impl CutOff {
+    fn of(pid: i32, server: &str) -> Self {
+        let cut = Self(pid.to_string());
+        cut.nft("add table inet weather");
+        cut.nft("add chain inet weather out { type filter hook output priority 0; }");
+        cut.nft(&format!(
+            "add rule inet weather out ip daddr {server} counter drop"
+        ));
+        cut
+    }
+
+    fn nft(&self, script: &str) {
+        let mut command = Command::new("nsenter");
+        let done = command.args(["-t", &self.0, "-n", "nft", script]).status();
+        assert!(done.unwrap().success(), "nft {script}");
+    }
+}
+
+impl Drop for CutOff {
+    fn drop(&mut self) {
+        self.nft("delete table inet weather");
+    }
+}
+
+#[test]
+fn an_api_server_that_is_away_is_survived_by_a_job_and_who_waits_for_it() {
+    let Some(lab) = Lab::find("awayjob") else {
+        return;
+    };
+    lab.make_namespace();
+    lab.provide_volumes(3);
+    let (way, kubeconfig) = by(&lab);
+    let schedule = "- {at: 10s, for: 3s, fault: kill, target: n1, within: 60s}\n";
+    let raft = [
+        "--in-cluster",
+        "--mode",
+        "raft",
+        "--seed",
+        "7",
+        "--time-limit",
+        "45s",
+    ];
+    let (args, store) = lab.test_args(&[&raft[..], lab.storage].concat(), schedule);
+    let args: Vec<&str> = args.iter().map(String::as_str).collect();
+    let harness = lab
+        .command(&args)
+        .env("KUBECONFIG", kubeconfig)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    until("a part of the history is handed over", || {
+        of_runs(&lab).contains("-part-0")
+    });
+    way.cut();
+    let inside = process_with(&format!("--run={}", run_of(&lab)));
+    let server = ["get", "service", "kubernetes", "-n", "default", "-o"];
+    let server = lab.kubectl(&[&server[..], &["jsonpath={.spec.clusterIP}"]].concat());
+    let cut = inside.map(|pid| CutOff::of(pid.as_raw_nonzero().get(), &server));
+    if cut.is_none() {
+        eprintln!("skipped in part: the harness's process is not on this machine");
+    }
+    // That long it is away, which is what is tested: longer than a request may take.
+    thread::sleep(Duration::from_secs(10));
+    drop(cut);
+    way.mend();
+    let output = harness.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{said}");
+    every_fault_was_seen_and_healed(&verdict(&store), 1);
+    nothing_is_left(&lab);
+}
+
+#[test]
+fn a_watch_that_is_dropped_is_taken_up_again() {
+    let Some(lab) = Lab::find("watch") else {
+        return;
+    };
+    lab.make_namespace();
+    crds(&lab);
+    let (way, kubeconfig) = by(&lab);
+    let _operator = Operator::by(&lab, &kubeconfig);
+    let drop_all = || {
+        way.cut();
+        way.mend();
+    };
+    let raft = format!(
+        "{{{STORE}, target: {{mode: raft}}, faults: {{packages: [none]}}, limits: {{time: 10s}}}}"
+    );
+    test(&lab, "first", &raft);
+    until("it runs", || status(&lab, "ct/first", "phase") == "Running");
+    for _ in 0..3 {
+        drop_all();
+        until("it is looked at", || !of_runs(&lab).is_empty());
+    }
+    wait_for(&lab, "ct/first", "Complete");
+    assert_eq!(status(&lab, "ct/first", "verdict"), "valid");
+    // What is made while no watch stands is found.
+    drop_all();
+    test(&lab, "second", &raft);
+    wait_for(&lab, "ct/second", "Complete");
+    lab.kubectl(&["delete", "ct", "--all", "-n", &lab.namespace]);
+    until("nothing is left", || of_runs(&lab).is_empty());
 }
