@@ -143,7 +143,7 @@ fn run_of(job: &Job) -> Option<String> {
 }
 
 /// Whether a Job has neither ended nor failed.
-pub(crate) fn goes_on(job: &Job) -> bool {
+fn goes_on(job: &Job) -> bool {
     let conditions = job
         .status
         .iter()

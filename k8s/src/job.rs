@@ -334,17 +334,6 @@ pub async fn experiment_of(cluster: &Cluster, namespace: &str, run: &str) -> Res
     })
 }
 
-/// Whether the Job of a run is there and has neither ended nor failed.
-///
-/// # Errors
-/// If the server refuses to say.
-pub async fn is_under_way(cluster: &Cluster, namespace: &str, run: &str) -> Result<bool, Error> {
-    let jobs = Api::<Job>::namespaced(cluster.client.clone(), namespace);
-    let found = jobs.get_opt(run).await;
-    let found = found.map_err(|error| Error::of(format!("looking at Job {run}"), &error))?;
-    Ok(found.is_some_and(|job| crate::clean::goes_on(&job)))
-}
-
 /// Has a run end early: its pod is asked to end, heals and hands over what there is. The Job stays
 /// until it is removed. (Deleting the pod alone would have the Job make another one.)
 ///

@@ -8,20 +8,18 @@ use anyhow::{Context, Result, bail};
 use futures_util::{AsyncBufReadExt, TryStreamExt};
 use jiff::Timestamp;
 use k8s::discover::{Trouble, trouble_of};
-use k8s::job::{self, JobRun, RUNNER, Silence, Task};
+use k8s::job::{self, JobRun, RUNNER, Task};
 use k8s::names::IMAGE;
 use k8s::results::{self, Outcome};
-use k8s::{Cluster, Error, deploy, volume};
-use k8s_openapi::api::batch::v1::Job;
+use k8s::{Cluster, Error, deploy};
 use k8s_openapi::api::core::v1::Pod;
 use kube::ResourceExt;
 use kube::api::{Api, LogParams};
 use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 use tokio::time::{Instant, sleep};
 
-use super::pack::{file_in, unpack};
+use super::pack::unpack;
 use crate::commands::test::write_reports;
-use crate::exit;
 use crate::experiment::Experiment;
 use crate::judge;
 use crate::live::Live;
@@ -66,11 +64,7 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     let namespace = kubernetes.namespace.as_str();
     let cluster = Cluster::connect().await?;
     let allowed = cluster.allowed(namespace).await?;
-    let claim = kubernetes.results.claim();
     let mut rights = [job::START, &job::runner_rights()].concat();
-    if claim.is_some() {
-        rights.extend([volume::CLAIM, volume::READ].concat());
-    }
     rights.sort_unstable();
     rights.dedup();
     cluster.may(namespace, &rights).await?;
@@ -91,7 +85,6 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
         within: deadline(experiment, 1),
         owner: None,
         expires: true,
-        claim: claim.map(str::to_owned),
     };
     let dir = RunDir::create(store, &experiment.name, Timestamp::now())?;
     dir.write("experiment.yaml", &run.experiment)?;
@@ -116,7 +109,6 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     let within = Duration::from_secs(kubernetes.ready_within_s);
     let ended = async {
         job::apply_runner(&cluster, namespace).await?;
-        make_claim(&cluster, namespace, experiment).await?;
         job::start(&cluster, namespace, &run).await?;
         let mut watched = Watched {
             cluster: &cluster,
@@ -126,19 +118,16 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
             began: Instant::now(),
             away_since: None,
             ended_since: None,
-            silence: Silence::default(),
-            stopped: false,
         };
         let outcome = watched.until_ended(&mut live, &mut interrupted).await?;
-        let early = outcome.exit_code == Some(exit::INTERRUPTED) && !watched.stopped;
         live.step("fetching the results");
-        let found = fetched(&cluster, namespace, &run, &outcome, &dir).await?;
-        anyhow::Ok((outcome, found, early))
+        let found = fetched(&cluster, namespace, &run.run, &outcome, &dir).await?;
+        anyhow::Ok((outcome, found))
     }
     .await;
     if ended.is_err() {
         live.step("fetching the history so far");
-        if let Err(error) = salvage(&cluster, namespace, &run, &dir).await {
+        if let Err(error) = salvage(&cluster, namespace, &run.run, &dir).await {
             tracing::warn!("no history: {error:#}");
         }
     }
@@ -153,7 +142,7 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     live.finish();
     let with_dir =
         |why: &str| anyhow::anyhow!("{why}\nwhat was recorded is in {}", dir.path().display());
-    let (outcome, found, early) = ended.map_err(|error| with_dir(&crate::exit::said(&error)))?;
+    let (outcome, found) = ended.map_err(|error| with_dir(&crate::exit::said(&error)))?;
     if let Some(why) = outcome.error {
         return Err(with_dir(why.trim_end()));
     }
@@ -161,50 +150,22 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
     dir.write("experiment.yaml", &run.experiment)?;
     let summary = found.context("the Job has handed over no verdict")?;
     let summary = presented(experiment, &dir, summary)?;
-    if early {
-        eprintln!(
-            "error: the harness's own pod was told to end before the run did (it was evicted, drained or \
-             deleted); its faults are healed, and what was recorded until then is judged"
-        );
-    }
     Ok((summary, dir))
-}
-
-/// The claim for results, if the run keeps them in one.
-pub(crate) async fn make_claim(
-    cluster: &Cluster,
-    namespace: &str,
-    experiment: &Experiment,
-) -> Result<(), Error> {
-    let kubernetes = experiment.kubernetes.clone().unwrap_or_default();
-    let Some(claim) = kubernetes.results.claim() else {
-        return Ok(());
-    };
-    let class = kubernetes.storage_class.as_deref();
-    volume::claim(cluster, namespace, claim, class, kubernetes.volume_mib).await
 }
 
 /// Unpacks what a run has handed over; its verdict, if it came to one.
 async fn fetched(
     cluster: &Cluster,
     namespace: &str,
-    run: &JobRun,
+    run: &str,
     outcome: &Outcome,
     dir: &RunDir,
 ) -> Result<Option<Summary>> {
-    let archive = match &outcome.claim {
-        Some(claim) => volume::read(cluster, namespace, &run.run, &run.image, claim).await?,
-        None => results::archive(cluster, namespace, &run.run, outcome.chunks).await?,
-    };
-    unpacked(&archive, dir)
-}
-
-/// Unpacks a run; its verdict, if it came to one.
-fn unpacked(archive: &[u8], dir: &RunDir) -> Result<Option<Summary>> {
+    let archive = results::archive(cluster, namespace, run, outcome.chunks).await?;
     if archive.is_empty() {
         return Ok(None);
     }
-    unpack(archive, dir.path())?;
+    unpack(&archive, dir.path())?;
     let verdict = dir.file("verdict.json");
     verdict
         .exists()
@@ -213,23 +174,13 @@ fn unpacked(archive: &[u8], dir: &RunDir) -> Result<Option<Summary>> {
 }
 
 /// The history so far of a run whose harness is gone.
-async fn salvage(cluster: &Cluster, namespace: &str, run: &JobRun, dir: &RunDir) -> Result<()> {
+async fn salvage(cluster: &Cluster, namespace: &str, run: &str, dir: &RunDir) -> Result<()> {
     let path = dir.file("history.jsonl");
     if path.exists() {
         return Ok(());
     }
-    if let Some(claim) = &run.claim {
-        if results::outcome(cluster, namespace, &run.run)
-            .await?
-            .is_some()
-        {
-            let archive = volume::read(cluster, namespace, &run.run, &run.image, claim).await?;
-            unpacked(&archive, dir)?;
-        }
-        return Ok(());
-    }
     let mut history = Vec::new();
-    for part in results::parts(cluster, namespace, &run.run).await? {
+    for part in results::parts(cluster, namespace, run).await? {
         history.extend(zstd::decode_all(&part[..]).context("a part of it is damaged")?);
     }
     if history.is_empty() {
@@ -254,118 +205,47 @@ fn presented(experiment: &Experiment, dir: &RunDir, summary: Summary) -> Result<
     Ok(summary)
 }
 
-/// What is to be fetched.
-#[derive(Clone, Debug)]
-pub(crate) struct Wanted<'a> {
-    pub namespace: &'a str,
-    /// The run.
-    pub run: &'a str,
-    /// The claim in whose volume it is, if its Job is not there to say it.
-    pub claim: Option<&'a str>,
-    /// The image of what reads the volume; by default that of the Job, or the one last brought up.
-    pub image: Option<&'a str>,
-}
-
-/// Fetches what a run has left, as of an operator's, into a new directory below `store`; a comparison
-/// has no verdict. What is in a volume is there also when the Job is gone, or its pod was killed.
+/// Fetches what a run has handed over, as of an operator's, into a new directory below `store`; a
+/// comparison has no verdict.
 ///
 /// # Errors
 /// If there is no such run, or it has not ended.
 pub(crate) async fn fetch(
     cluster: &Cluster,
-    wanted: &Wanted<'_>,
+    namespace: &str,
+    run: &str,
     store: &Path,
 ) -> Result<(Option<Summary>, RunDir)> {
-    let Wanted { namespace, run, .. } = *wanted;
-    let outcome = match (
-        results::outcome(cluster, namespace, run).await?,
-        wanted.claim,
-    ) {
-        (Some(outcome), _) => outcome,
-        (None, Some(_)) => Outcome::default(),
-        (None, None) => bail!(
+    let outcome = results::outcome(cluster, namespace, run).await?;
+    let outcome = outcome.with_context(|| {
+        format!(
             "there are no results of {run} in namespace {namespace}; `kubectl get \
-             consistencytests,scorecards,jobs --namespace {namespace}` names runs, and --results pvc \
-             fetches what is in a volume"
-        ),
-    };
-    let claim = outcome.claim.as_deref().or(wanted.claim);
-    if outcome.exit_code.is_none() && job::is_under_way(cluster, namespace, run).await? {
+             consistencytests,scorecards,jobs --namespace {namespace}` names runs"
+        )
+    })?;
+    if outcome.exit_code.is_none() {
         bail!("{run} has not ended yet");
     }
-    let archive = match claim {
-        Some(claim) => {
-            let image = image_of(cluster, wanted).await?;
-            volume::read(cluster, namespace, run, &image, claim).await?
-        }
-        None => results::archive(cluster, namespace, run, outcome.chunks).await?,
-    };
-    let given = job::experiment_of(cluster, namespace, run).await.ok();
-    let text = match given {
-        Some(text) => text,
-        None => experiment_in(&archive)?
-            .with_context(|| format!("nothing of {run} was kept that says what it was"))?,
-    };
-    let experiment = Experiment::parse(&text, "the experiment of the run")?;
+    let text = job::experiment_of(cluster, namespace, run).await?;
+    let experiment = Experiment::parse(&text, "the experiment of the Job")?;
     let name = match experiment.compare {
         Some(_) => "compare",
         None => &experiment.name,
     };
     let dir = RunDir::create(store, name, Timestamp::now())?;
-    let found = unpacked(&archive, &dir)?;
+    let found = fetched(cluster, namespace, run, &outcome, &dir).await?;
     dir.write("experiment.yaml", &text)?;
     match (found, outcome.error) {
         (_, Some(why)) => bail!("{why}\nwhat was recorded is in {}", dir.path().display()),
         (Some(summary), None) => Ok((Some(presented(&experiment, &dir, summary)?), dir)),
-        (None, None) if experiment.compare.is_some() => Ok((None, dir)),
-        (None, None) => bail!(
-            "{run} came to no verdict; what was recorded is in {} (`quorate report` judges it)",
-            dir.path().display()
-        ),
+        (None, None) => Ok((None, dir)),
     }
 }
 
-/// The image that reads a volume: any of this program.
-async fn image_of(cluster: &Cluster, wanted: &Wanted<'_>) -> Result<String> {
-    if let Some(image) = wanted.image {
-        return Ok(image.to_owned());
-    }
-    let jobs = Api::<Job>::namespaced(cluster.client.clone(), wanted.namespace);
-    let job = jobs.get_opt(wanted.run).await.ok().flatten();
-    let containers = job.and_then(|job| Some(job.spec?.template.spec?.containers));
-    let image = containers.and_then(|all| all.into_iter().next()?.image);
-    if let Some(image) = image {
-        return Ok(image);
-    }
-    let allowed = cluster.allowed(wanted.namespace).await?;
-    let remembered = allowed
-        .metadata
-        .annotations
-        .unwrap_or_default()
-        .remove(IMAGE);
-    remembered.with_context(|| {
-        format!(
-            "which image reads the volume? say --image; namespace {} remembers none",
-            wanted.namespace
-        )
-    })
-}
-
-/// The experiment in the archive of a run.
-fn experiment_in(archive: &[u8]) -> Result<Option<String>> {
-    for name in ["experiment.yaml", "comparison.yaml"] {
-        if let Some(text) = file_in(archive, name)? {
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
-}
-
-/// Removes the Job, and what its run may have left: a harness that was killed has removed its store no
-/// more than it has given Kubernetes nodes back.
+/// Removes the Job, and what its run may have left: a harness that was killed removed nothing.
 pub(crate) async fn remove(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let removed = job::remove(cluster, namespace, run).await;
-    super::substrate::undo(cluster, namespace, run).await?;
+    deploy::remove(cluster, namespace, run).await?;
     removed
 }
 
@@ -381,10 +261,6 @@ struct Watched<'a> {
     away_since: Option<Instant>,
     /// Since when its pod has ended although there are no results.
     ended_since: Option<Instant>,
-    /// Since when its pod's Kubernetes node has said nothing.
-    silence: Silence,
-    /// Whether it was told to end.
-    stopped: bool,
 }
 
 impl Watched<'_> {
@@ -402,7 +278,6 @@ impl Watched<'_> {
             tokio::select! {
                 Some(line) = said.recv() => live.relay(&line),
                 Some(()) = interrupted.recv() => {
-                    self.stopped = true;
                     live.step("interrupted: the run heals and hands over what there is");
                     if let Err(error) = job::stop(self.cluster, self.namespace, &self.run.run).await {
                         break Err(error.into());
@@ -482,10 +357,7 @@ impl Watched<'_> {
             None => "it was deleted or evicted".to_owned(),
             Some(pod) => match job::ended(pod) {
                 Some(why) => why,
-                None => match self.silence.is_lost(cluster, namespace, run, pod).await? {
-                    Some(why) => return Ok(Err(lost(&why))),
-                    None => return Ok(self.starting(pod)),
-                },
+                None => return Ok(self.starting(pod)),
             },
         };
         // Results come before the end of the pod; only the look at them may have come first.
@@ -526,14 +398,6 @@ impl Watched<'_> {
             None => Ok(Seen::Running(name)),
         }
     }
-}
-
-/// What is said of a run whose pod is on a Kubernetes node that is gone.
-pub(crate) fn lost(why: &str) -> anyhow::Error {
-    anyhow::anyhow!(
-        "the harness's own pod is lost ({why}), so there is no verdict; its store was removed and what \
-         was recorded until then is kept"
-    )
 }
 
 /// Whether a pod with this trouble has yet to start.

@@ -63,28 +63,6 @@ pub(crate) fn unpack(bytes: &[u8], dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The text of one file of what [`pack`] has made, if it is there; nothing is in no bytes.
-///
-/// # Errors
-/// If the bytes are damaged.
-pub(crate) fn file_in(bytes: &[u8], name: &str) -> Result<Option<String>> {
-    const DAMAGED: &str = "the results are damaged";
-    if bytes.is_empty() {
-        return Ok(None);
-    }
-    let decoder = zstd::Decoder::new(bytes).context(DAMAGED)?;
-    let mut archive = tar::Archive::new(decoder);
-    for entry in archive.entries().context(DAMAGED)? {
-        let mut entry = entry.context(DAMAGED)?;
-        if entry.path().context(DAMAGED)? == Path::new(name) {
-            let mut text = String::new();
-            io::Read::read_to_string(&mut entry, &mut text).context(DAMAGED)?;
-            return Ok(Some(text));
-        }
-    }
-    Ok(None)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
