@@ -508,7 +508,6 @@ async fn own(cluster: &Cluster, options: &K8sOptions, run: &str) -> Result<Pods>
     let members = deploy::ready(cluster, namespace, &store, within).await?;
     let images = Images {
         first: image,
-        upgrade: kubernetes.upgrade_image.clone(),
         versions: options.versions.clone(),
         configured: options.target.storage_version,
     };
