@@ -315,9 +315,10 @@ pub fn draw(
                 };
                 let lasting = fault.length(pace, &mut random);
                 let mut entry = fault.entry.clone();
-                let node = match fault.is_rolled_from_the_last(capabilities) {
-                    true => nodes + 1 - node,
-                    false => node,
+                let node = if fault.is_rolled_from_the_last(capabilities) {
+                    nodes + 1 - node
+                } else {
+                    node
                 };
                 entry.target = Some(Selector::Nodes(vec![node]));
                 (Planned::from(entry).at(at, lasting), lasting)

@@ -160,7 +160,10 @@ impl Row {
                 summary.exit_code
             );
             let version = fs::read_to_string(latest.join("nodes/version.txt"));
-            record.version = version.unwrap_or_default().trim().to_owned();
+            version
+                .unwrap_or_default()
+                .trim()
+                .clone_into(&mut record.version);
             record.add(&summary, &self.checks)?;
         }
         Ok(record)

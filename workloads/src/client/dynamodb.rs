@@ -190,7 +190,7 @@ impl DynamoDbClient {
         let ready = endpoint
             .table
             .get_or_try_init(|| create(&endpoint.api, &self.settings.table));
-        ready.await.map(|()| ())
+        ready.await.copied()
     }
 
     async fn carry_out(&self, api: &Api, invocation: &Invocation) -> Result<Value, Ended> {
@@ -338,7 +338,7 @@ impl<'a> Step<'a> {
             return Err(refused("bad-argument"));
         };
         let known = ["r", "w", "append"];
-        let f = known.into_iter().find(|known| *known == f.to_string());
+        let f = known.into_iter().find(|known| **known == **f);
         Ok(Self {
             f: f.ok_or_else(|| refused("bad-argument"))?,
             key,

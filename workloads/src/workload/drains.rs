@@ -26,7 +26,7 @@ pub struct Drains {
     /// Queues not seen empty yet.
     queues: VecDeque<Queue>,
     /// What each thread has to drain; made when all queues have been seen empty.
-    drains: BTreeMap<u32, VecDeque<Drain>>,
+    left: BTreeMap<u32, VecDeque<Drain>>,
     all: Vec<Value>,
     under_way: BTreeMap<u32, Drain>,
     dequeues: u32,
@@ -60,7 +60,7 @@ impl Drains {
             nodes: nodes.max(1),
             all: keys.clone(),
             queues: keys.into_iter().map(queue).collect(),
-            drains: BTreeMap::new(),
+            left: BTreeMap::new(),
             under_way: BTreeMap::new(),
             dequeues: 0,
             draining: false,
@@ -101,21 +101,21 @@ impl Drains {
     fn drain(&mut self, context: &Context<'_>) -> Next {
         let mut wake = u64::MAX;
         for &thread in context.free {
-            let Some(first) = self.drains.get(&thread).and_then(VecDeque::front) else {
+            let Some(first) = self.left.get(&thread).and_then(VecDeque::front) else {
                 continue;
             };
             if first.not_before > context.now {
                 wake = wake.min(first.not_before);
                 continue;
             }
-            let Some(drain) = self.drains.get_mut(&thread).and_then(VecDeque::pop_front) else {
+            let Some(drain) = self.left.get_mut(&thread).and_then(VecDeque::pop_front) else {
                 continue;
             };
             let key = drain.key.clone();
             self.under_way.insert(thread, drain);
             return self.ask(thread, "drain", key);
         }
-        let left = self.drains.values().any(|drains| !drains.is_empty());
+        let left = self.left.values().any(|drains| !drains.is_empty());
         if left || !self.under_way.is_empty() {
             Next::Wait(wake)
         } else {
@@ -163,7 +163,7 @@ impl Drains {
             return;
         }
         drain.not_before = context.now.saturating_add(PAUSE_NS);
-        self.drains.entry(thread).or_default().push_back(drain);
+        self.left.entry(thread).or_default().push_back(drain);
     }
 }
 
@@ -183,7 +183,7 @@ impl Generator for Drains {
                 not_before: 0,
             };
             let all: VecDeque<Drain> = self.all.iter().map(drain).collect();
-            self.drains = (0..context.threads).map(|t| (t, all.clone())).collect();
+            self.left = (0..context.threads).map(|t| (t, all.clone())).collect();
         }
         self.drain(context)
     }

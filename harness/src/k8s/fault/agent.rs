@@ -62,9 +62,10 @@ impl Agents {
         let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), namespace);
         let uid = sets.get(store).await.ok().and_then(|set| set.metadata.uid);
         let owner = uid.map(|uid| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": store, "uid": uid}));
-        let clients = match client_links {
-            true => own_pod(cluster).await?,
-            false => None,
+        let clients = if client_links {
+            own_pod(cluster).await?
+        } else {
+            None
         };
         let mut pods = targets(members, |_| true);
         pods.extend(clients.clone());

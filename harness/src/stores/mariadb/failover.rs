@@ -148,6 +148,7 @@ impl Replica {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn told(error: mysql_async::Error) -> String {
     error.to_string()
 }
@@ -241,7 +242,7 @@ impl Replicated {
     }
 
     /// Has the script of a node begin anew as soon as it reaches the primary.
-    fn clone_from(&self, member: &Member, primary: SocketAddr) -> Result<(), String> {
+    fn clone_from(member: &Member, primary: SocketAddr) -> Result<(), String> {
         let (new, file) = (
             member.config_dir.join("clone.new"),
             member.config_dir.join("clone"),
@@ -317,7 +318,7 @@ impl Managed for Replicated {
         let (read_only, position) = row.ok_or("no answer")?;
         let broken = replica.is_some_and(|replica| replica.broken);
         if broken || !read_only || !self.terms().contain(Gtid::furthest(&position)) {
-            return self.clone_from(member, to);
+            return Self::clone_from(member, to);
         }
         for statement in [
             "STOP SLAVE",

@@ -85,6 +85,7 @@ impl Nodes {
     }
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "as map_err gives it")]
 fn told(error: tokio_postgres::Error) -> String {
     error
         .as_db_error()

@@ -223,9 +223,10 @@ pub fn evict_harness(lab: &Lab) {
     let (pod, namespace) = (harness_pod(lab), &lab.namespace);
     let name = pod["metadata"]["name"].as_str().unwrap();
     let version = lab.kubectl(&["api-versions"]);
-    let version = match version.lines().any(|line| line == "policy/v1") {
-        true => "policy/v1",
-        false => "policy/v1beta1",
+    let version = if version.lines().any(|line| line == "policy/v1") {
+        "policy/v1"
+    } else {
+        "policy/v1beta1"
     };
     let eviction = lab.dir.path().join("eviction.json");
     let object = serde_json::json!({

@@ -22,7 +22,7 @@ fn a_run_ends_and_says_why_when_a_node_of_its_store_is_gone_for_good() {
     ];
     let (args, store) = lab.test_args(&raft, "[]\n");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let child = lab
+    let mut child = lab
         .command(&args)
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
@@ -37,6 +37,8 @@ fn a_run_ends_and_says_why_when_a_node_of_its_store_is_gone_for_good() {
     let hosts = lab.kubectl(&[&of[..], &["jsonpath={.items[*].spec.nodeName}"]].concat());
     let host = hosts.split_whitespace().last().unwrap();
     let Some(_power) = lab.cut_power(host) else {
+        child.kill().unwrap();
+        child.wait().unwrap();
         return;
     };
     let output = child.wait_with_output().unwrap();
@@ -71,7 +73,7 @@ fn a_job_whose_node_is_gone_for_good_ends_in_a_sentence_and_keeps_its_history() 
     let raft = ["--in-cluster", "--mode", "raft", "--storage", "empty-dir"];
     let (args, store) = lab.test_args(&[&raft[..], &["--time-limit", "300s"]].concat(), "[]\n");
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let child = lab
+    let mut child = lab
         .command(&args)
         .stdout(Stdio::null())
         .stderr(Stdio::piped())
@@ -83,6 +85,8 @@ fn a_job_whose_node_is_gone_for_good_ends_in_a_sentence_and_keeps_its_history() 
     let pod = harness_pod(&lab);
     let host = pod["spec"]["nodeName"].as_str().unwrap();
     let Some(_power) = lab.cut_power(host) else {
+        child.kill().unwrap();
+        child.wait().unwrap();
         return;
     };
     let output = child.wait_with_output().unwrap();
