@@ -290,6 +290,9 @@ impl Mariadb {
     }
 }
 
+const POWER: &str = "replicas do not come up again after it on the layer that loses what was not \
+                     synced, and why is not known";
+
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "mariadb",
@@ -311,6 +314,8 @@ pub static RECIPE: Recipe = Recipe {
     failover: Some(failover::manager),
     without: &[
         (K::Crash, "MariaDB has no crash points"),
+        (K::PowerLoss, POWER),
+        (K::TornWrite, POWER),
         (
             K::Upgrade,
             "there is one version of MariaDB on this machine",
