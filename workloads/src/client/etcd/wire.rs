@@ -11,7 +11,7 @@ use crate::client::http::failure;
 
 /// Errors of etcd after which nothing was done: those of requests that it does not even propose, and
 /// those that it gives when it applies one that cannot be.
-pub(super) const REFUSALS: [&str; 14] = [
+pub(super) const REFUSALS: [&str; 13] = [
     "etcdserver: key is not provided",
     "etcdserver: value is provided",
     "etcdserver: lease is provided",
@@ -20,7 +20,6 @@ pub(super) const REFUSALS: [&str; 14] = [
     "etcdserver: request is too large",
     "etcdserver: too many requests",
     "etcdserver: no leader",
-    "etcdserver: mvcc: database space exceeded",
     "etcdserver: mvcc: required revision has been compacted",
     "etcdserver: mvcc: required revision is a future revision",
     "etcdserver: requested lease not found",
@@ -234,6 +233,8 @@ mod tests {
         let refused = said("etcdserver: too many requests");
         assert_eq!(refused, Ended::fail("too-many-requests"));
         for unknown in [
+            // When the quota is first exceeded, the put that exceeds it is applied all the same.
+            "etcdserver: mvcc: database space exceeded",
             "etcdserver: request timed out",
             "etcdserver: request timed out, possibly due to previous leader failure",
             "etcdserver: leader changed",
