@@ -8,7 +8,7 @@ use quorate::experiment::ExperimentError;
 use quorate::{commands, exit, node, plugin, serve};
 
 /// Clients log as news or errors what is said better elsewhere.
-const QUIET: &str = "info,async_nats=off,kube_client=off,lapin=off";
+const QUIET: &str = "info,async_nats=off,kube_client=off,lapin=off,mysql_async=off,tokio_postgres=off,zookeeper_client=off";
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse_from(plugin::words(std::env::args_os())) {
