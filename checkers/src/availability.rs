@@ -8,11 +8,16 @@
 //!   `inject` whose value is a map with `id`, `fault` and `target`, and its end as an event `heal`
 //!   with the same `id`.
 //!
-//! A transaction counts as a read if all of it reads, and as a write otherwise; a transfer is a write.
+//! A transaction counts as a read if all of it reads, and as a write otherwise; a transfer is a write, and
+//! so is putting an element into a queue.
 //!
 //! These are figures: the verdict is `valid` unless nothing was acknowledged.
 
-use crate::{CheckResult, Checker, F, History, Kind, Operation, Value, transactions};
+use std::collections::BTreeMap;
+
+use crate::{
+    CheckResult, Checker, Event, F, History, Kind, Operation, Process, Value, transactions,
+};
 
 /// The checker; see the [module](self).
 #[derive(Clone, Copy, Debug)]
@@ -37,16 +42,37 @@ enum Class {
 
 impl Class {
     /// What an operation is, if it is one of them.
-    fn of(op: &Operation<'_>) -> Option<Self> {
-        match op.f() {
+    fn of(f: &F, argument: &Value) -> Option<Self> {
+        match f {
             F::Read => Some(Self::Reads),
             F::Other(name) => match &**name {
-                "txn" if transactions::only_reads(op.argument()) => Some(Self::Reads),
-                "txn" | "transfer" => Some(Self::Writes),
+                "txn" if transactions::only_reads(argument) => Some(Self::Reads),
+                "txn" | "transfer" | "enqueue" => Some(Self::Writes),
                 _ => None,
             },
             f => f.is_write().then_some(Self::Writes),
         }
+    }
+
+    /// What the operations of all events are; a completion is what was invoked.
+    fn of_events(history: &History) -> Vec<Option<Self>> {
+        let mut open = BTreeMap::new();
+        let of = |event: &Event| {
+            if event.process == Process::Nemesis {
+                return None;
+            }
+            if event.kind != Kind::Invoke
+                && let Some(class) = open.remove(&event.process)
+            {
+                return class;
+            }
+            let class = Self::of(&event.f, &event.value);
+            if event.kind == Kind::Invoke {
+                open.insert(event.process.clone(), class);
+            }
+            class
+        };
+        history.events.iter().map(of).collect()
     }
 }
 
@@ -74,13 +100,7 @@ impl Checker for Availability {
         let verdict = crate::verdict::conclude(false, acknowledged, Vec::new());
         let mut result = CheckResult::new(self.name(), verdict);
         result.judged = acknowledged;
-        let mut classes = vec![None; history.events.len()];
-        for op in &operations {
-            let positions = [Some(op.invoked_position), op.completed_position];
-            for position in positions.into_iter().flatten() {
-                classes[position] = Class::of(op);
-            }
-        }
+        let classes = Class::of_events(history);
         let writes = self.windows(history, &classes, Class::Writes);
         let reads = self.windows(history, &classes, Class::Reads);
         result.figure("threshold_seconds", seconds(self.threshold_ns));
@@ -186,7 +206,7 @@ fn faults(
     operations: &[Operation<'_>],
     write_windows: &[Window],
 ) -> Vec<serde_json::Value> {
-    let is = |op: &Operation<'_>, class| Class::of(op) == Some(class);
+    let is = |op: &Operation<'_>, class| Class::of(op.f(), op.argument()) == Some(class);
     let any_write = operations.iter().any(|op| is(op, Class::Writes));
     let judged = if any_write {
         Class::Writes
@@ -207,14 +227,14 @@ fn faults(
     };
     // The remark `inject` comes with the proof, some time after the fault took hold; the remark
     // `begin` of the same id, where there is one, tells when that was.
-    let begun = |inject: &crate::Event, position: usize| {
+    let begun = |inject: &Event, position: usize| {
         let id = field(&inject.value, "id");
         let mut before = nemesis().take_while(|(p, _)| *p < position);
         let begin = before
             .find(|(_, e)| e.f.name() == "begin" && id.is_some() && field(&e.value, "id") == id);
         begin.map_or((position, inject.time), |(p, e)| (p, e.time))
     };
-    let injected: Vec<(usize, &crate::Event)> =
+    let injected: Vec<(usize, &Event)> =
         nemesis().filter(|(_, e)| e.f.name() == "inject").collect();
     injected
         .iter()

@@ -219,8 +219,6 @@ mod tests {
                 "read-atomic",
                 "causal",
                 "causal-convergence",
-                "causal-memory",
-                "sequential",
                 "availability",
                 "list-append",
             ]

@@ -250,6 +250,8 @@ impl Entry {
             Fault::Scale => self.validate_last(nodes, all),
             Fault::RollingRestart | Fault::NoEndpoints => match &self.target {
                 Some(Selector::All) => Ok(()),
+                // As a realised schedule names them.
+                Some(Selector::Nodes(list)) if list.len() == usize::from(nodes) => Ok(()),
                 target => {
                     let target = target.as_ref().map(Selector::to_string).unwrap_or_default();
                     Err(("target", format!("{target}; {} has all nodes", kind.name())))

@@ -401,7 +401,7 @@ mod tests {
             ("mariadb:flush=3", "0, 1 or 2"),
             #[cfg(feature = "mysql")]
             ("mariadb:isolation=chaos", "repeatable-read"),
-            ("oracle", "expected reference, etcd"),
+            ("oracle", "expected reference, dynamodb, etcd"),
             ("http:/no/such/file", "cannot read"),
         ] {
             let said = Store::from_flag(flag).unwrap_err();
