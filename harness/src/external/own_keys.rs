@@ -70,7 +70,12 @@ impl<C> OwnKeys<C> {
                 }
             }
             // What did not succeed has shown nothing, and a transfer shows itself.
-            _ => invocation.value.clone(),
+            (F::Read, _) => invocation.value.clone(),
+            (f, _) if *f == transaction::txn() || *f == transaction::transfer() => {
+                invocation.value.clone()
+            }
+            // Anything else without a key, as what a node holds, is told as it is.
+            _ => return done,
         };
         Completion { value, ..done }
     }
@@ -172,6 +177,15 @@ mod tests {
         let completion = Completion::new(Outcome::Ok, asked.value.clone());
         let told = client().told(&transfer, &asked, completion);
         assert_eq!(told.value, transfer.value);
+    }
+
+    #[test]
+    fn what_a_node_holds_is_shown_as_it_is() {
+        let inspect = Invocation::new(F::Inspect, None, Value::Nil);
+        let asked = client().asked(&inspect);
+        assert_eq!(asked, inspect);
+        let told = client().told(&inspect, &asked, done(Outcome::Ok, r#"{"k1": [1]}"#));
+        assert_eq!(told.value, value(r#"{"k1": [1]}"#));
     }
 
     #[test]
