@@ -185,7 +185,8 @@ fn both_answers_in_networks_of_their_own() {
         assert_eq!(report["substrate"], "netns");
         if code == 1 {
             let said = reasons(&report);
-            assert!(said.contains("n3 refuses: the leader ships"), "{said}");
+            // Which node is the first to refuse depends on who leads.
+            assert!(said.contains(" refuses: the leader ships"), "{said}");
             continue;
         }
         let roll = &report["rolls"][0];

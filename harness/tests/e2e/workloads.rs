@@ -33,10 +33,9 @@ fn experiment(mode: &str, workload: Kind) -> Experiment {
 
 #[test]
 fn raft_keeps_what_every_workload_writes() {
-    for kind in Kind::ALL
-        .into_iter()
-        .filter(|kind| !kind.is_transactional())
-    {
+    // Of transactions and queues the reference store has none.
+    let had = |kind: &Kind| !kind.is_transactional() && *kind != Kind::Queue;
+    for kind in Kind::ALL.into_iter().filter(had) {
         let experiment = experiment("raft", kind);
         for result in seeds(&experiment, 0..6, 2).unwrap() {
             let context = format!("{kind} seed {}: {:?}", result.seed, result.checks);
