@@ -77,10 +77,12 @@ fn checked<'a>(verdict: &'a Value, checker: &str) -> &'a Value {
     results.iter().find(|r| r["checker"] == checker).unwrap()
 }
 
+/// The follower comes last: without pre-vote (the default of etcd 3.4) its return with a higher term
+/// deposes the leader, and no fault on a leader can be injected until another is elected.
 const CUTS: &str = "\
-- {at: 2s, for: 4s, fault: partition, shape: isolate, target: follower}
-- {at: 8s, for: 3s, fault: partition, shape: isolate, target: leader}
-- {at: 13s, for: 1s, fault: kill, target: leader}
+- {at: 2s, for: 3s, fault: partition, shape: isolate, target: leader}
+- {at: 8s, for: 3s, fault: kill, target: leader}
+- {at: 14s, for: 4s, fault: partition, shape: isolate, target: follower}
 ";
 
 #[test]
@@ -89,7 +91,7 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (code, verdict) = run(dir.path(), "etcd", "register", CUTS, "17s");
+    let (code, verdict) = run(dir.path(), "etcd", "register", CUTS, "19s");
     assert_eq!(code, 0, "{verdict}");
     assert!(
         checked(&verdict, "linearizable")["judged"]
@@ -104,7 +106,7 @@ fn etcd_is_linearizable_unless_it_is_asked_for_less() {
         "etcd:reads=serializable",
         "register",
         CUTS,
-        "17s",
+        "19s",
     );
     assert_eq!(code, 1, "{verdict}");
     assert_eq!(checked(&verdict, "lost-writes")["verdict"], "valid");
@@ -122,7 +124,7 @@ fn transactions_of_etcd_are_strictly_serializable() {
         return;
     }
     let dir = tempfile::tempdir().unwrap();
-    let (code, verdict) = run(dir.path(), "etcd", "list-append", CUTS, "17s");
+    let (code, verdict) = run(dir.path(), "etcd", "list-append", CUTS, "19s");
     assert_eq!(code, 0, "{verdict}");
     let result = checked(&verdict, "list-append");
     assert_eq!(result["figures"]["model"], "strong-serializable");
