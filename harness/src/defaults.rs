@@ -116,13 +116,13 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
         let queues = experiment
             .store
             .as_ref()
-            .is_some_and(|store| store.has("enqueue") && !store.has("write"));
+            .is_some_and(|store| store.target().has("enqueue") && !store.target().has("write"));
         experiment.workload = if queues { Kind::Queue } else { Kind::Register };
     }
     if experiment
         .store
         .as_ref()
-        .is_some_and(|store| !store.has("cas"))
+        .is_some_and(|store| !store.target().has("cas"))
         && experiment.workload == Kind::Register
     {
         let parameters = &mut experiment.parameters;
@@ -138,7 +138,7 @@ pub fn choose_foreign(experiment: &mut Experiment, given: Given) {
         experiment.faults.packages = vec!["none".to_owned()];
     } else if !given.faults
         && let Some(store) = &experiment.store
-        && store.without_roles().is_some()
+        && store.target().without_roles().is_some()
     {
         // There is no leader to strike.
         experiment.faults.packages = ["partition-halves", "kill"].map(str::to_owned).into();
@@ -423,7 +423,9 @@ mod tests {
             let refused = experiment.validate().unwrap_err();
             assert_eq!(refused.field, "workload");
             assert!(refused.message.contains("reference store"), "{refused:?}");
-            experiment.store = Some(crate::stores::Store::Exec("sh".to_owned()));
+            experiment.store = Some(crate::stores::Store::Exec(crate::stores::Exec(
+                "sh".to_owned(),
+            )));
             assert_eq!(validate(&experiment), Ok(()));
         }
     }

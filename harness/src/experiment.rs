@@ -460,7 +460,7 @@ impl Experiment {
 
     /// What transactions are held to: what was asked for, or what the store promises.
     pub fn consistency(&self) -> ConsistencyModel {
-        let promised = || self.store.as_ref().map(Store::promises);
+        let promised = || self.store.as_ref().map(|store| store.target().promises());
         self.consistency.or_else(promised).unwrap_or_default()
     }
 
@@ -489,7 +489,7 @@ impl Experiment {
         };
         store.validate()?;
         let running = |kubernetes: &Kubernetes| kubernetes.statefulset.is_some();
-        match (self.substrate, store.recipe()) {
+        match (self.substrate, store.target().recipe()) {
             (On::External, _) => {}
             (On::K8s, _) if self.kubernetes.as_ref().is_some_and(running) => {}
             (On::K8s, _) => {
@@ -514,7 +514,7 @@ impl Experiment {
             }
         }
         let needed = self.workload.operations(&self.parameters);
-        match needed.into_iter().find(|f| !store.has(f)) {
+        match needed.into_iter().find(|f| !store.target().has(f)) {
             None => Ok(()),
             Some(lacking) => {
                 let message = format!(
@@ -638,7 +638,11 @@ impl Experiment {
                 here
             }
         };
-        if let Some(why) = self.store.as_ref().and_then(Store::without_roles) {
+        if let Some(why) = self
+            .store
+            .as_ref()
+            .and_then(|store| store.target().without_roles())
+        {
             let roles = ["leader", "follower", "synchronous-standby", "gateway"];
             return (roles.into_iter()).fold(here, |here, role| without(here, true, role, why));
         }
@@ -702,17 +706,18 @@ impl Experiment {
             On::Local | On::Netns => {
                 let here = local::capabilities(self.substrate);
                 let store = self.store.as_ref();
-                store.map_or(here.clone(), |store| store.capabilities(here))
+                store.map_or(here.clone(), |store| store.target().capabilities(here))
             }
             On::K8s => {
                 let here = k8s::options::capabilities(&self.kubernetes.clone().unwrap_or_default());
-                let recipe = self.store.as_ref().and_then(Store::recipe);
-                // Versions are images there, whatever is installed here.
-                let able = |kind| !matches!(kind, FaultKind::Upgrade | FaultKind::Downgrade);
-                let without = recipe.map_or(&[][..], |recipe| recipe.without).iter();
-                without
-                    .filter(|(kind, _)| able(*kind))
-                    .fold(here, |all, &(kind, why)| all.without(kind, why))
+                let recipe = self
+                    .store
+                    .as_ref()
+                    .and_then(|store| store.target().recipe());
+                match recipe {
+                    Some(recipe) => recipe.capabilities_of_pods(here),
+                    None => here,
+                }
             }
             On::External => self.external.clone().unwrap_or_default().capabilities(),
         }
@@ -787,7 +792,7 @@ impl Experiment {
     /// not ours.
     pub fn mode(&self) -> String {
         if let Some(store) = &self.store {
-            return store.mode();
+            return store.target().mode();
         }
         mode::name(&self.target)
     }

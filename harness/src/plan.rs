@@ -102,10 +102,11 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
 /// When its cluster has recovered.
 fn recovered(experiment: &Experiment) -> Recovered {
     match &experiment.store {
-        Some(store) if experiment.substrate == On::External && store.status().is_none() => {
+        // Nodes that run already, and do not say what they are.
+        Some(store) if experiment.substrate != On::Netns && store.target().status().is_none() => {
             Recovered::Settled
         }
-        Some(store) if store.has_leader() => Recovered::United,
+        Some(store) if store.target().has_leader() => Recovered::United,
         None if experiment.target.one_log() => Recovered::Agreed,
         Some(_) | None => Recovered::Settled,
     }

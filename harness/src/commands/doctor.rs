@@ -60,7 +60,7 @@ pub fn run(args: &DoctorArgs) -> Result<u8> {
 fn store(target: &str) -> Result<u8> {
     let store =
         Store::from_flag(target).map_err(|why| ExperimentError(format!("--target: {why}")))?;
-    let Some(recipe) = store.as_ref().and_then(Store::recipe) else {
+    let Some(recipe) = store.as_ref().and_then(|store| store.target().recipe()) else {
         println!("{target}: there is nothing to install");
         return Ok(exit::VALID);
     };

@@ -111,7 +111,7 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
         nodes: experiment.nodes,
         faults: faults.iter().copied().collect(),
         leader: match &experiment.store {
-            Some(store) => store.recipe().is_some(),
+            Some(store) => store.target().recipe().is_some(),
             None => experiment.target.one_log(),
         },
         calm: calm(on),

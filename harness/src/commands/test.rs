@@ -20,7 +20,6 @@ use crate::recorder::{FileSink, Sink};
 use crate::report::{self, Summary};
 use crate::runner::{self, Ended};
 use crate::store::{MINIMAL, RunDir};
-use crate::stores::Store;
 use crate::{exit, judge};
 
 /// Runs the experiment as often as asked; the exit code of the worst run.
@@ -248,7 +247,11 @@ fn run_local(
     live: &mut Live,
 ) -> Result<Ended> {
     live.step(&format!("starting {} nodes", experiment.all_nodes()));
-    if let Some(recipe) = experiment.store.as_ref().and_then(Store::recipe) {
+    if let Some(recipe) = experiment
+        .store
+        .as_ref()
+        .and_then(|store| store.target().recipe())
+    {
         let version = recipe.version().unwrap_or_else(|| "unknown".to_owned());
         dir.write("nodes/version.txt", &format!("{version}\n"))?;
     }

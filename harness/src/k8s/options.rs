@@ -351,7 +351,7 @@ pub fn refuse_client_links(experiment: &Experiment, inside: bool) -> Result<(), 
 pub fn choose_faults(experiment: &mut Experiment) {
     // Who leads is known of stores that say it.
     let led = match &experiment.store {
-        Some(store) => store.recipe().is_some(),
+        Some(store) => store.target().recipe().is_some(),
         None => experiment.target.one_log(),
     };
     let here = experiment.capabilities_of_substrate();

@@ -117,6 +117,8 @@ pub(super) struct Inner {
     greeting: Greeting,
     /// What nodes say of themselves, if anything.
     status: Option<Status>,
+    /// Nodes are the reference store's.
+    is_reference: bool,
     /// Whether the run has made the store, and removes it.
     pub own: bool,
     /// What the nodes run.
@@ -172,7 +174,7 @@ impl Inner {
     /// What is known of all nodes: what they say, or of stores that say nothing, whether their pods are
     /// ready.
     async fn view(&self) -> View {
-        if let Some(status) = self.status {
+        if let Some(status) = &self.status {
             return view::poll_by(&self.http, status, &self.addresses()).await;
         }
         // When the API server is away, nothing is known.
@@ -193,7 +195,7 @@ impl Inner {
 
     /// Why a node cannot read what it finds, in its own words, if so.
     pub async fn refusal(&self, node: Node) -> Option<String> {
-        if self.status != Some(Status::Reference) {
+        if !self.is_reference {
             return None;
         }
         let of_node = self.addresses().into_iter().find(|(it, _)| *it == node);
@@ -203,7 +205,7 @@ impl Inner {
 
     /// Which storage format each node that answers says it writes.
     pub async fn versions(&self) -> Vec<(Node, u16)> {
-        if self.status != Some(Status::Reference) {
+        if !self.is_reference {
             return Vec::new();
         }
         let view = view::poll(&self.http, &self.addresses()).await;
@@ -385,7 +387,7 @@ fn greeting(store: Option<&stores::Store>) -> Greeting {
     let Some(store) = store else {
         return Greeting::http("/healthz");
     };
-    match store.recipe().map(|recipe| recipe.ready) {
+    match store.target().recipe().map(|recipe| recipe.ready) {
         Some(Ready::Http(path)) => Greeting::http(path),
         Some(Ready::Line(line, _)) => Greeting::line(line),
         // How to ask it is not known.
@@ -647,9 +649,10 @@ async fn bring_up(
         container,
         greeting: greeting(options.store.as_ref()),
         status: match &options.store {
-            None => Some(Status::Reference),
-            Some(store) => store.recipe().map(|recipe| recipe.status),
+            None => Some(view::reference()),
+            Some(store) => store.target().status(),
         },
+        is_reference: options.store.is_none(),
         own: kubernetes.is_own(),
         images,
         slots,
@@ -815,7 +818,7 @@ impl Substrate for K8sSubstrate {
             let _ = inner.events.send(Happening::View(view));
             // The pods of somebody else's store carry nobody's labels but theirs.
             if inner.own
-                && inner.status == Some(Status::Reference)
+                && inner.is_reference
                 && let Err(error) = label(&inner, &labels).await
             {
                 tracing::debug!("{error}");

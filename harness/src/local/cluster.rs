@@ -335,7 +335,7 @@ pub(super) async fn prepare(
         network,
         processes,
         custody,
-        serves: program.serves,
+        serves: program.serves.clone(),
         events,
     }))
 }

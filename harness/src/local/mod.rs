@@ -195,7 +195,7 @@ impl LocalSubstrate {
             .map_err(|error| io_error("keeping mounts to itself")(io::Error::other(error)))?;
         let foreign = store
             .clone()
-            .and_then(|store| Some((store.recipe()?, store)));
+            .and_then(|store| Some((store.target().recipe()?, store)));
         let configs = run_dir.join("nodes");
         let program = match foreign.clone() {
             Some((recipe, store)) => Program::of(recipe, store, configs.clone()),
@@ -405,7 +405,7 @@ impl Substrate for LocalSubstrate {
     fn poll_view(&mut self) {
         let (http, cluster) = (self.http.clone(), Arc::clone(&self.cluster));
         self.runtime().spawn(async move {
-            let view = view::poll_by(&http, cluster.serves.status, &cluster.addresses()).await;
+            let view = view::poll_by(&http, &cluster.serves.status, &cluster.addresses()).await;
             let _ = cluster.events.send(Happening::View(view));
         });
     }

@@ -9,6 +9,7 @@ use std::{fs, io};
 use nemesis::Node;
 
 use super::probe::HEALTH;
+use super::view;
 use crate::stores::Store;
 use crate::stores::recipe::{Ready, Recipe, Setup, Status};
 use crate::versions::Versions;
@@ -26,7 +27,7 @@ pub(super) struct NodeSetup {
 }
 
 /// How a node is known to serve, and what it says of itself.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Serves {
     /// It prints where it listens; else it listens where it was told to.
     pub says_where: bool,
@@ -34,7 +35,7 @@ pub(super) struct Serves {
     pub ready: Ready,
     /// How soon after its start it does, at the latest.
     pub ready_within: Duration,
-    /// What it says of itself.
+    /// How it is asked what it is.
     pub status: Status,
 }
 
@@ -44,7 +45,7 @@ impl Default for Serves {
             says_where: true,
             ready: Ready::Http(HEALTH),
             ready_within: Duration::from_secs(20),
-            status: Status::Reference,
+            status: view::reference(),
         }
     }
 }
@@ -116,7 +117,7 @@ impl Program {
                 says_where: false,
                 ready: recipe.ready,
                 ready_within: recipe.ready_within,
-                status: recipe.status,
+                status: recipe.status(),
             },
             ..Self::reference(PathBuf::new(), 0)?
         })

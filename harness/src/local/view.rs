@@ -16,33 +16,23 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 /// Asks all nodes of the reference store at once. Those that are down or do not answer in time have
 /// no role.
 pub(crate) async fn poll(http: &reqwest::Client, nodes: &[(Node, Option<SocketAddr>)]) -> View {
-    poll_by(http, Status::Reference, nodes).await
+    poll_by(http, &reference(), nodes).await
+}
+
+/// How nodes of the reference store are asked what they are.
+pub(crate) fn reference() -> Status {
+    Status::new(|http, node, at| Box::pin(async move { ask(&http, node, at).await }))
 }
 
 /// The same of any store that says what its nodes are.
 pub(crate) async fn poll_by(
     http: &reqwest::Client,
-    asked_by: Status,
+    status: &Status,
     nodes: &[(Node, Option<SocketAddr>)],
 ) -> View {
-    poll_with(nodes, |node, address| {
-        let http = http.clone();
-        async move { asked_by.ask(&http, node, address).await }
-    })
-    .await
-}
-
-/// The same of nodes that are asked like this.
-pub(crate) async fn poll_with<A>(
-    nodes: &[(Node, Option<SocketAddr>)],
-    ask: impl Fn(Node, SocketAddr) -> A,
-) -> View
-where
-    A: Future<Output = Option<NodeView>> + Send + 'static,
-{
     let mut asked = JoinSet::new();
     for (node, address) in nodes.iter().copied() {
-        let asking = address.map(|address| ask(node, address));
+        let asking = address.map(|address| status.ask(http.clone(), node, address));
         asked.spawn(async move {
             let said = match asking {
                 Some(asking) => asking.await,
@@ -67,12 +57,7 @@ pub(crate) async fn status(http: &reqwest::Client, address: SocketAddr) -> Optio
     serde_json::from_slice(&response.bytes().await.ok()?).ok()
 }
 
-/// What a node of the reference store says.
-pub(crate) async fn ask(
-    http: &reqwest::Client,
-    node: Node,
-    address: SocketAddr,
-) -> Option<NodeView> {
+async fn ask(http: &reqwest::Client, node: Node, address: SocketAddr) -> Option<NodeView> {
     let status = status(http, address).await?;
     Some(NodeView {
         node,

@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 #[cfg(feature = "dynamodb")]
 use workloads::client::dynamodb::DynamoDbClient;
 use workloads::client::exec::ExecError;
 use workloads::client::http::HttpClientError;
-use workloads::client::mapped::MappingError;
+use workloads::client::mapped::{Api, MappingError};
 #[cfg(feature = "mysql")]
 use workloads::client::mysql::MysqlClient;
 #[cfg(feature = "nats")]
@@ -23,7 +24,10 @@ use workloads::client::zookeeper::ZooKeeperClient;
 use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
-use super::Store;
+use super::{Store, Target};
+
+/// Of what only its owner knows.
+pub(super) const UNKNOWN_MODE: &str = "unknown mode";
 
 /// One of the clients.
 #[derive(Debug)]
@@ -73,8 +77,11 @@ pub enum ClientError {
     Http(#[from] MappingError),
     /// The DynamoDB API cannot be asked so.
     #[cfg(feature = "dynamodb")]
-    #[error("dynamodb: {0}")]
+    #[error("{0}")]
     Dynamodb(String),
+    /// There is none in this build.
+    #[error("its client is not built in")]
+    Absent,
 }
 
 impl AnyClient {
@@ -87,68 +94,18 @@ impl AnyClient {
         logs: Option<PathBuf>,
         timeout: Duration,
     ) -> Result<Self, ClientError> {
-        Ok(match store {
-            None => Self::Reference(HttpClient::new(timeout)?),
-            Some(Store::Exec(command)) => Self::Exec(ExecClient::new(command, logs, timeout)?),
-            Some(Store::Http(api)) => Self::Http(MappedClient::new(api, timeout)?),
-            #[cfg(feature = "nats")]
-            Some(Store::Nats(nats)) => {
-                let direct = nats.reads == super::nats::Reads::Direct;
-                Self::Nats(NatsClient::new(timeout, nats.replicas, direct))
-            }
-            #[cfg(feature = "rabbitmq")]
-            Some(Store::RabbitMq(rabbitmq)) => {
-                let queues = rabbitmq.queue_type();
-                Self::RabbitMq(RabbitMqClient::new(timeout, queues, rabbitmq.confirms))
-            }
-            #[cfg(feature = "mysql")]
-            Some(Store::Mariadb(mariadb)) => {
-                Self::Mysql(MysqlClient::new(timeout, mariadb.access()))
-            }
-            #[cfg(feature = "postgres")]
-            Some(Store::Postgres(postgres)) => {
-                Self::Postgres(PostgresClient::new(timeout, postgres.session()))
-            }
-            #[cfg(feature = "postgres")]
-            Some(Store::Patroni(patroni)) => {
-                Self::Postgres(PostgresClient::new(timeout, patroni.session()))
-            }
-            #[cfg(feature = "redis")]
-            Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
-            #[cfg(feature = "zookeeper")]
-            Some(Store::Zookeeper(zookeeper)) => {
-                Self::Zookeeper(ZooKeeperClient::new(timeout, zookeeper.sync))
-            }
-            #[cfg(feature = "dynamodb")]
-            Some(Store::Dynamodb(dynamodb)) => {
-                let settings = dynamodb.settings(timeout, |name| std::env::var(name).ok());
-                Self::Dynamodb(DynamoDbClient::new(
-                    settings.map_err(ClientError::Dynamodb)?,
-                ))
-            }
-            Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
-        })
+        match store {
+            None => Ok(Self::Reference(HttpClient::new(timeout)?)),
+            Some(store) => store.target().client(logs, timeout),
+        }
     }
 
     /// Where a node that listens there is for this client.
     pub fn address(&self, node: &str) -> String {
-        match self {
-            Self::Exec(_) => node.to_owned(),
-            #[cfg(feature = "nats")]
-            Self::Nats(_) => node.to_owned(),
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => node.to_owned(),
-            #[cfg(feature = "mysql")]
-            Self::Mysql(_) => node.to_owned(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => node.to_owned(),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => node.to_owned(),
-            #[cfg(feature = "zookeeper")]
-            Self::Zookeeper(_) => node.to_owned(),
-            #[cfg(feature = "dynamodb")]
-            Self::Dynamodb(_) => node.to_owned(),
-            Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
+        if matches!(self, Self::Reference(_) | Self::Http(_) | Self::Etcd(_)) {
+            format!("http://{node}")
+        } else {
+            node.to_owned()
         }
     }
 }
@@ -175,5 +132,38 @@ impl Client for AnyClient {
             #[cfg(feature = "dynamodb")]
             Self::Dynamodb(client) => client.invoke(at, invocation).await,
         }
+    }
+}
+
+/// A program that is the client, with its arguments, as a line of a shell without its quotes.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Exec(pub String);
+
+impl Target for Exec {
+    fn mode(&self) -> String {
+        UNKNOWN_MODE.to_owned()
+    }
+
+    fn has(&self, _: &str) -> bool {
+        true
+    }
+
+    fn client(&self, logs: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Exec(ExecClient::new(&self.0, logs, timeout)?))
+    }
+}
+
+impl Target for Api {
+    fn mode(&self) -> String {
+        UNKNOWN_MODE.to_owned()
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        self.contains_key(operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Http(MappedClient::new(self, timeout)?))
     }
 }

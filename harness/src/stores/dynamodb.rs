@@ -1,13 +1,16 @@
 //! The DynamoDB API: AWS's, or one that speaks the same. It is never started here: its endpoint is
 //! named with `--nodes`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
-use workloads::client::dynamodb::{Keys, Settings};
+use workloads::client::dynamodb::{DynamoDbClient, Keys, Settings};
+
+use super::{AnyClient, ClientError, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
+const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
 
 /// The DynamoDB API, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,15 +52,6 @@ impl Default for Dynamodb {
 }
 
 impl Dynamodb {
-    /// In a few words.
-    pub fn mode(&self) -> String {
-        let reads = match self.reads {
-            Reads::Eventual => "eventually",
-            Reads::Strong => "strongly",
-        };
-        format!("{reads} consistent reads")
-    }
-
     /// What the client goes by. `variable` looks up an environment variable: AWS's own names.
     ///
     /// # Errors
@@ -94,6 +88,26 @@ impl Dynamodb {
             tls: self.tls,
             keys,
         })
+    }
+}
+
+impl Target for Dynamodb {
+    fn mode(&self) -> String {
+        let reads = match self.reads {
+            Reads::Eventual => "eventually",
+            Reads::Strong => "strongly",
+        };
+        format!("{reads} consistent reads")
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        let settings = self.settings(timeout, |name| std::env::var(name).ok());
+        let client = DynamoDbClient::new(settings.map_err(ClientError::Dynamodb)?);
+        Ok(AnyClient::Dynamodb(client))
     }
 }
 

@@ -5,18 +5,20 @@
 use std::ffi::OsString;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use checkers::ConsistencyModel;
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
+use workloads::client::EtcdClient;
 use workloads::client::etcd::Settings;
 
-use super::Store;
-use super::recipe::{Ready, Recipe, Setup, Status};
+use super::recipe::{CLOCKS, Ready, Recipe, Setup};
+use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 7] = [
+const OPERATIONS: [&str; 7] = [
     "read", "write", "cas", "txn", "transfer", "acquire", "release",
 ];
 /// Where nodes listen for each other.
@@ -58,14 +60,6 @@ impl Reads {
 }
 
 impl Etcd {
-    /// What it promises of transactions: serializable reads show a state that there was, stale or not.
-    pub fn promises(&self) -> ConsistencyModel {
-        match self.reads {
-            Reads::Linearizable => ConsistencyModel::StrongSerializable,
-            Reads::Serializable => ConsistencyModel::Serializable,
-        }
-    }
-
     /// How clients use it.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -73,11 +67,6 @@ impl Etcd {
             lease: Duration::from_secs(u64::from(self.lease)),
             keep_alive: self.keep_alive,
         }
-    }
-
-    /// In a few words.
-    pub fn mode(&self) -> String {
-        format!("{} reads", self.reads.name())
     }
 }
 
@@ -92,6 +81,31 @@ impl Default for Etcd {
     }
 }
 
+impl Target for Etcd {
+    fn mode(&self) -> String {
+        format!("{} reads", self.reads.name())
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Etcd(EtcdClient::new(timeout, self.settings())?))
+    }
+
+    fn promises(&self) -> ConsistencyModel {
+        match self.reads {
+            Reads::Linearizable => ConsistencyModel::StrongSerializable,
+            Reads::Serializable => ConsistencyModel::Serializable,
+        }
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
+    }
+}
+
 /// How it is started.
 pub static RECIPE: Recipe = Recipe {
     name: "etcd",
@@ -102,39 +116,19 @@ pub static RECIPE: Recipe = Recipe {
     arguments,
     ready: Ready::Http("/health"),
     ready_within: Duration::from_secs(20),
-    status: Status::Etcd,
+    status: |http, node, at| Box::pin(async move { status(&http, node, at).await }),
     failover: None,
     without: &[
         (
-            K::Wipe,
+            &[K::Wipe],
             "a member of etcd that has lost its data has to be replaced by its operator",
         ),
-        (K::Crash, "etcd has no crash points"),
-        (K::Upgrade, "there is one version of etcd on this machine"),
-        (K::Downgrade, "there is one version of etcd on this machine"),
         (
-            K::ClockJump,
+            CLOCKS,
             "etcd asks the kernel itself for the time: libfaketime does not reach it",
         ),
-        (
-            K::ClockDrift,
-            "etcd asks the kernel itself for the time: libfaketime does not reach it",
-        ),
-        (
-            K::ClockStrobe,
-            "etcd asks the kernel itself for the time: libfaketime does not reach it",
-        ),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
     ],
 };
-
-pub(super) const NO_OPERATOR: &str =
-    "requests of an operator are known for the reference store alone";
 
 #[expect(clippy::unnecessary_wraps, reason = "other stores have files to write")]
 fn arguments(setup: &Setup<'_>, _: &Store) -> io::Result<Vec<OsString>> {
@@ -186,7 +180,7 @@ struct Header {
 
 /// What a node says of itself. Who leads is known by the member's own id alone, so only the leader's
 /// view names a leader: itself.
-pub(super) async fn status(http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
     let request = http
         .post(format!("http://{at}/v3/maintenance/status"))
         .header("content-type", "application/json")

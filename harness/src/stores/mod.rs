@@ -4,6 +4,8 @@
 //! | module | what it does |
 //! | --- | --- |
 //! | `client` | the clients: a program of the user's, a described HTTP API, or the store's own |
+//! | [`target`] | what a run asks of a store, whichever it is |
+//! | [`absent`] | the options of a store whose client is not built in |
 //! | [`recipe`] | how nodes of a store are started from the distribution's packages |
 //! | [`failover`] | promotes another node where a store does not do so by itself |
 //! | [`etcd`] | etcd through its JSON gateway |
@@ -15,6 +17,7 @@
 //! | `zookeeper` | ZooKeeper (feature `zookeeper`) |
 //! | `dynamodb` | the DynamoDB API (feature `dynamodb`) |
 
+pub mod absent;
 pub mod client;
 #[cfg(feature = "dynamodb")]
 pub mod dynamodb;
@@ -31,19 +34,18 @@ pub mod rabbitmq;
 pub mod recipe;
 #[cfg(feature = "redis")]
 pub mod redis;
+pub mod target;
 #[cfg(feature = "zookeeper")]
 pub mod zookeeper;
 
 use std::time::Duration;
 
-use checkers::ConsistencyModel;
-use nemesis::Capabilities;
 use serde::{Deserialize, Serialize};
 use workloads::client::mapped::Api;
 
-use self::recipe::Status;
+use crate::experiment::Impossible;
 
-pub use self::client::{AnyClient, ClientError};
+pub use self::client::{AnyClient, ClientError, Exec};
 #[cfg(feature = "dynamodb")]
 pub use self::dynamodb::Dynamodb;
 pub use self::etcd::Etcd;
@@ -58,46 +60,52 @@ pub use self::rabbitmq::RabbitMq;
 pub use self::recipe::Recipe;
 #[cfg(feature = "redis")]
 pub use self::redis::Redis;
+pub use self::target::Target;
 #[cfg(feature = "zookeeper")]
 pub use self::zookeeper::Zookeeper;
 
-/// Why no node of RabbitMQ leads.
-const NO_ROLES: &str = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
+#[cfg(not(feature = "dynamodb"))]
+pub use self::absent::Absent as Dynamodb;
+#[cfg(not(feature = "mysql"))]
+pub use self::absent::Absent as Mariadb;
+#[cfg(not(feature = "nats"))]
+pub use self::absent::Absent as Nats;
+#[cfg(not(feature = "rabbitmq"))]
+pub use self::absent::Absent as RabbitMq;
+#[cfg(not(feature = "redis"))]
+pub use self::absent::Absent as Redis;
+#[cfg(not(feature = "zookeeper"))]
+pub use self::absent::Absent as Zookeeper;
+#[cfg(not(feature = "postgres"))]
+pub use self::absent::{Absent as Patroni, Absent as Postgres};
 
-/// A store that is not the reference store.
+/// A store that is not the reference store. Every build knows all of them, also those that it has no
+/// client for.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Store {
     /// Spoken to by this program, with its arguments.
-    Exec(String),
+    Exec(Exec),
     /// Spoken to by this description of its HTTP API.
     Http(Api),
     /// etcd.
     Etcd(Etcd),
     /// NATS JetStream.
-    #[cfg(feature = "nats")]
     Nats(Nats),
     /// RabbitMQ.
-    #[cfg(feature = "rabbitmq")]
     #[serde(rename = "rabbitmq")]
     RabbitMq(RabbitMq),
     /// MariaDB.
-    #[cfg(feature = "mysql")]
     Mariadb(Mariadb),
     /// PostgreSQL with streaming replication.
-    #[cfg(feature = "postgres")]
     Postgres(Postgres),
     /// PostgreSQL under Patroni.
-    #[cfg(feature = "postgres")]
     Patroni(Patroni),
     /// Redis, with a Sentinel beside each node.
-    #[cfg(feature = "redis")]
     Redis(Redis),
     /// ZooKeeper.
-    #[cfg(feature = "zookeeper")]
     Zookeeper(Zookeeper),
     /// The DynamoDB API.
-    #[cfg(feature = "dynamodb")]
     Dynamodb(Dynamodb),
 }
 
@@ -109,9 +117,9 @@ impl Store {
     /// What would be right.
     pub fn from_flag(flag: &str) -> Result<Option<Self>, String> {
         let (name, rest) = flag.split_once(':').unwrap_or((flag, ""));
-        Ok(Some(match name {
+        let store = match name {
             "reference" if rest.is_empty() => return Ok(None),
-            "exec" if !rest.is_empty() => Self::Exec(rest.to_owned()),
+            "exec" if !rest.is_empty() => Self::Exec(Exec(rest.to_owned())),
             "http" if !rest.is_empty() => {
                 let text = std::fs::read_to_string(rest)
                     .map_err(|error| format!("cannot read {rest}: {error}"))?;
@@ -119,209 +127,55 @@ impl Store {
                 Self::Http(api.map_err(|error| error.to_string())?)
             }
             "etcd" => Self::Etcd(options(rest)?),
-            #[cfg(feature = "nats")]
             "nats" => Self::Nats(options(rest)?),
-            #[cfg(not(feature = "nats"))]
-            "nats" => {
-                return Err("this quorate was built without NATS; build it with `cargo build --features nats`".to_owned());
-            }
-            #[cfg(feature = "rabbitmq")]
             "rabbitmq" => Self::RabbitMq(options(rest)?),
-            #[cfg(not(feature = "rabbitmq"))]
-            "rabbitmq" => {
-                return Err("this quorate was built without RabbitMQ; build it with `cargo build --features rabbitmq`".to_owned());
-            }
-            #[cfg(feature = "mysql")]
-            "mariadb" => {
-                let mariadb: Mariadb = options(rest)?;
-                mariadb.validate()?;
-                Self::Mariadb(mariadb)
-            }
-            #[cfg(not(feature = "mysql"))]
-            "mariadb" => {
-                return Err("this quorate was built without MariaDB; build it with `cargo build --features mysql`".to_owned());
-            }
-            #[cfg(feature = "postgres")]
+            "mariadb" => Self::Mariadb(options(rest)?),
             "postgres" => Self::Postgres(options(rest)?),
-            #[cfg(feature = "postgres")]
             "patroni" => Self::Patroni(options(rest)?),
-            #[cfg(not(feature = "postgres"))]
-            "postgres" | "patroni" => {
-                return Err("this quorate was built without PostgreSQL; build it with `cargo build --features postgres`".to_owned());
-            }
-            #[cfg(feature = "redis")]
             "redis" => Self::Redis(options(rest)?),
-            #[cfg(not(feature = "redis"))]
-            "redis" => {
-                return Err("this quorate was built without Redis; build it with `cargo build --features redis`".to_owned());
-            }
-            #[cfg(feature = "zookeeper")]
             "zookeeper" => Self::Zookeeper(options(rest)?),
-            #[cfg(not(feature = "zookeeper"))]
-            "zookeeper" => {
-                return Err("this quorate was built without ZooKeeper; build it with `cargo build --features zookeeper`".to_owned());
-            }
-            #[cfg(feature = "dynamodb")]
             "dynamodb" => Self::Dynamodb(options(rest)?),
-            #[cfg(not(feature = "dynamodb"))]
-            "dynamodb" => {
-                return Err("this quorate was built without DynamoDB; build it with `cargo build --features dynamodb`".to_owned());
-            }
             _ => {
                 return Err(format!(
                     "expected reference, dynamodb, etcd, mariadb, nats, patroni, postgres, rabbitmq, redis, zookeeper, exec:PROGRAM or http:FILE, not {flag:?}"
                 ));
             }
-        }))
+        };
+        store.target().validate()?;
+        Ok(Some(store))
     }
 
     /// Its name in a report.
     pub fn name(&self) -> &str {
         match self {
-            Self::Exec(command) => command,
+            Self::Exec(Exec(command)) => command,
             Self::Http(_) => "HTTP API",
             Self::Etcd(_) => "etcd",
-            #[cfg(feature = "nats")]
             Self::Nats(_) => "nats",
-            #[cfg(feature = "rabbitmq")]
             Self::RabbitMq(_) => "rabbitmq",
-            #[cfg(feature = "mysql")]
             Self::Mariadb(_) => "mariadb",
-            #[cfg(feature = "postgres")]
             Self::Postgres(_) => "postgres",
-            #[cfg(feature = "postgres")]
             Self::Patroni(_) => "patroni",
-            #[cfg(feature = "redis")]
             Self::Redis(_) => "redis",
-            #[cfg(feature = "zookeeper")]
             Self::Zookeeper(_) => "zookeeper",
-            #[cfg(feature = "dynamodb")]
             Self::Dynamodb(_) => "dynamodb",
         }
     }
 
-    /// The mode that it is run in, in a few words.
-    pub fn mode(&self) -> String {
+    /// What a run can ask of it.
+    pub fn target(&self) -> &dyn Target {
         match self {
-            Self::Exec(_) | Self::Http(_) => "unknown mode".to_owned(),
-            Self::Etcd(etcd) => etcd.mode(),
-            #[cfg(feature = "nats")]
-            Self::Nats(nats) => nats.mode(),
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(rabbitmq) => rabbitmq.mode(),
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(mariadb) => mariadb.mode(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(postgres) => postgres.mode(),
-            #[cfg(feature = "postgres")]
-            Self::Patroni(patroni) => patroni.mode(),
-            #[cfg(feature = "redis")]
-            Self::Redis(redis) => redis.mode(),
-            #[cfg(feature = "zookeeper")]
-            Self::Zookeeper(zookeeper) => zookeeper.mode(),
-            #[cfg(feature = "dynamodb")]
-            Self::Dynamodb(dynamodb) => dynamodb.mode(),
-        }
-    }
-
-    /// Whether clients of it have this operation.
-    pub fn has(&self, operation: &str) -> bool {
-        match self {
-            Self::Exec(_) => true,
-            Self::Http(api) => api.contains_key(operation),
-            Self::Etcd(_) => etcd::OPERATIONS.contains(&operation),
-            #[cfg(feature = "nats")]
-            Self::Nats(_) => nats::OPERATIONS.contains(&operation),
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => rabbitmq::OPERATIONS.contains(&operation),
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(_) => mariadb::OPERATIONS.contains(&operation),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) | Self::Patroni(_) => postgres::OPERATIONS.contains(&operation),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => redis::OPERATIONS.contains(&operation),
-            #[cfg(feature = "zookeeper")]
-            Self::Zookeeper(_) => zookeeper::OPERATIONS.contains(&operation),
-            #[cfg(feature = "dynamodb")]
-            Self::Dynamodb(_) => dynamodb::OPERATIONS.contains(&operation),
-        }
-    }
-
-    /// What it promises of transactions, run like this.
-    pub fn promises(&self) -> ConsistencyModel {
-        match self {
-            Self::Etcd(etcd) => etcd.promises(),
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(mariadb) => mariadb.promises(),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(postgres) => postgres::promises(postgres.isolation),
-            #[cfg(feature = "postgres")]
-            Self::Patroni(patroni) => postgres::promises(patroni.isolation),
-            // Nothing is known of them but what their clients say: held to the most until told.
-            _ => ConsistencyModel::StrongSerializable,
-        }
-    }
-
-    /// How its nodes are started, if that is known.
-    pub fn recipe(&self) -> Option<&'static Recipe> {
-        match self {
-            Self::Exec(_) | Self::Http(_) => None,
-            Self::Etcd(_) => Some(&etcd::RECIPE),
-            #[cfg(feature = "nats")]
-            Self::Nats(_) => Some(&nats::RECIPE),
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq(_) => Some(&rabbitmq::RECIPE),
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(_) => Some(&mariadb::RECIPE),
-            #[cfg(feature = "postgres")]
-            Self::Postgres(_) => Some(&postgres::RECIPE),
-            #[cfg(feature = "postgres")]
-            Self::Patroni(_) => Some(&postgres::patroni::RECIPE),
-            #[cfg(feature = "redis")]
-            Self::Redis(_) => Some(&redis::RECIPE),
-            #[cfg(feature = "zookeeper")]
-            Self::Zookeeper(_) => Some(&zookeeper::RECIPE),
-            #[cfg(feature = "dynamodb")]
-            Self::Dynamodb(_) => None,
-        }
-    }
-
-    /// Why its nodes do not say who leads, if they do not.
-    pub fn without_roles(&self) -> Option<&'static str> {
-        // By its name, since not every build knows of it.
-        let recipe = self.recipe()?;
-        (recipe.name == "rabbitmq").then_some(NO_ROLES)
-    }
-
-    /// What can be done to its nodes, of what can be done to processes here.
-    pub fn capabilities(&self, here: Capabilities) -> Capabilities {
-        let here = match self.recipe() {
-            Some(recipe) => recipe.capabilities(here),
-            None => here,
-        };
-        match self {
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(mariadb) => mariadb.capabilities(here),
-            _ => here,
-        }
-    }
-
-    /// Whether one of its nodes leads, and says so to whoever looks after it here.
-    pub fn has_leader(&self) -> bool {
-        match self {
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(mariadb) => !mariadb.is_galera(),
-            _ => self.recipe().is_some(),
-        }
-    }
-
-    /// How nodes that run already say what they are, if they say it to anybody.
-    pub fn status(&self) -> Option<Status> {
-        match self {
-            // Not to strangers: as whom to log in is for clients to know.
-            #[cfg(feature = "mysql")]
-            Self::Mariadb(_) => None,
-            _ => Some(self.recipe()?.status),
+            Self::Exec(exec) => exec,
+            Self::Http(api) => api,
+            Self::Etcd(etcd) => etcd,
+            Self::Nats(nats) => nats,
+            Self::RabbitMq(rabbitmq) => rabbitmq,
+            Self::Mariadb(mariadb) => mariadb,
+            Self::Postgres(postgres) => postgres,
+            Self::Patroni(patroni) => patroni,
+            Self::Redis(redis) => redis,
+            Self::Zookeeper(zookeeper) => zookeeper,
+            Self::Dynamodb(dynamodb) => dynamodb,
         }
     }
 
@@ -329,29 +183,14 @@ impl Store {
     ///
     /// # Errors
     /// The field, and what would be right.
-    pub fn validate(&self) -> Result<(), crate::experiment::Impossible> {
-        #[cfg(feature = "nats")]
-        if let Self::Nats(nats) = self {
-            nats.validate()
-                .map_err(|message| crate::experiment::Impossible {
-                    field: "store.nats".to_owned(),
-                    message,
-                })?;
-        }
-        #[cfg(feature = "postgres")]
-        if let Self::Patroni(patroni) = self {
-            patroni
-                .validate()
-                .map_err(|message| crate::experiment::Impossible {
-                    field: "store.patroni.ttl".to_owned(),
-                    message,
-                })?;
-        }
-        let made = AnyClient::new(Some(self), None, Duration::from_secs(1));
-        made.map(drop)
-            .map_err(|error| crate::experiment::Impossible {
+    pub fn validate(&self) -> Result<(), Impossible> {
+        let target = self.target();
+        let made = target.client(None, Duration::from_secs(1));
+        (target.validate())
+            .and(made.map(drop).map_err(|error| error.to_string()))
+            .map_err(|message| Impossible {
                 field: "store".to_owned(),
-                message: error.to_string(),
+                message: format!("{}: {message}", self.name()),
             })
     }
 }
@@ -387,7 +226,7 @@ mod tests {
             Store::from_flag("etcd:reads=serializable"),
             etcd(etcd::Reads::Serializable)
         );
-        let program = Store::Exec("python3 c.py --at x:1".to_owned());
+        let program = Store::Exec(Exec("python3 c.py --at x:1".to_owned()));
         assert_eq!(
             Store::from_flag("exec:python3 c.py --at x:1"),
             Ok(Some(program))

@@ -3,19 +3,19 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
+use workloads::client::nats::NatsClient;
 
-use super::Store;
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Setup, Status};
+use super::recipe::{CLOCKS, Ready, Recipe, Setup};
+use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 6] = ["read", "write", "cas", "enqueue", "dequeue", "drain"];
+const OPERATIONS: [&str; 6] = ["read", "write", "cas", "enqueue", "dequeue", "drain"];
 /// Where nodes listen for each other.
 const PEER_PORT: u16 = 7001;
 /// Where they say what they are.
@@ -70,8 +70,19 @@ impl Default for Nats {
 }
 
 impl Nats {
-    /// In a few words.
-    pub fn mode(&self) -> String {
+    fn possible(&self, (major, minor): (u32, u32)) -> Result<(), String> {
+        if self.sync == Sync::Always && (major, minor) < SYNC_SINCE {
+            return Err(format!(
+                "sync=always: nats-server {major}.{minor} cannot be told when to sync; 2.10 is the \
+                 first that can"
+            ));
+        }
+        Ok(())
+    }
+}
+
+impl Target for Nats {
+    fn mode(&self) -> String {
         let sync = match self.sync {
             Sync::Default => "default sync",
             Sync::Always => "sync always",
@@ -83,11 +94,17 @@ impl Nats {
         format!("R{}, {sync}{reads}", self.replicas)
     }
 
-    /// Refuses what the server on this machine cannot do, or no server.
-    ///
-    /// # Errors
-    /// What would be right.
-    pub fn validate(&self) -> Result<(), String> {
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        let direct = self.reads == Reads::Direct;
+        let client = NatsClient::new(timeout, self.replicas, direct);
+        Ok(AnyClient::Nats(client))
+    }
+
+    fn validate(&self) -> Result<(), String> {
         if !matches!(self.replicas, 1 | 3 | 5) {
             return Err(format!(
                 "replicas: expected 1, 3 or 5, not {}",
@@ -102,14 +119,8 @@ impl Nats {
         }
     }
 
-    fn possible(&self, (major, minor): (u32, u32)) -> Result<(), String> {
-        if self.sync == Sync::Always && (major, minor) < SYNC_SINCE {
-            return Err(format!(
-                "sync=always: nats-server {major}.{minor} cannot be told when to sync; 2.10 is the \
-                 first that can"
-            ));
-        }
-        Ok(())
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
     }
 }
 
@@ -131,29 +142,19 @@ pub static RECIPE: Recipe = Recipe {
     // A server greets who connects.
     ready: Ready::Line("", "INFO "),
     ready_within: Duration::from_secs(30),
-    status: Status::Nats,
+    status: |http, node, at| Box::pin(async move { status(&http, node, at).await }),
     failover: None,
     without: &[
         (
-            K::Wipe,
+            &[K::Wipe],
             "a NATS server that has lost its data has to be replaced by its operator",
         ),
-        (K::Crash, "NATS has no crash points"),
-        (K::Upgrade, "there is one version of NATS on this machine"),
-        (K::Downgrade, "there is one version of NATS on this machine"),
-        (K::ClockJump, CLOCK),
-        (K::ClockDrift, CLOCK),
-        (K::ClockStrobe, CLOCK),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
+        (
+            CLOCKS,
+            "NATS asks the kernel itself for the time: libfaketime does not reach it",
+        ),
     ],
 };
-
-const CLOCK: &str = "NATS asks the kernel itself for the time: libfaketime does not reach it";
 
 fn arguments(setup: &Setup<'_>, store: &Store) -> io::Result<Vec<OsString>> {
     let Store::Nats(nats) = store else {
@@ -212,7 +213,7 @@ struct Meta {
 
 /// What a node says of itself: whom it takes for the leader of the group that places streams, and
 /// whether all that it has of them is up to date.
-pub(super) async fn status(http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
     let ask = |path: &str| {
         let address = SocketAddr::new(at.ip(), MONITOR_PORT);
         http.get(format!("http://{address}{path}"))

@@ -16,23 +16,25 @@ pub mod patroni;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
 use checkers::ConsistencyModel;
-use nemesis::{FaultKind as K, Node, NodeView};
+use nemesis::{Node, NodeView};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
 use tokio_postgres::{Config, NoTls, Row};
-use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
+use workloads::client::postgres::{Commit, Isolation, PostgresClient, Reads, Session, TABLE};
 
 use super::Store;
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Setup, Status, found};
+use super::recipe::{CLOCKS, Ready, Recipe, Setup, Status, Without, found};
+use super::{AnyClient, ClientError, Target};
 use crate::local::connect_as_administrator;
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 8] = [
+const OPERATIONS: [&str; 8] = [
     "read",
     "write",
     "cas",
@@ -154,17 +156,6 @@ fn words(
 }
 
 impl Postgres {
-    /// In a few words.
-    pub fn mode(&self) -> String {
-        let replication = match self.sync.0 {
-            0 => "asynchronous".to_owned(),
-            k => format!("synchronous, any {k}"),
-        };
-        let mut all = vec![replication];
-        all.extend(words(self.commit, self.isolation, self.reads, self.fsync));
-        all.join(", ")
-    }
-
     /// What clients ask of their sessions.
     pub fn session(&self) -> Session {
         Session {
@@ -178,8 +169,41 @@ impl Postgres {
     }
 }
 
+impl Target for Postgres {
+    fn mode(&self) -> String {
+        let replication = match self.sync.0 {
+            0 => "asynchronous".to_owned(),
+            k => format!("synchronous, any {k}"),
+        };
+        let mut all = vec![replication];
+        all.extend(words(self.commit, self.isolation, self.reads, self.fsync));
+        all.join(", ")
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        let client = PostgresClient::new(timeout, self.session());
+        Ok(AnyClient::Postgres(client))
+    }
+
+    fn promises(&self) -> ConsistencyModel {
+        promises(self.isolation)
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(asked_as(self.session()))
+    }
+}
+
 /// What PostgreSQL promises of transactions at this level; its own is the lowest.
-pub(super) fn promises(isolation: Option<Isolation>) -> ConsistencyModel {
+fn promises(isolation: Option<Isolation>) -> ConsistencyModel {
     match isolation {
         None | Some(Isolation::ReadCommitted) => ConsistencyModel::ReadCommitted,
         Some(Isolation::RepeatableRead) => ConsistencyModel::SnapshotIsolation,
@@ -193,24 +217,10 @@ fn password(variable: Option<&str>) -> Option<String> {
 }
 
 const INSTALL: &str = "apt-get install postgresql-15";
-const ONE_VERSION: &str = "there is one version of PostgreSQL on this machine";
 const CLOCK: &str =
     "no clock decides what PostgreSQL acknowledges, and a wrong one is not proven here";
 
-const WITHOUT: &[(K, &str)] = &[
-    (K::Crash, "PostgreSQL has no crash points"),
-    (K::Upgrade, ONE_VERSION),
-    (K::Downgrade, ONE_VERSION),
-    (K::ClockJump, CLOCK),
-    (K::ClockDrift, CLOCK),
-    (K::ClockStrobe, CLOCK),
-    (K::MoveHome, NO_OPERATOR),
-    (K::AddMember, NO_OPERATOR),
-    (K::RemoveMember, NO_OPERATOR),
-    (K::ReplaceMember, NO_OPERATOR),
-    (K::TransferLeadership, NO_OPERATOR),
-    (K::Snapshot, NO_OPERATOR),
-];
+const WITHOUT: &[Without] = &[(CLOCKS, CLOCK)];
 
 /// A client that begins a session as `postgres`, and a server that takes it.
 const GREETING: Ready = Ready::Bytes(
@@ -228,7 +238,7 @@ pub static RECIPE: Recipe = Recipe {
     arguments,
     ready: GREETING,
     ready_within: Duration::from_secs(60),
-    status: Status::Postgres,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: Some(managed::manager),
     without: WITHOUT,
 };
@@ -249,7 +259,7 @@ fn scripted(
     Ok(head.into_iter().chain(with).collect())
 }
 
-fn program(name: &str) -> io::Result<std::path::PathBuf> {
+fn program(name: &str) -> io::Result<PathBuf> {
     found(name).ok_or_else(|| io::Error::other(format!("no {name}")))
 }
 
@@ -397,14 +407,22 @@ async fn said_to(session: &Session, at: SocketAddr) -> Option<Said> {
 }
 
 /// What a node says of itself: an old primary that was cut off still says that it leads.
-pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     status_as(&Postgres::default().session(), node, at).await
 }
 
-/// The same, said to this role.
-pub(crate) async fn status_as(session: &Session, node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status_as(session: &Session, node: Node, at: SocketAddr) -> Option<NodeView> {
     let said = timeout(ANSWER_WITHIN, said_to(session, at)).await.ok()??;
     Some(described(node, &said))
+}
+
+/// The same, said to this role.
+fn asked_as(session: Session) -> Status {
+    let session = Arc::new(session);
+    Status::new(move |_, node, at| {
+        let session = Arc::clone(&session);
+        Box::pin(async move { status_as(&session, node, at).await })
+    })
 }
 
 fn described(node: Node, said: &Said) -> NodeView {

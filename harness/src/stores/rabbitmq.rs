@@ -9,6 +9,7 @@
 use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -17,13 +18,13 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workloads::client::rabbitmq::RabbitMqClient;
 
-use super::Store;
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Setup, Status};
+use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup};
+use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 3] = ["enqueue", "dequeue", "drain"];
+const OPERATIONS: [&str; 3] = ["enqueue", "dequeue", "drain"];
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 /// How a client of AMQP 0-9-1 begins.
@@ -88,8 +89,17 @@ impl Default for RabbitMq {
 }
 
 impl RabbitMq {
-    /// In a few words.
-    pub fn mode(&self) -> String {
+    /// The type that clients declare queues with.
+    pub fn queue_type(&self) -> &'static str {
+        match self.queue {
+            Queue::Quorum => "quorum",
+            Queue::ClassicMirrored => "classic",
+        }
+    }
+}
+
+impl Target for RabbitMq {
+    fn mode(&self) -> String {
         let queue = match self.queue {
             Queue::Quorum => "quorum queues",
             Queue::ClassicMirrored => "mirrored classic queues",
@@ -102,12 +112,22 @@ impl RabbitMq {
         format!("{queue}, {confirms}, {}", self.partition.name())
     }
 
-    /// The type that clients declare queues with.
-    pub fn queue_type(&self) -> &'static str {
-        match self.queue {
-            Queue::Quorum => "quorum",
-            Queue::ClassicMirrored => "classic",
-        }
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        let client = RabbitMqClient::new(timeout, self.queue_type(), self.confirms);
+        Ok(AnyClient::RabbitMq(client))
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
+    }
+
+    fn without_roles(&self) -> Option<&'static str> {
+        let why = "each queue of RabbitMQ has a leader of its own, and nodes do not say quickly of which they are";
+        Some(why)
     }
 }
 
@@ -123,35 +143,16 @@ pub static RECIPE: Recipe = Recipe {
     ready: Ready::Line(GREETING, ANSWER),
     // Erlang starts slowly, and the first time nodes have to find each other.
     ready_within: Duration::from_secs(120),
-    status: Status::RabbitMq,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: None,
     without: &[
         (
-            K::Wipe,
+            &[K::Wipe],
             "a node of RabbitMQ that has lost its data has to be replaced by its operator",
         ),
-        (K::Crash, "RabbitMQ has no crash points"),
-        (
-            K::Upgrade,
-            "there is one version of RabbitMQ on this machine",
-        ),
-        (
-            K::Downgrade,
-            "there is one version of RabbitMQ on this machine",
-        ),
-        (K::ClockJump, CLOCK),
-        (K::ClockDrift, CLOCK),
-        (K::ClockStrobe, CLOCK),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
+        (CLOCKS, CLOCK_NOT_SEEN),
     ],
 };
-
-const CLOCK: &str = "what RabbitMQ goes by cannot be asked, so a wrong clock cannot be proven";
 
 /// A view of files of its own, in which the node is started: `/etc/hosts` is another one there.
 const APART: &str = r#"exec unshare --mount --propagation private /bin/sh "$1""#;
@@ -252,7 +253,7 @@ fn start(setup: &Setup<'_>) -> String {
 }
 
 /// Whether a node answers a client that greets it. What it is nobody says.
-pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     let greeted = async {
         let mut stream = TcpStream::connect(at).await.ok()?;
         stream.write_all(GREETING.as_bytes()).await.ok()?;
@@ -325,8 +326,8 @@ mod tests {
         let said = read("rabbitmq:queue=stream").unwrap_err();
         assert!(said.contains("classic-mirrored"), "{said}");
         let quorum = Store::RabbitMq(RabbitMq::default());
-        assert!(quorum.has("drain") && !quorum.has("read"));
-        assert!(quorum.without_roles().is_some());
+        assert!(quorum.target().has("drain") && !quorum.target().has("read"));
+        assert!(quorum.target().without_roles().is_some());
     }
 
     #[test]

@@ -2,12 +2,15 @@
 //! configuration and addresses of their own; nothing global is touched.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures_util::future::BoxFuture;
 use nemesis::{Capabilities, FaultKind, Node, NodeView};
 
 use super::Store;
@@ -48,12 +51,12 @@ pub struct Recipe {
     pub ready: Ready,
     /// How soon after its start it does, at the latest.
     pub ready_within: Duration,
-    /// What a node says of itself.
-    pub status: Status,
+    /// How a node of such a cluster is asked what it is.
+    pub status: fn(reqwest::Client, Node, SocketAddr) -> Said,
     /// What promotes another node when the primary is lost, if the store itself does not.
     pub failover: Option<Manager>,
-    /// Faults that it cannot suffer, or not be told to, and why.
-    pub without: &'static [(FaultKind, &'static str)],
+    /// Faults that it cannot suffer beside those that no such store can, and why.
+    pub without: &'static [Without],
 }
 
 /// How a node is known to serve.
@@ -69,54 +72,65 @@ pub enum Ready {
     Connects,
 }
 
-/// Which protocol a node says in what it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// The reference store's.
-    Reference,
-    /// etcd's.
-    Etcd,
-    /// That of the monitor of NATS.
-    #[cfg(feature = "nats")]
-    Nats,
-    /// AMQP's greeting, which says that a node is there.
-    #[cfg(feature = "rabbitmq")]
-    RabbitMq,
-    /// That of MariaDB.
-    #[cfg(feature = "mysql")]
-    Mariadb,
-    /// PostgreSQL's, in SQL.
-    #[cfg(feature = "postgres")]
-    Postgres,
-    /// That of Redis, and of the Sentinel beside it.
-    #[cfg(feature = "redis")]
-    Redis,
-    /// ZooKeeper's four letters.
-    #[cfg(feature = "zookeeper")]
-    Zookeeper,
-}
+/// What a node says of itself; nothing if it does not, or not in time.
+pub type Said = BoxFuture<'static, Option<NodeView>>;
+
+/// How nodes are asked what they are.
+#[derive(Clone)]
+pub struct Status(Arc<dyn Fn(reqwest::Client, Node, SocketAddr) -> Said + Send + Sync>);
 
 impl Status {
-    /// What the node at this address says; `None` if nothing, or not in time.
-    pub async fn ask(self, http: &reqwest::Client, node: Node, at: SocketAddr) -> Option<NodeView> {
-        match self {
-            Self::Reference => crate::local::view::ask(http, node, at).await,
-            Self::Etcd => super::etcd::status(http, node, at).await,
-            #[cfg(feature = "nats")]
-            Self::Nats => super::nats::status(http, node, at).await,
-            #[cfg(feature = "rabbitmq")]
-            Self::RabbitMq => super::rabbitmq::status(node, at).await,
-            #[cfg(feature = "mysql")]
-            Self::Mariadb => super::mariadb::status(node, at).await,
-            #[cfg(feature = "postgres")]
-            Self::Postgres => super::postgres::status(node, at).await,
-            #[cfg(feature = "redis")]
-            Self::Redis => super::redis::status(node, at).await,
-            #[cfg(feature = "zookeeper")]
-            Self::Zookeeper => super::zookeeper::status(node, at).await,
-        }
+    /// They are asked like this.
+    pub fn new(
+        ask: impl Fn(reqwest::Client, Node, SocketAddr) -> Said + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(ask))
+    }
+
+    /// What the node at this address says.
+    pub fn ask(&self, http: reqwest::Client, node: Node, at: SocketAddr) -> Said {
+        (self.0)(http, node, at)
     }
 }
+
+impl fmt::Debug for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Status").finish_non_exhaustive()
+    }
+}
+
+/// Kinds of faults that a store is without, and why.
+pub type Without = (&'static [FaultKind], &'static str);
+
+/// The kinds that make clocks wrong.
+pub const CLOCKS: &[FaultKind] = &[
+    FaultKind::ClockJump,
+    FaultKind::ClockDrift,
+    FaultKind::ClockStrobe,
+];
+
+/// Why clocks of most are left alone.
+pub const CLOCK_NOT_SEEN: &str =
+    "what it goes by cannot be asked, so a wrong clock cannot be proven";
+
+/// What every store of another maker is without.
+const WITHOUT: [Without; 3] = [
+    (&[FaultKind::Crash], "it has no crash points"),
+    (&VERSIONS, "there is one version of it on this machine"),
+    (
+        &[
+            FaultKind::MoveHome,
+            FaultKind::AddMember,
+            FaultKind::RemoveMember,
+            FaultKind::ReplaceMember,
+            FaultKind::TransferLeadership,
+            FaultKind::Snapshot,
+        ],
+        "requests of an operator are known for the reference store alone",
+    ),
+];
+
+const VERSIONS: [FaultKind; 2] = [FaultKind::Upgrade, FaultKind::Downgrade];
 
 /// Where servers are that are not on the `PATH`.
 const FOLDERS: [&str; 3] = ["/usr/sbin", "/usr/local/sbin", "/sbin"];
@@ -149,10 +163,27 @@ impl Recipe {
         said.lines().next().map(str::to_owned)
     }
 
+    /// How nodes of such a cluster are asked what they are.
+    pub fn status(&self) -> Status {
+        Status::new(self.status)
+    }
+
     /// What can be done to it, of what can be done to processes here.
     pub fn capabilities(&self, here: Capabilities) -> Capabilities {
-        let without = self.without.iter();
-        without.fold(here, |all, &(kind, why)| all.without(kind, why))
+        self.without()
+            .fold(here, |all, (kind, why)| all.without(kind, why))
+    }
+
+    /// The same of what can be done to pods: their versions are images, whatever is installed here.
+    pub fn capabilities_of_pods(&self, here: Capabilities) -> Capabilities {
+        self.without()
+            .filter(|(kind, _)| !VERSIONS.contains(kind))
+            .fold(here, |all, (kind, why)| all.without(kind, why))
+    }
+
+    fn without(&self) -> impl Iterator<Item = (FaultKind, &'static str)> {
+        let all = self.without.iter().chain(&WITHOUT);
+        all.flat_map(|&(kinds, why)| kinds.iter().map(move |&kind| (kind, why)))
     }
 }
 

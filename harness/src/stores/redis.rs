@@ -4,21 +4,21 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-use nemesis::{FaultKind as K, Node, NodeView};
+use nemesis::{Node, NodeView};
 use redis::{AsyncConnectionConfig, Client};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use workloads::client::redis::Wait;
+use workloads::client::redis::{RedisClient, Wait};
 
-use super::Store;
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Setup, Status, found};
+use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup, found};
+use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
+const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
 /// Where Sentinels listen.
 const SENTINEL_PORT: u16 = 7002;
 /// What Sentinels call the primary and its replicas.
@@ -76,8 +76,17 @@ impl Default for Redis {
 }
 
 impl Redis {
-    /// In a few words.
-    pub fn mode(&self) -> String {
+    /// What clients wait for.
+    pub fn wait(&self) -> Option<Wait> {
+        (self.wait > 0).then_some(Wait {
+            replicas: self.wait,
+            within: Duration::from_secs(1),
+        })
+    }
+}
+
+impl Target for Redis {
+    fn mode(&self) -> String {
         let mut words = Vec::new();
         if self.min_replicas_to_write > 0 {
             words.push(format!(
@@ -94,12 +103,16 @@ impl Redis {
         words.join(", ")
     }
 
-    /// What clients wait for.
-    pub fn wait(&self) -> Option<Wait> {
-        (self.wait > 0).then_some(Wait {
-            replicas: self.wait,
-            within: Duration::from_secs(1),
-        })
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Redis(RedisClient::new(timeout, self.wait())))
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
     }
 }
 
@@ -113,28 +126,10 @@ pub static RECIPE: Recipe = Recipe {
     arguments,
     ready: Ready::Line("PING", "+PONG"),
     ready_within: Duration::from_secs(20),
-    status: Status::Redis,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: None,
-    without: &[
-        (K::Crash, "Redis has no crash points"),
-        (K::Upgrade, "there is one version of Redis on this machine"),
-        (
-            K::Downgrade,
-            "there is one version of Redis on this machine",
-        ),
-        (K::ClockJump, CLOCK),
-        (K::ClockDrift, CLOCK),
-        (K::ClockStrobe, CLOCK),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
-    ],
+    without: &[(CLOCKS, CLOCK_NOT_SEEN)],
 };
-
-const CLOCK: &str = "what Redis goes by cannot be asked, so a wrong clock cannot be proven";
 
 /// Runs both, and ends with the server. A group of processes is a node: who ends one ends the other.
 const BOTH: &str = r#""$1" "$2" & "$3" "$4"; exit $?"#;
@@ -204,7 +199,7 @@ fn sentinel_config(setup: &Setup<'_>, first: IpAddr) -> String {
 
 /// What a node says of itself: its role, how much of the stream it has; and its Sentinel, in which
 /// epoch that is.
-pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     let replication = timeout(ANSWER_WITHIN, said(at, &["INFO", "replication"]));
     let replication = replication.await.ok()??;
     let sentinel = SocketAddr::new(at.ip(), SENTINEL_PORT);

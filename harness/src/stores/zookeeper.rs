@@ -3,21 +3,22 @@
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
-use nemesis::{FaultKind as K, Node, NodeView};
+use nemesis::{Node, NodeView};
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workloads::client::zookeeper::ZooKeeperClient;
 
-use super::Store;
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Setup, Status};
+use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup};
+use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
+const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
 /// Where followers reach the leader.
 const PEER_PORT: u16 = 7003;
 /// Where servers vote.
@@ -38,15 +39,28 @@ pub struct Zookeeper {
     pub sync: bool,
 }
 
-impl Zookeeper {
-    /// In a few words.
-    pub fn mode(&self) -> String {
+impl Target for Zookeeper {
+    fn mode(&self) -> String {
         let mode = if self.sync {
             "sync before reads"
         } else {
             "plain reads"
         };
         mode.to_owned()
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Zookeeper(ZooKeeperClient::new(
+            timeout, self.sync,
+        )))
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
     }
 }
 
@@ -61,31 +75,10 @@ pub static RECIPE: Recipe = Recipe {
     ready: Ready::Line("isro", "rw"),
     // A server serves once it is in a quorum: 3 s, on a busy machine 15 s and more.
     ready_within: Duration::from_secs(60),
-    status: Status::Zookeeper,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: None,
-    without: &[
-        (K::Crash, "ZooKeeper has no crash points"),
-        (
-            K::Upgrade,
-            "there is one version of ZooKeeper on this machine",
-        ),
-        (
-            K::Downgrade,
-            "there is one version of ZooKeeper on this machine",
-        ),
-        (K::ClockJump, CLOCK),
-        (K::ClockDrift, CLOCK),
-        (K::ClockStrobe, CLOCK),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
-    ],
+    without: &[(CLOCKS, CLOCK_NOT_SEEN)],
 };
-
-const CLOCK: &str = "what ZooKeeper goes by cannot be asked, so a wrong clock cannot be proven";
 
 fn arguments(setup: &Setup<'_>, _: &Store) -> io::Result<Vec<OsString>> {
     let data = setup.data_dir.join("zookeeper");
@@ -145,7 +138,7 @@ fn log_config(setup: &Setup<'_>) -> String {
 }
 
 /// What a node says of itself, asked `srvr`.
-pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
+async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     let said = timeout(ANSWER_WITHIN, said(at)).await;
     Some(described(node, &said.ok()?.ok()?))
 }

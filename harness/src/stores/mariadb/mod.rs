@@ -15,21 +15,22 @@ mod start;
 mod status;
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use checkers::ConsistencyModel;
 use mysql_async::{Conn, Opts, OptsBuilder};
 use nemesis::{Capabilities, FaultKind as K};
 use serde::{Deserialize, Serialize};
-use workloads::client::mysql::Access;
+use workloads::client::mysql::{Access, MysqlClient};
 
-use super::etcd::NO_OPERATOR;
-use super::recipe::{Ready, Recipe, Status};
+use super::recipe::{CLOCKS, Ready, Recipe, Status};
+use super::{AnyClient, ClientError, Target};
 
-pub(super) use self::status::status;
+use self::status::status;
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 8] = [
+const OPERATIONS: [&str; 8] = [
     "read",
     "write",
     "cas",
@@ -186,57 +187,9 @@ impl Default for Mariadb {
 }
 
 impl Mariadb {
-    /// In a few words.
-    pub fn mode(&self) -> String {
-        let mut words = vec![match self.replication {
-            Replication::Async => "async".to_owned(),
-            Replication::SemiSync => format!(
-                "semi-sync ({} ms, {})",
-                self.timeout_ms,
-                self.wait_point.name()
-            ),
-            Replication::Galera => "galera".to_owned(),
-        }];
-        words.extend(self.sync_wait.map(|wait| format!("wsrep_sync_wait {wait}")));
-        words.extend(self.isolation.map(|level| level.name().to_owned()));
-        let snapshots = self.snapshot_isolation;
-        words.extend(snapshots.map(|on| format!("innodb_snapshot_isolation {}", on.name())));
-        if self.reads == Reads::Any && !self.is_galera() {
-            words.push("reads from any node".to_owned());
-        }
-        if self.flush != 1 {
-            words.push(format!("flush {}", self.flush));
-        }
-        words.join(", ")
-    }
-
     /// Whether every node takes writes.
     pub fn is_galera(&self) -> bool {
         self.replication == Replication::Galera
-    }
-
-    /// What is wrong with the options, if anything.
-    ///
-    /// # Errors
-    /// What would be right.
-    pub fn validate(&self) -> Result<(), String> {
-        if self.flush > 2 {
-            return Err(format!("flush: expected 0, 1 or 2, not {}", self.flush));
-        }
-        if let Some(wait) = self.sync_wait {
-            if !self.is_galera() {
-                return Err("sync-wait: expected replication=galera with it".to_owned());
-            }
-            if wait > 15 {
-                return Err(format!("sync-wait: expected 0 to 15, not {wait}"));
-            }
-        }
-        if let Some(name) = &self.password_env
-            && std::env::var_os(name).is_none()
-        {
-            return Err(format!("password-env: {name} is not in the environment"));
-        }
-        Ok(())
     }
 
     /// How clients speak to it.
@@ -264,10 +217,63 @@ impl Mariadb {
             primary_reads: self.reads == Reads::Primary && !self.is_galera(),
         }
     }
+}
 
-    /// What it promises of transactions: what the level is called. The servers' own is taken for what
-    /// it is by default, `REPEATABLE READ`.
-    pub fn promises(&self) -> ConsistencyModel {
+impl Target for Mariadb {
+    fn mode(&self) -> String {
+        let mut words = vec![match self.replication {
+            Replication::Async => "async".to_owned(),
+            Replication::SemiSync => format!(
+                "semi-sync ({} ms, {})",
+                self.timeout_ms,
+                self.wait_point.name()
+            ),
+            Replication::Galera => "galera".to_owned(),
+        }];
+        words.extend(self.sync_wait.map(|wait| format!("wsrep_sync_wait {wait}")));
+        words.extend(self.isolation.map(|level| level.name().to_owned()));
+        let snapshots = self.snapshot_isolation;
+        words.extend(snapshots.map(|on| format!("innodb_snapshot_isolation {}", on.name())));
+        if self.reads == Reads::Any && !self.is_galera() {
+            words.push("reads from any node".to_owned());
+        }
+        if self.flush != 1 {
+            words.push(format!("flush {}", self.flush));
+        }
+        words.join(", ")
+    }
+
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        Ok(AnyClient::Mysql(MysqlClient::new(timeout, self.access())))
+    }
+
+    fn validate(&self) -> Result<(), String> {
+        if self.flush > 2 {
+            return Err(format!("flush: expected 0, 1 or 2, not {}", self.flush));
+        }
+        if let Some(wait) = self.sync_wait {
+            if !self.is_galera() {
+                return Err("sync-wait: expected replication=galera with it".to_owned());
+            }
+            if wait > 15 {
+                return Err(format!("sync-wait: expected 0 to 15, not {wait}"));
+            }
+        }
+        if let Some(name) = &self.password_env
+            && std::env::var_os(name).is_none()
+        {
+            return Err(format!("password-env: {name} is not in the environment"));
+        }
+        Ok(())
+    }
+
+    // What is said of it is what the level is called; the servers' own is taken for what it is by
+    // default, `REPEATABLE READ`.
+    fn promises(&self) -> ConsistencyModel {
         match self.isolation {
             Some(Isolation::ReadUncommitted) => ConsistencyModel::ReadUncommitted,
             Some(Isolation::ReadCommitted) => ConsistencyModel::ReadCommitted,
@@ -279,14 +285,27 @@ impl Mariadb {
         }
     }
 
-    /// What can be done to it, of what can be done to nodes here.
-    pub fn capabilities(&self, here: Capabilities) -> Capabilities {
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
+    }
+
+    fn capabilities(&self, here: Capabilities) -> Capabilities {
+        let here = RECIPE.capabilities(here);
         if !self.is_galera() {
             return here;
         }
         let reason = "every node of a Galera cluster takes writes: nobody leads, nobody follows";
         here.without_role("leader", reason)
             .without_role("follower", reason)
+    }
+
+    fn has_leader(&self) -> bool {
+        !self.is_galera()
+    }
+
+    fn status(&self) -> Option<Status> {
+        // Not to strangers: as whom to log in is for clients to know.
+        None
     }
 }
 
@@ -310,33 +329,16 @@ pub static RECIPE: Recipe = Recipe {
     ready: Ready::Connects,
     // A node of Galera may have to be given all data before it takes connections.
     ready_within: Duration::from_secs(60),
-    status: Status::Mariadb,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: Some(failover::manager),
     without: &[
-        (K::Crash, "MariaDB has no crash points"),
-        (K::PowerLoss, POWER),
-        (K::TornWrite, POWER),
+        (&[K::PowerLoss, K::TornWrite], POWER),
         (
-            K::Upgrade,
-            "there is one version of MariaDB on this machine",
+            CLOCKS,
+            "nothing that MariaDB replicates by goes by the clock",
         ),
-        (
-            K::Downgrade,
-            "there is one version of MariaDB on this machine",
-        ),
-        (K::ClockJump, CLOCK),
-        (K::ClockDrift, CLOCK),
-        (K::ClockStrobe, CLOCK),
-        (K::MoveHome, NO_OPERATOR),
-        (K::AddMember, NO_OPERATOR),
-        (K::RemoveMember, NO_OPERATOR),
-        (K::ReplaceMember, NO_OPERATOR),
-        (K::TransferLeadership, NO_OPERATOR),
-        (K::Snapshot, NO_OPERATOR),
     ],
 };
-
-const CLOCK: &str = "nothing that MariaDB replicates by goes by the clock";
 
 /// A connection of the administrator to a node started here.
 async fn admin(at: SocketAddr) -> Result<Conn, mysql_async::Error> {

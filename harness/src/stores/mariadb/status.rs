@@ -16,7 +16,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 const SYNCED: &str = "4";
 
 /// What the node there says; `None` if nothing, or not in time.
-pub(in crate::stores) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
+pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     let said = timeout(ANSWER_WITHIN, ask(at)).await.ok()?.ok()?;
     Some(described(node, &said))
 }

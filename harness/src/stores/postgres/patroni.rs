@@ -7,15 +7,21 @@
 
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 use std::{fs, io};
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
+use workloads::client::postgres::{Commit, Isolation, PostgresClient, Reads, Session, TABLE};
 
 use super::super::recipe::{Recipe, Setup, Status};
-use super::{Fsync, GREETING, PARAMETERS, Postgres, Store, WITHOUT, program, programs, scripted};
+use super::super::{AnyClient, ClientError, Target};
+use super::{
+    Fsync, GREETING, OPERATIONS, PARAMETERS, Postgres, Store, WITHOUT, asked_as, program, programs,
+    promises, scripted, status,
+};
+use checkers::ConsistencyModel;
 
 /// Where etcd listens to Patroni.
 const ETCD_PORT: u16 = 7002;
@@ -87,8 +93,19 @@ impl Mode {
 }
 
 impl Patroni {
-    /// In a few words.
-    pub fn mode(&self) -> String {
+    /// What clients ask of their sessions.
+    pub fn session(&self) -> Session {
+        Session {
+            isolation: self.isolation,
+            commit: self.commit,
+            reads: self.reads,
+            ..Postgres::default().session()
+        }
+    }
+}
+
+impl Target for Patroni {
+    fn mode(&self) -> String {
         let mut all = vec![self.mode.words().to_owned()];
         let usual = Self::default();
         if (self.ttl, self.retry_timeout) != (usual.ttl, usual.retry_timeout) {
@@ -106,11 +123,16 @@ impl Patroni {
         all.join(", ")
     }
 
-    /// Refuses times that break Patroni's rule.
-    ///
-    /// # Errors
-    /// What would be right.
-    pub fn validate(&self) -> Result<(), String> {
+    fn has(&self, operation: &str) -> bool {
+        OPERATIONS.contains(&operation)
+    }
+
+    fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
+        let client = PostgresClient::new(timeout, self.session());
+        Ok(AnyClient::Postgres(client))
+    }
+
+    fn validate(&self) -> Result<(), String> {
         let least = 2 * u32::from(self.retry_timeout) + u32::from(LOOP_WAIT);
         if u32::from(self.ttl) >= least {
             return Ok(());
@@ -121,14 +143,16 @@ impl Patroni {
         ))
     }
 
-    /// What clients ask of their sessions.
-    pub fn session(&self) -> Session {
-        Session {
-            isolation: self.isolation,
-            commit: self.commit,
-            reads: self.reads,
-            ..Postgres::default().session()
-        }
+    fn promises(&self) -> ConsistencyModel {
+        promises(self.isolation)
+    }
+
+    fn recipe(&self) -> Option<&'static Recipe> {
+        Some(&RECIPE)
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(asked_as(self.session()))
     }
 }
 
@@ -142,7 +166,7 @@ pub static RECIPE: Recipe = Recipe {
     arguments,
     ready: GREETING,
     ready_within: Duration::from_secs(90),
-    status: Status::Postgres,
+    status: |_, node, at| Box::pin(status(node, at)),
     failover: None,
     without: WITHOUT,
 };
