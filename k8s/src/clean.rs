@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use crate::cluster::{Cluster, is_system};
 use crate::error::is_missing;
 use crate::names::{ALLOWED, FAULTS, RUN, is_of};
-use crate::{Error, beat, copy, deploy, endpoints, hosts, scale};
+use crate::{Error, beat, copy, deploy, endpoints, hosts, scale, volume};
 
 /// Something that a run has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum What {
     Cordon(String),
     /// A Job that carries out a run.
     Job(String),
+    /// A pod that reads the results of a run from a volume.
+    Reader(String),
     /// A store of a run's own.
     Store(String),
     /// A namespace with the copy of a store.
@@ -66,6 +68,7 @@ impl fmt::Display for Trace {
             }
             What::Cordon(host) => write!(f, "node {host}, cordoned")?,
             What::Job(name) => write!(f, "Job {name}")?,
+            What::Reader(name) => write!(f, "pod {name}, which reads a volume")?,
             What::Store(name) => write!(f, "store {name}")?,
             What::Copy(name) => write!(f, "namespace {name}, with a copy")?,
             What::Lease(name) => write!(f, "Lease {name}")?,
@@ -105,6 +108,9 @@ pub async fn traces(cluster: &Cluster, namespace: &str) -> Result<Vec<Trace>, Er
     // Jobs first: what carries out a run could do more.
     for (job, run) in jobs(cluster, namespace).await? {
         add(What::Job(job), run);
+    }
+    for reader in volume::readers(cluster, namespace).await? {
+        add(What::Reader(reader.pod), reader.run);
     }
     for (service, run) in endpoints::taken(cluster, namespace).await? {
         add(What::NoEndpoints(service), run);
@@ -176,8 +182,8 @@ async fn list_jobs(cluster: &Cluster, namespace: &str) -> Result<Vec<Job>, Error
     }
 }
 
-/// The runs of a namespace that are alive, of those that have left something: they say so, or a Job
-/// of theirs goes on. Takes some seconds, if there are any.
+/// The runs of a namespace that are alive, of those that have left something: they say so, a Job of
+/// theirs goes on, or somebody reads their results. Takes some seconds, if there are any.
 ///
 /// # Errors
 /// If that cannot be told.
@@ -192,6 +198,8 @@ pub async fn living(
     let mut living = beat::living(cluster, namespace).await?;
     let jobs = list_jobs(cluster, namespace).await?;
     living.extend(jobs.iter().filter(|job| goes_on(job)).filter_map(run_of));
+    let readers = volume::readers(cluster, namespace).await?.into_iter();
+    living.extend(readers.filter(|reader| reader.alive).map(|it| it.run));
     Ok(living)
 }
 
@@ -221,6 +229,7 @@ pub async fn undo(cluster: &Cluster, trace: &Trace) -> Result<(), Error> {
                 Err(error) => Err(Error::of(format!("deleting Job {name}"), &error)),
             }
         }
+        What::Reader(name) => volume::dismiss(cluster, namespace, name).await,
         What::Store(name) => deploy::remove(cluster, namespace, name).await.map(drop),
         What::Copy(name) => copy::remove(cluster, name).await,
         What::Lease(name) => beat::end(cluster, namespace, name).await,

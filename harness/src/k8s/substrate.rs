@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use k8s::clean::What;
 use k8s::discover::members_in;
 use k8s::forward::{Forward, Greeting, Witness};
 use k8s::names::{IMAGE, PORT, selector};
@@ -433,12 +434,12 @@ pub(crate) fn described(
 }
 
 /// Undoes everything that a run has done on a cluster. The Job that it may be in goes on: it has
-/// still to hand over what was found.
+/// still to hand over what was found. So does who reads that already.
 pub(crate) async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let mut failed = None;
     for trace in clean::traces(cluster, namespace).await? {
         if trace.is_of(run)
-            && !matches!(trace.what, clean::What::Job(_))
+            && !matches!(trace.what, What::Job(_) | What::Reader(_))
             && let Err(error) = clean::undo(cluster, &trace).await
         {
             failed.get_or_insert(error);

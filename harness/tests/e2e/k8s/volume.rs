@@ -3,7 +3,7 @@
 use rustix::process::{Signal, kill_process};
 
 use super::Lab;
-use super::under_way::{harness_in_job, nothing_is_left, of_runs, verdict};
+use super::under_way::{Run, harness_in_job, nothing_is_left, of_runs, until, verdict};
 use crate::run_dir;
 
 #[test]
@@ -46,6 +46,8 @@ fn results_in_a_volume_outlive_the_job_and_a_killed_harness() {
     assert_eq!(other.status.code(), Some(255));
     assert!(String::from_utf8_lossy(&other.stderr).contains("there is no claim nobodys"));
 
+    a_fetch_that_is_killed_stands_in_nobodys_way(&lab, run, &fetch);
+
     // A harness that is killed leaves all that it has recorded.
     let long = ["--mode", "raft", "--time-limit", "60s"];
     let args = [&claim[..], &long, lab.storage].concat();
@@ -79,4 +81,35 @@ fn results_in_a_volume_outlive_the_job_and_a_killed_harness() {
     assert_eq!(judged.status.code(), Some(2));
     assert_eq!(verdict(&again)["verdict"], "valid");
     nothing_is_left(&lab);
+}
+
+/// Kills fetches in the middle; the pods that read for them end by themselves and are cleaned away.
+fn a_fetch_that_is_killed_stands_in_nobodys_way(lab: &Lab, run: &str, fetch: &[&str]) {
+    let pod = format!("pod/{run}-fetch");
+    let killed = |name: &str| {
+        let store = lab.dir.path().join(name);
+        // The arguments end with the store.
+        let flags = [store.to_str().unwrap(), "--results", "pvc"];
+        let args = [&fetch[..fetch.len() - 1], &flags].concat();
+        let mut fetching = Run::start(lab.command(&args), &store);
+        fetching.until("it reads", |_| lab.get("pods", "name").contains(&pod));
+        fetching.kill();
+    };
+    let phase = || lab.get(&pod, "jsonpath={.status.phase}");
+    let late = || {
+        let soon = "{\"spec\":{\"activeDeadlineSeconds\":1}}";
+        lab.kubectl(&["patch", &pod, "-p", soon, "-n", &lab.namespace]);
+        until("it has ended by itself", || phase() == "Failed");
+    };
+    killed("killed");
+    // Somebody may still wait for it.
+    assert!(lab.clean(&[]).contains("of living runs stay"));
+    late();
+    let fetched = lab.quorate(&[fetch, &["--results", "pvc"]].concat());
+    assert_eq!(fetched.status.code(), Some(0), "it was not made anew");
+    killed("again");
+    late();
+    let said = lab.clean(&[]);
+    assert!(said.contains("which reads a volume"), "{said}");
+    assert_eq!(of_runs(lab).matches("pod/").count(), 0);
 }
