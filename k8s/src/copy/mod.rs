@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,7 +22,7 @@ use crate::cluster::Cluster;
 use crate::deploy::{apply_objects, dynamic, log_tail};
 use crate::discover::{Trouble, members_in};
 use crate::error::is_missing;
-use crate::names::{MANAGER, RUN, selector};
+use crate::names::{COPY_OF, MANAGER, RUN, selector};
 use crate::rights::Right;
 use crate::{Error, Member, rollout};
 
@@ -44,9 +45,10 @@ pub const READ: &[Right] = &[
     ("get", "rbac.authorization.k8s.io", "roles", ""),
 ];
 
-/// What it takes to make the copy, beside what a run needs in its namespace.
+/// What it takes to make the copy and to find it again, beside what a run needs in its namespace.
 pub const MAKE: &[Right] = &[
     ("create", "", "namespaces", ""),
+    ("list", "", "namespaces", ""),
     ("patch", "", "namespaces", ""),
     ("delete", "", "namespaces", ""),
     ("create", "", "secrets", ""),
@@ -78,13 +80,20 @@ pub struct Plan<'a> {
     pub durable: bool,
 }
 
-/// Makes the namespace of a copy, which belongs to this run.
+/// Makes the namespace of a copy of something in the namespace `original`, which belongs to this run.
 ///
 /// # Errors
 /// If the server refuses.
-pub async fn namespace(cluster: &Cluster, name: &str, run: &str) -> Result<(), Error> {
+pub async fn namespace(
+    cluster: &Cluster,
+    name: &str,
+    run: &str,
+    original: &str,
+) -> Result<(), Error> {
     let mut wanted = crate::kustomize::namespace(name);
-    wanted["metadata"]["labels"][RUN] = run.into();
+    let labels = &mut wanted["metadata"]["labels"];
+    labels[RUN] = run.into();
+    labels[COPY_OF] = original.into();
     let params = PatchParams::apply(MANAGER).force();
     let namespaces = Api::<Namespace>::all(cluster.client.clone());
     let patch = Patch::Apply(&wanted);
@@ -104,6 +113,21 @@ pub async fn made_for(cluster: &Cluster, name: &str) -> Result<Option<String>, E
         // An account that may not look at it has not made it.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(Error::of(format!("looking at namespace {name}"), &error)),
+    }
+}
+
+/// The namespaces of copies of what is in this one.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn copies_of(cluster: &Cluster, original: &str) -> Result<Vec<String>, Error> {
+    let copies = ListParams::default().labels(&format!("{RUN},{COPY_OF}={original}"));
+    let namespaces = Api::<Namespace>::all(cluster.client.clone());
+    match namespaces.list(&copies).await {
+        Ok(found) => Ok(found.into_iter().map(|it| it.name_any()).collect()),
+        // An account that may not look for them has made none.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Vec::new()),
+        Err(error) => Err(Error::of(format!("listing copies of {original}"), &error)),
     }
 }
 

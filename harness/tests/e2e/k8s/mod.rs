@@ -434,6 +434,9 @@ impl Drop for Lab {
         quiet(&mut self.command(&down));
         let away = ["delete", "namespace", "--ignore-not-found", "--wait=false"];
         quiet(self.kubectl_command().args(away).arg(&self.namespace));
+        let copies = format!("quorate.dev/copy-of={}", self.namespace);
+        let away = ["delete", "namespace", "--wait=false", "-l", &copies];
+        quiet(self.kubectl_command().args(away));
         let volumes = format!("quorate-e2e={}", self.namespace);
         let away = ["delete", "pv", "--wait=false", "-l", &volumes];
         quiet(self.kubectl_command().args(away));
