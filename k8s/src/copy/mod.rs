@@ -2,8 +2,8 @@
 //! of any StatefulSet in namespaces of their own.
 //!
 //! A copy has what the pods need to run: the StatefulSet, the Services that lead to it, the ConfigMaps
-//! and Secrets that its pods read, their account with its roles in the namespace, and new volumes; the
-//! data is not copied. Objects keep their names, and texts that name the original's namespace name the
+//! and Secrets that its pods read, their account with its roles in the namespace, and new volumes; and
+//! what stands in their way: NetworkPolicies and PodDisruptionBudgets. The data is not copied. Objects keep their names, and texts that name the original's namespace name the
 //! copy's. What would be shared with the original is refused.
 
 mod objects;
@@ -43,6 +43,8 @@ pub const READ: &[Right] = &[
     ("get", "", "serviceaccounts", ""),
     ("list", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("get", "rbac.authorization.k8s.io", "roles", ""),
+    ("list", "networking.k8s.io", "networkpolicies", ""),
+    ("list", "policy", "poddisruptionbudgets", ""),
 ];
 
 /// What it takes to make the copy and to find it again, beside what a run needs in its namespace.
@@ -59,6 +61,8 @@ pub const MAKE: &[Right] = &[
     ("patch", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("create", "rbac.authorization.k8s.io", "roles", ""),
     ("patch", "rbac.authorization.k8s.io", "roles", ""),
+    ("create", "networking.k8s.io", "networkpolicies", ""),
+    ("patch", "networking.k8s.io", "networkpolicies", ""),
 ];
 
 /// What is to be copied, and where to.
@@ -233,6 +237,7 @@ pub async fn make(cluster: &Cluster, plan: &Plan<'_>) -> Result<(u16, String), E
     let mut all = account(cluster, plan, template).await?;
     all.extend(configuration(cluster, plan, &renamed, template).await?);
     all.extend(services.into_iter().map(objects::service));
+    all.extend(limits(cluster, plan, template).await?);
     let (image, container) = (plan.image, plan.container);
     let copy = objects::stateful_set(&original, &renamed, image, container);
     let replicas = copy["spec"]["replicas"].as_u64().unwrap_or(1);
@@ -274,6 +279,25 @@ async fn account(
             all.push(objects::fresh(rbac, "Role", &role));
         }
         all.push(objects::binding(&binding, account, plan.to));
+    }
+    Ok(all)
+}
+
+/// What limits the pods: whom they may speak to, and how many may be evicted.
+async fn limits(cluster: &Cluster, plan: &Plan<'_>, template: &Value) -> Result<Vec<Value>, Error> {
+    let policy = ("networking.k8s.io/v1", "NetworkPolicy");
+    let budget = (cluster.features.disruption_budget, "PodDisruptionBudget");
+    let mut all = Vec::new();
+    for policy in list(cluster, plan.from, policy).await? {
+        if objects::selects(&policy["spec"]["podSelector"], template) {
+            all.push(objects::network_policy(&policy, plan.from, plan.to));
+        }
+    }
+    let (api, kind) = budget;
+    for found in list(cluster, plan.from, budget).await? {
+        if objects::selects(&found["spec"]["selector"], template) {
+            all.push(objects::fresh(api, kind, &found));
+        }
     }
     Ok(all)
 }

@@ -44,6 +44,47 @@ fn an_upgrade_is_tried_on_a_copy() {
     assert_eq!(copies(lab), "");
 }
 
+#[test]
+fn what_limits_the_pods_of_the_original_limits_those_of_the_copy() {
+    let Some(lab) = &etcd::start("limits") else {
+        return;
+    };
+    let namespace = &lab.namespace;
+    let budget = lab.disruption_budget();
+    lab.apply(&format!(
+        "apiVersion: {budget}\nkind: PodDisruptionBudget\n\
+         metadata: {{name: etcd, namespace: {namespace}}}\n\
+         spec: {{maxUnavailable: 0, selector: {{matchLabels: {{app: etcd}}}}}}\n\
+         ---\napiVersion: {budget}\nkind: PodDisruptionBudget\n\
+         metadata: {{name: web, namespace: {namespace}}}\n\
+         spec: {{maxUnavailable: 1, selector: {{matchLabels: {{app: web}}}}}}\n\
+         ---\napiVersion: networking.k8s.io/v1\nkind: NetworkPolicy\n\
+         metadata: {{name: etcd, namespace: {namespace}}}\n\
+         spec:\n  podSelector: {{matchLabels: {{app: etcd}}}}\n  ingress: [{{from: [{{namespaceSelector: \
+         {{matchLabels: {{kubernetes.io/metadata.name: {namespace}}}}}}}]}}]\n"
+    ));
+    lab.provide_volumes(3);
+    // The budget of the original forbids it on the copy, too.
+    let faults = "- {at: 1s, for: 1s, fault: drain, target: n2}\n";
+    let mut run = copied(lab, &["--time-limit", "60s"], faults);
+    run.until("a copy is hurt", |run| run.history().contains("begin"));
+    let copy = copies(lab);
+    let copy = copy.trim_start_matches("namespace/");
+    let there = ["get", "pdb,networkpolicies", "-o", "name", "-n", copy];
+    assert_eq!(
+        lab.kubectl(&there),
+        "poddisruptionbudget.policy/etcd\nnetworkpolicy.networking.k8s.io/etcd"
+    );
+    let lets_in = "jsonpath={.spec.ingress[0].from[0].namespaceSelector.matchLabels.*}";
+    let lets_in = ["get", "networkpolicy", "etcd", "-o", lets_in, "-n", copy];
+    assert_eq!(lab.kubectl(&lets_in), copy);
+    let (code, said) = run.end();
+    assert_eq!(code, Some(2), "{said}");
+    let proof = run.verdict()["faults"][0]["proof"].to_string();
+    assert!(proof.contains("disruption budget"), "{proof}");
+    assert_eq!(copies(lab), "");
+}
+
 /// A run on a copy, with these faults.
 fn copied(lab: &Lab, args: &[&str], faults: &str) -> Run {
     let file = lab.dir.path().join("copy.yaml");
