@@ -2,7 +2,7 @@
 
 use k8s::agent::locate::Tree;
 
-use super::under_way::until;
+use super::under_way::{cordoned, until};
 use super::{Lab, etcd, every_fault_was_seen_and_healed};
 
 #[test]
@@ -87,4 +87,74 @@ fn limits(lab: &Lab) -> String {
         said += &std::fs::read_to_string(file).unwrap();
     }
     said.trim().to_owned()
+}
+
+#[test]
+fn a_drain_takes_the_pod_of_a_strangers_store_alone_and_gives_the_node_back() {
+    let Some(lab) = &etcd::start("strangers") else {
+        return;
+    };
+    let namespace = &lab.namespace;
+    let host = lab.get("pod/etcd-1", "jsonpath={.spec.nodeName}");
+    let budget = lab.disruption_budget();
+    lab.apply(&format!(
+        "apiVersion: {budget}\nkind: PodDisruptionBudget\n\
+         metadata: {{name: etcd, namespace: {namespace}}}\n\
+         spec: {{maxUnavailable: 1, selector: {{matchLabels: {{app: etcd}}}}}}\n\
+         ---\napiVersion: v1\nkind: Pod\nmetadata: {{name: neighbour, namespace: {namespace}}}\n\
+         spec: {{nodeName: {host}, containers: [{{name: etcd, image: '{}', imagePullPolicy: Never}}]}}\n",
+        etcd::IMAGE
+    ));
+    let ready = [
+        "wait",
+        "--for=condition=Ready",
+        "pod/neighbour",
+        "--timeout=60s",
+        "-n",
+    ];
+    lab.kubectl(&[&ready[..], &[namespace]].concat());
+    let neighbour = || lab.get("pod/neighbour", "jsonpath={.metadata.uid}");
+    let uid = |pod: &str| lab.get(&format!("pod/{pod}"), "jsonpath={.metadata.uid}");
+    let before = (neighbour(), uid("etcd-0"), uid("etcd-1"));
+    let flags = ["--time-limit", "25s", "--seed", "3"];
+    let flags = [&etcd::FLAGS[..], &flags].concat();
+    let (code, verdict) = lab.test(&flags, "- {at: 2s, for: 5s, fault: drain, target: n2}\n");
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 1);
+    let proof = verdict["faults"][0]["proof"].as_str().unwrap();
+    assert!(proof.contains(&format!("{host} cordoned")), "{proof}");
+    assert!(proof.contains("its process has ended"), "{proof}");
+    let after = (neighbour(), uid("etcd-0"), uid("etcd-1"));
+    assert_eq!((&before.0, &before.1), (&after.0, &after.1));
+    assert_ne!(before.2, after.2);
+    assert_eq!(cordoned(lab), "");
+    etcd::all_are_ready(lab);
+
+    // A budget that lets nobody go is kept, and nothing stays.
+    let none = "{\"spec\":{\"maxUnavailable\":0}}";
+    let patch = ["patch", "pdb", "etcd", "--type=merge", "-p", none, "-n"];
+    lab.kubectl(&[&patch[..], &[namespace]].concat());
+    let before = lab.uids();
+    let (code, verdict) = lab.test(&flags, "- {at: 2s, for: 1s, fault: drain, target: n2}\n");
+    assert_eq!(code, Some(2), "{verdict}");
+    let proof = verdict["faults"][0]["proof"].as_str().unwrap();
+    assert!(proof.contains("disruption budget"), "{proof}");
+    assert_eq!(lab.uids(), before);
+    assert_eq!(cordoned(lab), "");
+
+    // Killed in the middle, it gives the node back all the same.
+    let one = none.replace('0', "1");
+    let patch = ["patch", "pdb", "etcd", "--type=merge", "-p", &one, "-n"];
+    lab.kubectl(&[&patch[..], &[namespace]].concat());
+    let long = ["--time-limit", "120s"];
+    let long = [&etcd::FLAGS[..], &long].concat();
+    let mut run = lab.start(&long, "- {at: 2s, for: 100s, fault: drain, target: n2}\n");
+    run.until("the drain is seen", |run| {
+        run.history().contains("its host takes no other")
+    });
+    run.kill();
+    until("the node is given back", || cordoned(lab).is_empty());
+    until("nothing is left", || lab.get("leases", "name").is_empty());
+    etcd::all_are_ready(lab);
+    assert!(before.contains(&neighbour()), "the neighbour is another");
 }
