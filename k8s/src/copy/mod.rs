@@ -3,8 +3,9 @@
 //!
 //! A copy has what the pods need to run: the StatefulSet, the Services that lead to it, the ConfigMaps
 //! and Secrets that its pods read, their account with its roles in the namespace, and new volumes; and
-//! what stands in their way: NetworkPolicies and PodDisruptionBudgets. The data is not copied. Objects keep their names, and texts that name the original's namespace name the
-//! copy's. What would be shared with the original is refused.
+//! what stands in their way: `NetworkPolicies` and PodDisruptionBudgets. The data is not copied. Objects
+//! keep their names, and texts that name the original's namespace name the copy's. What would be shared
+//! with the original is refused.
 
 mod objects;
 
