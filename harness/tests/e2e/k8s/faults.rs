@@ -11,15 +11,16 @@ fn faults_by_the_api_are_seen_and_healed() {
     lab.make_namespace();
     lab.provide_volumes(3);
     // One after the other: a disruption budget lets no eviction through while a node is down.
-    let schedule = "\
-        - at: 1s\n  sequence:\n\
-        \x20   - {fault: kill, target: follower, via: delete, for: 500ms}\n\
-        \x20   - {fault: no-endpoints, target: all, for: 2s}\n\
-        \x20   - {fault: scale, target: n3, for: 2s}\n\
-        \x20   - {fault: kill, target: n1, via: evict, for: 500ms}\n\
-        \x20   - {fault: drain, target: n2, for: 1s}\n";
-    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "80s"];
-    let (code, verdict) = lab.test(&[&raft[..], lab.storage].concat(), schedule);
+    let (code, verdict) = verdict_of(
+        &lab,
+        "target: {mode: raft}\nlimits: {time: 600s, until_schedule_ends: true}\n\
+         faults:\n  schedule:\n    - at: 1s\n      sequence:\n\
+         \x20       - {fault: kill, target: follower, via: delete, for: 500ms}\n\
+         \x20       - {fault: no-endpoints, target: all, for: 2s}\n\
+         \x20       - {fault: scale, target: n3, for: 2s}\n\
+         \x20       - {fault: kill, target: n1, via: evict, for: 500ms}\n\
+         \x20       - {fault: drain, target: n2, for: 1s}\n",
+    );
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 5);
     assert_eq!(cordoned(&lab), "");

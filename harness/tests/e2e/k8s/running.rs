@@ -20,12 +20,19 @@ fn a_store_that_runs_already_is_tested_where_it_is() {
         &lab.namespace,
     ];
     assert_eq!(lab.quorate(&up).status.code(), Some(0));
-    let faults = "- {at: 1s, for: 2s, fault: pause, target: leader}\n\
-         - {at: 8s, for: 4s, fault: partition, shape: isolate, target: follower}\n\
-         - {at: 16s, for: 1s, fault: kill, target: leader}\n\
-         - {at: 28s, for: 4s, fault: throttle-disk, bandwidth: 16KiB/s, target: leader}\n";
-    let common = ["--agent", "--time-limit", "40s", "--seed", "7"];
-    let (code, verdict) = lab.test(&[&etcd::FLAGS[..], &common[..]].concat(), faults);
+    // However long a busy kubelet takes over the pod that is killed.
+    let file = lab.dir.path().join("whole.yaml");
+    std::fs::write(&file, "limits: {time: 600s, until_schedule_ends: true}\n").unwrap();
+    let faults = "- at: 1s\n  sequence:\n\
+         \x20   - {fault: pause, target: leader, for: 2s}\n\
+         \x20   - {wait: 5s}\n\
+         \x20   - {fault: partition, shape: isolate, target: follower, for: 4s}\n\
+         \x20   - {wait: 4s}\n\
+         \x20   - {fault: kill, target: leader, for: 1s}\n\
+         \x20   - {wait: 4s}\n\
+         \x20   - {fault: throttle-disk, bandwidth: 16KiB/s, target: leader, for: 4s}\n";
+    let whole = [file.to_str().unwrap(), "--agent", "--seed", "7"];
+    let (code, verdict) = lab.test(&[&etcd::FLAGS[..], &whole].concat(), faults);
     every_fault_was_seen_and_healed(&verdict, 4);
     let proofs = verdict["faults"].to_string();
     for proof in [

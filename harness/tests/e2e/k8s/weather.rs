@@ -231,9 +231,10 @@ fn an_api_server_that_is_away_is_survived_by_a_job_and_who_waits_for_it() {
     thread::sleep(Duration::from_secs(10));
     drop(cut);
     way.mend();
-    let (code, said) = run.end();
-    assert_eq!(code, Some(0), "{said}");
-    every_fault_was_seen_and_healed(&run.verdict(), 1);
+    let (code, _) = run.end();
+    let verdict = run.verdict();
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 1);
     nothing_is_left(&lab);
 }
 
