@@ -307,10 +307,12 @@ pub(crate) fn judge_run(experiment: &Experiment, ended: &Ended) -> CheckResult {
         }
     }
     if !ended.recovered && ended.broken.is_none() && !ended.interrupted {
-        doubts.push(format!(
-            "not-recovered: the replicas did not agree within {:?} of healing",
-            experiment.limits.recovery
-        ));
+        let recovery = experiment.limits.recovery;
+        doubts.push(if ended.crippled {
+            "not-recovered: a node did not come up, so agreement was not waited for".to_owned()
+        } else {
+            format!("not-recovered: the replicas did not agree within {recovery:?} of healing")
+        });
     }
     let skipped = || ended.realised.faults.iter().filter(|entry| entry.skipped());
     if experiment.faults.schedule.is_some() && !ended.interrupted && ended.broken.is_none() {
@@ -390,6 +392,7 @@ mod tests {
             interrupted: false,
             broken: None,
             recovered: true,
+            crippled: false,
             counts: Counts::default(),
             faults: vec![FaultLog {
                 id: 0,
@@ -433,6 +436,10 @@ mod tests {
                 verdict(|e| e.faults[0].heal_proof = None),
             ),
             ("not-recovered", verdict(|e| e.recovered = false)),
+            (
+                "not-recovered: a node did not come up",
+                verdict(|e| (e.recovered, e.crippled) = (false, true)),
+            ),
             ("interrupted", verdict(|e| e.interrupted = true)),
             (
                 "target-broken",

@@ -17,6 +17,7 @@ use workloads::{Completion, Context, Generator, Invocation, Next, Router};
 use crate::recorder::Sink;
 use crate::staleness::Staleness;
 use crate::substrate::{Happening, Substrate};
+use crate::versions::NOT_UP;
 
 /// What a run consists of.
 pub struct Plan {
@@ -132,6 +133,8 @@ pub struct Ended {
     pub broken: Option<String>,
     /// Whether all replicas agreed before the final reads.
     pub recovered: bool,
+    /// A node did not come up in the version that it was to have, so that was not waited for.
+    pub crippled: bool,
     /// Operations in all.
     pub counts: Counts,
     /// Faults in the order begun.
@@ -182,6 +185,8 @@ struct Run<'a> {
     broken: Option<String>,
     /// Nothing is left to be injected or healed, and the run is to end then.
     schedule_over: bool,
+    /// A node does not come up in the version that it was to have: the cluster will not be whole again.
+    crippled: bool,
     /// The nodes that say that they have stopped replicating.
     halted: Vec<nemesis::Node>,
 }
@@ -237,6 +242,7 @@ pub fn run(
         interrupted: false,
         broken: None,
         schedule_over: false,
+        crippled: false,
         halted: Vec::new(),
     };
     // A history that marks its phases and lacks the final one has no final reads.
@@ -265,6 +271,7 @@ pub fn run(
         interrupted: run.interrupted,
         broken: run.broken,
         recovered,
+        crippled: run.crippled,
         counts: run.counts,
         faults: run.faults,
         realised: run.plan.nemesis.realised(),
@@ -296,16 +303,23 @@ impl Run<'_> {
         while self.broken.is_none() && self.substrate.now() < patience {
             let wake = self.drive_nemesis();
             let idle = self.free.len() == self.threads.len();
-            if idle && self.faults.iter().all(|f| f.healed.is_some()) && wake == u64::MAX {
+            let over = |fault: &FaultLog| {
+                fault.healed.is_some() || (self.crippled && changes_version(fault))
+            };
+            if idle && self.faults.iter().all(over) && wake == u64::MAX {
                 break;
             }
             self.wait(wake.min(self.substrate.now() + 1_000_000_000));
         }
     }
 
-    /// Waits until all replicas answer, agree on the leader and have logs of the same length.
+    /// Waits until all replicas answer, agree on the leader and have logs of the same length; not if one
+    /// cannot.
     fn recover(&mut self) -> bool {
         self.phase = Phase::Recovering;
+        if self.crippled {
+            return false;
+        }
         let mut limit = nanos(self.plan.recovery_limit);
         if self.interrupted {
             limit = limit.min(3_000_000_000);
@@ -556,10 +570,13 @@ impl Run<'_> {
         if let Some(fault) = self.faults.iter_mut().find(|f| f.id == id) {
             fault.proof = Some(proof.clone());
             let fault = fault.clone();
-            let changes = matches!(fault.name.as_str(), "upgrade" | "downgrade");
-            if changes && self.plan.until_schedule_ends && matches!(proof, Proof::NotSeen(_)) {
+            if let Proof::NotSeen(why) = proof
+                && changes_version(&fault)
+                && self.plan.until_schedule_ends
+            {
                 // What follows is meant for a node of another version.
                 self.schedule_over = true;
+                self.crippled |= why.contains(NOT_UP);
             }
             self.remark_fault("inject", &fault, Some(proof));
         }
@@ -692,6 +709,10 @@ impl Run<'_> {
         self.index += 1;
         self.sink.record(event);
     }
+}
+
+fn changes_version(fault: &FaultLog) -> bool {
+    matches!(fault.name.as_str(), "upgrade" | "downgrade")
 }
 
 /// A generator that issues nothing.

@@ -112,10 +112,8 @@ pub async fn living(cluster: &Cluster, namespace: &str) -> Result<BTreeSet<Strin
         let own = found.into_iter().filter(|(name, run, _)| name == run);
         own.map(|(_, run, version)| (run, version)).collect()
     };
+    // One that has just begun may not have said it yet.
     let before = own(all(cluster, namespace).await?);
-    if before.is_empty() {
-        return Ok(BTreeSet::new());
-    }
     sleep(SILENCE).await;
     let after = own(all(cluster, namespace).await?);
     let changed = after

@@ -13,7 +13,7 @@ use kube::api::{Api, DeleteParams, ListParams};
 use crate::cluster::{Cluster, is_system};
 use crate::error::is_missing;
 use crate::names::{ALLOWED, FAULTS, RUN, is_of};
-use crate::{Error, beat, copy, deploy, endpoints, hosts, scale};
+use crate::{Error, beat, copy, deploy, endpoints, hosts, scale, volume};
 
 /// Something that a run has left.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +44,8 @@ pub enum What {
     Cordon(String),
     /// A Job that carries out a run.
     Job(String),
+    /// A pod that reads the results of a run from a volume.
+    Reader(String),
     /// A store of a run's own.
     Store(String),
     /// A namespace with the copy of a store.
@@ -66,6 +68,7 @@ impl fmt::Display for Trace {
             }
             What::Cordon(host) => write!(f, "node {host}, cordoned")?,
             What::Job(name) => write!(f, "Job {name}")?,
+            What::Reader(name) => write!(f, "pod {name}, which reads a volume")?,
             What::Store(name) => write!(f, "store {name}")?,
             What::Copy(name) => write!(f, "namespace {name}, with a copy")?,
             What::Lease(name) => write!(f, "Lease {name}")?,
@@ -74,71 +77,100 @@ impl fmt::Display for Trace {
     }
 }
 
-/// The namespaces where there may be something: those that allow faults.
+/// The namespaces where there may be something: those that allow faults, copies among them, and those
+/// from where Kubernetes nodes were cordoned, which may be gone themselves.
 ///
 /// # Errors
 /// If they cannot be listed.
-pub async fn namespaces(cluster: &Cluster) -> Result<Vec<String>, Error> {
+pub async fn namespaces(cluster: &Cluster) -> Result<BTreeSet<String>, Error> {
     let labels = ListParams::default().labels(&format!("{FAULTS}={ALLOWED}"));
     let found = Api::<Namespace>::all(cluster.client.clone())
         .list(&labels)
         .await
         .map_err(|error| Error::of("listing namespaces (--namespace names one)", &error))?;
-    let names = found.items.into_iter().filter_map(|it| it.metadata.name);
-    Ok(names.filter(|name| !is_system(name)).collect())
+    let mut names: BTreeSet<String> = found
+        .items
+        .into_iter()
+        .filter_map(|it| it.metadata.name)
+        .collect();
+    let cordons = cordons(cluster).await?.into_iter();
+    names.extend(cordons.map(|cordon| cordon.namespace));
+    names.retain(|name| !is_system(name));
+    Ok(names)
+}
+
+/// A namespace, and those of the copies that were made of what is in it: all where a run that is said
+/// to be there may have left something.
+///
+/// # Errors
+/// If copies cannot be looked for.
+pub async fn with_copies(cluster: &Cluster, namespace: &str) -> Result<Vec<String>, Error> {
+    let mut all = vec![namespace.to_owned()];
+    all.extend(copy::copies_of(cluster, namespace).await?);
+    Ok(all)
+}
+
+/// The Kubernetes nodes that runs have cordoned. An account that may not look at nodes can have
+/// cordoned none.
+async fn cordons(cluster: &Cluster) -> Result<Vec<Trace>, Error> {
+    let cordoned = match hosts::cordoned(cluster).await {
+        Ok(cordoned) => cordoned,
+        Err(Error::Refused { message, .. }) if message.contains("forbidden") => {
+            tracing::debug!("nodes are not looked at: {message}");
+            Vec::new()
+        }
+        Err(error) => return Err(error),
+    };
+    let trace = |(host, by): (String, String)| {
+        let (namespace, run) = by.split_once('/')?;
+        Some(Trace {
+            what: What::Cordon(host),
+            run: run.to_owned(),
+            namespace: namespace.to_owned(),
+        })
+    };
+    Ok(cordoned.into_iter().filter_map(trace).collect())
 }
 
 /// What runs have left in a namespace, and what those of this namespace have done to Kubernetes
 /// nodes, in the order in which it is to be undone.
 ///
 /// # Errors
-/// If it cannot be looked at. An account that may not look at nodes can have cordoned none.
+/// If it cannot be looked at.
 pub async fn traces(cluster: &Cluster, namespace: &str) -> Result<Vec<Trace>, Error> {
-    let mut found = Vec::new();
-    let mut add = |what, run: String| {
-        found.push(Trace {
-            what,
-            run,
-            namespace: namespace.to_owned(),
-        });
+    let trace = |what, run| Trace {
+        what,
+        run,
+        namespace: namespace.to_owned(),
     };
+    let mut found = Vec::new();
     // Jobs first: what carries out a run could do more.
     for (job, run) in jobs(cluster, namespace).await? {
-        add(What::Job(job), run);
+        found.push(trace(What::Job(job), run));
+    }
+    for reader in volume::readers(cluster, namespace).await? {
+        found.push(trace(What::Reader(reader.pod), reader.run));
     }
     for (service, run) in endpoints::taken(cluster, namespace).await? {
-        add(What::NoEndpoints(service), run);
+        found.push(trace(What::NoEndpoints(service), run));
     }
     for scaled in scale::all(cluster, namespace).await? {
         let run = scaled.run.clone();
-        add(What::Scaled(scaled), run);
+        found.push(trace(What::Scaled(scaled), run));
     }
-    match hosts::cordoned(cluster).await {
-        Ok(cordoned) => {
-            for (host, by) in cordoned {
-                if let Some((there, run)) = by.split_once('/')
-                    && there == namespace
-                {
-                    add(What::Cordon(host), run.to_owned());
-                }
-            }
-        }
-        Err(Error::Refused { message, .. }) if message.contains("forbidden") => {
-            tracing::debug!("nodes are not looked at: {message}");
-        }
-        Err(error) => return Err(error),
-    }
+    let cordons = cordons(cluster).await?.into_iter();
+    found.extend(cordons.filter(|cordon| cordon.namespace == namespace));
     for (store, run) in deploy::of_runs(cluster, namespace).await? {
-        add(What::Store(store), run);
+        found.push(trace(What::Store(store), run));
     }
     let mut leases = beat::all(cluster, namespace).await?;
     // That of the run itself last, or its namespace: until then it can be found again.
     leases.sort_by_key(|(name, run, _)| name == run);
     for (name, run, _) in leases {
-        add(What::Lease(name), run);
+        found.push(trace(What::Lease(name), run));
     }
     if let Some(run) = copy::made_for(cluster, namespace).await? {
-        add(What::Copy(namespace.to_owned()), run);
+        found.push(trace(What::Copy(namespace.to_owned()), run));
     }
     Ok(found)
 }
@@ -176,8 +208,8 @@ async fn list_jobs(cluster: &Cluster, namespace: &str) -> Result<Vec<Job>, Error
     }
 }
 
-/// The runs of a namespace that are alive, of those that have left something: they say so, or a Job
-/// of theirs goes on. Takes some seconds, if there are any.
+/// The runs of a namespace that are alive, of those that have left something: they say so, a Job of
+/// theirs goes on, or somebody reads their results. Takes some seconds, if there are any.
 ///
 /// # Errors
 /// If that cannot be told.
@@ -192,6 +224,8 @@ pub async fn living(
     let mut living = beat::living(cluster, namespace).await?;
     let jobs = list_jobs(cluster, namespace).await?;
     living.extend(jobs.iter().filter(|job| goes_on(job)).filter_map(run_of));
+    let readers = volume::readers(cluster, namespace).await?.into_iter();
+    living.extend(readers.filter(|reader| reader.alive).map(|it| it.run));
     Ok(living)
 }
 
@@ -221,6 +255,7 @@ pub async fn undo(cluster: &Cluster, trace: &Trace) -> Result<(), Error> {
                 Err(error) => Err(Error::of(format!("deleting Job {name}"), &error)),
             }
         }
+        What::Reader(name) => volume::dismiss(cluster, namespace, name).await,
         What::Store(name) => deploy::remove(cluster, namespace, name).await.map(drop),
         What::Copy(name) => copy::remove(cluster, name).await,
         What::Lease(name) => beat::end(cluster, namespace, name).await,

@@ -517,7 +517,8 @@ fn cut_off(pod: &Pod) -> Option<&str> {
 /// Why a pod of a run ended or does not start, in a few words; `None` while all is well.
 pub fn ended(pod: &Pod) -> Option<String> {
     let status = pod.status.as_ref()?;
-    let container = status.container_statuses.as_ref()?.first();
+    // A pod that was evicted before it started has no containers.
+    let container = status.container_statuses.iter().flatten().next();
     let terminated = container.and_then(|c| c.state.as_ref()?.terminated.as_ref());
     let said = |reason: Option<&str>, message: Option<&str>| match (reason, message) {
         (Some(reason), Some(message)) => format!("{reason}: {}", message.trim()),

@@ -18,6 +18,8 @@ pub const ALLOWED: &str = "allowed";
 pub const ROLE: &str = "quorate.dev/role";
 /// The label of what one run has made for itself, with the run's id.
 pub const RUN: &str = "quorate.dev/run";
+/// The label of the namespace of a copy, with the namespace of the original.
+pub const COPY_OF: &str = "quorate.dev/copy-of";
 /// The annotation of a Kubernetes node that a run has cordoned, with the run's namespace and id.
 pub const CORDONED: &str = "quorate.dev/cordoned-by";
 /// The annotation of a StatefulSet that a run has made smaller, with the run's id and the number of

@@ -6,7 +6,8 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{Api, DeleteParams, PostParams};
+use kube::ResourceExt;
+use kube::api::{Api, DeleteParams, ListParams, PostParams};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::time::{Instant, sleep, timeout};
@@ -16,7 +17,7 @@ use crate::cluster::Cluster;
 use crate::deploy;
 use crate::discover::{Trouble, trouble_of};
 use crate::error::{causes, is_missing};
-use crate::job::{RUN_APP, STORE, USER};
+use crate::job::{RUN_APP, STORE, USER, ended};
 use crate::names::{APP_LABEL, MANAGED_BY, MANAGER, RUN};
 use crate::rights::Right;
 
@@ -162,27 +163,103 @@ pub async fn read(
     }
     let object = serde_json::from_value(pod_object(run, image, claim))
         .map_err(|error| refused(doing(), error))?;
-    match pods.create(&PostParams::default(), &object).await {
-        Ok(_) => {}
-        // Somebody else fetches it, or was cut short: it offers the same to everybody.
-        Err(kube::Error::Api(status)) if status.code == 409 => {}
-        Err(error) => return Err(Error::of(doing(), &error)),
-    }
     let read = async {
+        begun(&pods, &object)
+            .await
+            .map_err(|error| Error::of(doing(), &error))?;
         started(cluster, namespace, &name, image, claim).await?;
         offered(&pods, &name)
             .await
             .map_err(|why| refused(doing(), why))
     }
     .await;
-    let at_once = DeleteParams::default().grace_period(0);
-    match pods.delete(&name, &at_once).await {
-        Ok(_) => {}
-        Err(error) if is_missing(&error) => {}
-        // It ends by itself.
-        Err(error) => tracing::warn!("{name} stays for a while: {}", causes(&error)),
+    if let Err(error) = delete(&pods, &name).await {
+        tracing::warn!(
+            "{name} ends by itself, and stays until `quorate clean --on k8s`: {}",
+            causes(&error)
+        );
     }
     read
+}
+
+/// Makes the pod, unless somebody else fetches it already: it offers the same to everybody.
+async fn begun(pods: &Api<Pod>, wanted: &Pod) -> Result<(), kube::Error> {
+    let deadline = Instant::now() + START_WITHIN;
+    loop {
+        match pods.create(&PostParams::default(), wanted).await {
+            Err(kube::Error::Api(status)) if status.code == 409 && Instant::now() < deadline => {}
+            made => return made.map(drop),
+        }
+        let name = wanted.name_any();
+        match pods.get_opt(&name).await? {
+            Some(pod) if offers(&pod) => return Ok(()),
+            // Who made it was cut short, and it has ended since.
+            Some(_) => delete(pods, &name).await?,
+            None => {}
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+/// Whether a pod that reads a volume may still be asked for what it reads.
+fn offers(pod: &Pod) -> bool {
+    ended(pod).is_none() && pod.metadata.deletion_timestamp.is_none()
+}
+
+async fn delete(pods: &Api<Pod>, name: &str) -> Result<(), kube::Error> {
+    let at_once = DeleteParams::default().grace_period(0);
+    match pods.delete(name, &at_once).await {
+        Err(error) if !is_missing(&error) => Err(error),
+        _ => Ok(()),
+    }
+}
+
+/// A pod that reads a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reader {
+    /// Its name.
+    pub pod: String,
+    /// The run whose results it reads.
+    pub run: String,
+    /// Whether it has not ended: whoever made it may be waiting for it.
+    pub alive: bool,
+}
+
+/// The pods of a namespace that read volumes. That of a fetch that was cut short ends by itself, and
+/// stays.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn readers(cluster: &Cluster, namespace: &str) -> Result<Vec<Reader>, Error> {
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+    let of_runs = ListParams::default().labels(&format!("{APP_LABEL}={RUN_APP},{RUN}"));
+    let found = match pods.list(&of_runs).await {
+        Ok(found) => found.items,
+        // An account that may not look at pods has made none.
+        Err(kube::Error::Api(status)) if status.code == 403 => Vec::new(),
+        Err(error) => return Err(Error::of(format!("listing pods in {namespace}"), &error)),
+    };
+    Ok(found.iter().filter_map(reader).collect())
+}
+
+/// A pod as one that reads a volume; the harness's own of a Job has the same labels.
+fn reader(pod: &Pod) -> Option<Reader> {
+    let run = pod.labels().get(RUN)?;
+    (pod.name_any() == pod_name(run)).then(|| Reader {
+        pod: pod.name_any(),
+        run: run.clone(),
+        alive: offers(pod),
+    })
+}
+
+/// Removes a pod that reads a volume. One that is gone is no error.
+///
+/// # Errors
+/// If the server refuses.
+pub async fn dismiss(cluster: &Cluster, namespace: &str, pod: &str) -> Result<(), Error> {
+    let pods = Api::<Pod>::namespaced(cluster.client.clone(), namespace);
+    let deleted = delete(&pods, pod).await;
+    deleted.map_err(|error| Error::of(format!("deleting {pod}"), &error))
 }
 
 fn refused(doing: String, why: impl std::fmt::Display) -> Error {
@@ -244,9 +321,9 @@ async fn offered(pods: &Api<Pod>, name: &str) -> Result<Vec<u8>, String> {
             Ok(Err(why)) if Instant::now() >= deadline => return Err(why),
             Ok(Err(why)) => {
                 if let Ok(Some(pod)) = pods.get_opt(name).await
-                    && let Some(ended) = crate::job::ended(&pod)
+                    && let Some(how) = ended(&pod)
                 {
-                    return Err(format!("{name} has ended ({ended}): {why}"));
+                    return Err(format!("{name} has ended ({how}): {why}"));
                 }
                 sleep(PAUSE).await;
             }
@@ -291,6 +368,30 @@ mod tests {
             let read: PersistentVolumeClaim = serde_json::from_value(claim.clone()).unwrap();
             assert_eq!(serde_json::to_value(read).unwrap(), claim);
         }
+    }
+
+    #[test]
+    fn a_reader_is_alive_until_it_has_ended_and_no_pod_of_a_harness() {
+        let with = |name: &str, status: Value| {
+            let mut pod = pod_object("run-1", "quorate:test", "c");
+            pod["metadata"]["name"] = name.into();
+            pod["status"] = status;
+            reader(&serde_json::from_value(pod).unwrap())
+        };
+        let alive = |alive| {
+            Some(Reader {
+                pod: "run-1-fetch".to_owned(),
+                run: "run-1".to_owned(),
+                alive,
+            })
+        };
+        assert_eq!(
+            with("run-1-fetch", json!({"phase": "Running"})),
+            alive(true)
+        );
+        let late = json!({"phase": "Failed", "reason": "DeadlineExceeded"});
+        assert_eq!(with("run-1-fetch", late), alive(false));
+        assert_eq!(with("run-1-x7k2p", json!({"phase": "Running"})), None);
     }
 
     #[test]

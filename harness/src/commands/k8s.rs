@@ -352,8 +352,8 @@ mod on_cluster {
             }
             // Also where faults are not allowed any more, and where there is no namespace any more:
             // what was done to Kubernetes nodes is left.
-            Some(namespace) => vec![namespace.clone()],
-            None => clean::namespaces(&cluster).await?,
+            Some(namespace) => clean::with_copies(&cluster, namespace).await?,
+            None => clean::namespaces(&cluster).await?.into_iter().collect(),
         };
         let mut out = std::io::stdout().lock();
         let (mut undone, mut living, mut failed) = (0, 0, Vec::new());

@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
+use k8s::clean::What;
 use k8s::discover::members_in;
 use k8s::forward::{Forward, Greeting, Witness};
 use k8s::names::{IMAGE, PORT, selector};
@@ -434,16 +435,18 @@ pub(crate) fn described(
     })
 }
 
-/// Undoes everything that a run has done on a cluster. The Job that it may be in goes on: it has
-/// still to hand over what was found.
+/// Undoes everything that a run has done on a cluster, also where it has made a copy. The Job that it
+/// may be in goes on: it has still to hand over what was found. So does who reads that already.
 pub(crate) async fn undo(cluster: &Cluster, namespace: &str, run: &str) -> Result<(), Error> {
     let mut failed = None;
-    for trace in clean::traces(cluster, namespace).await? {
-        if trace.is_of(run)
-            && !matches!(trace.what, clean::What::Job(_))
-            && let Err(error) = clean::undo(cluster, &trace).await
-        {
-            failed.get_or_insert(error);
+    for place in clean::with_copies(cluster, namespace).await? {
+        for trace in clean::traces(cluster, &place).await? {
+            if trace.is_of(run)
+                && !matches!(trace.what, What::Job(_) | What::Reader(_))
+                && let Err(error) = clean::undo(cluster, &trace).await
+            {
+                failed.get_or_insert(error);
+            }
         }
     }
     failed.map_or(Ok(()), Err)
@@ -586,7 +589,7 @@ async fn bring_up(
     let kubernetes = &options.kubernetes;
     let namespace = &place(kubernetes, run);
     if is_copy(kubernetes) {
-        copy::namespace(cluster, namespace, run).await?;
+        copy::namespace(cluster, namespace, run, &kubernetes.namespace).await?;
     }
     beat::once(cluster, namespace, run, 0).await?;
     let Pods {

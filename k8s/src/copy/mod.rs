@@ -2,9 +2,10 @@
 //! of any StatefulSet in namespaces of their own.
 //!
 //! A copy has what the pods need to run: the StatefulSet, the Services that lead to it, the ConfigMaps
-//! and Secrets that its pods read, their account with its roles in the namespace, and new volumes; the
-//! data is not copied. Objects keep their names, and texts that name the original's namespace name the
-//! copy's. What would be shared with the original is refused.
+//! and Secrets that its pods read, their account with its roles in the namespace, and new volumes; and
+//! what stands in their way: `NetworkPolicies` and PodDisruptionBudgets. The data is not copied. Objects
+//! keep their names, and texts that name the original's namespace name the copy's. What would be shared
+//! with the original is refused.
 
 mod objects;
 
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use k8s_openapi::ByteString;
 use k8s_openapi::api::core::v1::{ConfigMap, Namespace, Pod, Secret};
+use kube::ResourceExt;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
@@ -21,7 +23,7 @@ use crate::cluster::Cluster;
 use crate::deploy::{apply_objects, dynamic, log_tail};
 use crate::discover::{Trouble, members_in};
 use crate::error::is_missing;
-use crate::names::{MANAGER, RUN, selector};
+use crate::names::{COPY_OF, MANAGER, RUN, selector};
 use crate::rights::Right;
 use crate::{Error, Member, rollout};
 
@@ -42,11 +44,14 @@ pub const READ: &[Right] = &[
     ("get", "", "serviceaccounts", ""),
     ("list", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("get", "rbac.authorization.k8s.io", "roles", ""),
+    ("list", "networking.k8s.io", "networkpolicies", ""),
+    ("list", "policy", "poddisruptionbudgets", ""),
 ];
 
-/// What it takes to make the copy, beside what a run needs in its namespace.
+/// What it takes to make the copy and to find it again, beside what a run needs in its namespace.
 pub const MAKE: &[Right] = &[
     ("create", "", "namespaces", ""),
+    ("list", "", "namespaces", ""),
     ("patch", "", "namespaces", ""),
     ("delete", "", "namespaces", ""),
     ("create", "", "secrets", ""),
@@ -57,6 +62,8 @@ pub const MAKE: &[Right] = &[
     ("patch", "rbac.authorization.k8s.io", "rolebindings", ""),
     ("create", "rbac.authorization.k8s.io", "roles", ""),
     ("patch", "rbac.authorization.k8s.io", "roles", ""),
+    ("create", "networking.k8s.io", "networkpolicies", ""),
+    ("patch", "networking.k8s.io", "networkpolicies", ""),
 ];
 
 /// What is to be copied, and where to.
@@ -78,13 +85,20 @@ pub struct Plan<'a> {
     pub durable: bool,
 }
 
-/// Makes the namespace of a copy, which belongs to this run.
+/// Makes the namespace of a copy of something in the namespace `original`, which belongs to this run.
 ///
 /// # Errors
 /// If the server refuses.
-pub async fn namespace(cluster: &Cluster, name: &str, run: &str) -> Result<(), Error> {
+pub async fn namespace(
+    cluster: &Cluster,
+    name: &str,
+    run: &str,
+    original: &str,
+) -> Result<(), Error> {
     let mut wanted = crate::kustomize::namespace(name);
-    wanted["metadata"]["labels"][RUN] = run.into();
+    let labels = &mut wanted["metadata"]["labels"];
+    labels[RUN] = run.into();
+    labels[COPY_OF] = original.into();
     let params = PatchParams::apply(MANAGER).force();
     let namespaces = Api::<Namespace>::all(cluster.client.clone());
     let patch = Patch::Apply(&wanted);
@@ -104,6 +118,21 @@ pub async fn made_for(cluster: &Cluster, name: &str) -> Result<Option<String>, E
         // An account that may not look at it has not made it.
         Err(kube::Error::Api(status)) if status.code == 403 => Ok(None),
         Err(error) => Err(Error::of(format!("looking at namespace {name}"), &error)),
+    }
+}
+
+/// The namespaces of copies of what is in this one.
+///
+/// # Errors
+/// If they cannot be listed.
+pub async fn copies_of(cluster: &Cluster, original: &str) -> Result<Vec<String>, Error> {
+    let copies = ListParams::default().labels(&format!("{RUN},{COPY_OF}={original}"));
+    let namespaces = Api::<Namespace>::all(cluster.client.clone());
+    match namespaces.list(&copies).await {
+        Ok(found) => Ok(found.into_iter().map(|it| it.name_any()).collect()),
+        // An account that may not look for them has made none.
+        Err(kube::Error::Api(status)) if status.code == 403 => Ok(Vec::new()),
+        Err(error) => Err(Error::of(format!("listing copies of {original}"), &error)),
     }
 }
 
@@ -209,6 +238,7 @@ pub async fn make(cluster: &Cluster, plan: &Plan<'_>) -> Result<(u16, String), E
     let mut all = account(cluster, plan, template).await?;
     all.extend(configuration(cluster, plan, &renamed, template).await?);
     all.extend(services.into_iter().map(objects::service));
+    all.extend(limits(cluster, plan, template).await?);
     let (image, container) = (plan.image, plan.container);
     let copy = objects::stateful_set(&original, &renamed, image, container);
     let replicas = copy["spec"]["replicas"].as_u64().unwrap_or(1);
@@ -250,6 +280,25 @@ async fn account(
             all.push(objects::fresh(rbac, "Role", &role));
         }
         all.push(objects::binding(&binding, account, plan.to));
+    }
+    Ok(all)
+}
+
+/// What limits the pods: whom they may speak to, and how many may be evicted.
+async fn limits(cluster: &Cluster, plan: &Plan<'_>, template: &Value) -> Result<Vec<Value>, Error> {
+    let policy = ("networking.k8s.io/v1", "NetworkPolicy");
+    let budget = (cluster.features.disruption_budget, "PodDisruptionBudget");
+    let mut all = Vec::new();
+    for policy in list(cluster, plan.from, policy).await? {
+        if objects::selects(&policy["spec"]["podSelector"], template) {
+            all.push(objects::network_policy(&policy, plan.from, plan.to));
+        }
+    }
+    let (api, kind) = budget;
+    for found in list(cluster, plan.from, budget).await? {
+        if objects::selects(&found["spec"]["selector"], template) {
+            all.push(objects::fresh(api, kind, &found));
+        }
     }
     Ok(all)
 }

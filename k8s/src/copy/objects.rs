@@ -220,6 +220,66 @@ pub(super) fn serves(service: &Value, set: &Value) -> bool {
     })
 }
 
+/// Whether a selector of labels means the pods of this template.
+pub(super) fn selects(selector: &Value, template: &Value) -> bool {
+    let labels = &template["metadata"]["labels"];
+    let Some(selector) = selector.as_object() else {
+        return false;
+    };
+    let equal = selector.get("matchLabels").and_then(Value::as_object);
+    let mut equal = equal.into_iter().flatten();
+    let demands = selector.get("matchExpressions").and_then(Value::as_array);
+    let mut demands = demands.into_iter().flatten();
+    equal.all(|(key, value)| labels[key] == *value)
+        && demands.all(|demand| {
+            let value = demand["key"].as_str().and_then(|key| labels.get(key));
+            let named = demand["values"].as_array();
+            let named = value.is_some_and(|value| named.is_some_and(|all| all.contains(value)));
+            match demand["operator"].as_str() {
+                Some("In") => named,
+                Some("NotIn") => !named,
+                Some("Exists") => value.is_some(),
+                Some("DoesNotExist") => value.is_none(),
+                _ => false,
+            }
+        })
+}
+
+/// The same policy, with the copy's namespace where it names the original's.
+pub(super) fn network_policy(original: &Value, from: &str, to: &str) -> Value {
+    let mut copy = fresh("networking.k8s.io/v1", "NetworkPolicy", original);
+    for (rules, peers) in [("ingress", "from"), ("egress", "to")] {
+        let rules = copy["spec"].get_mut(rules).and_then(Value::as_array_mut);
+        for rule in rules.into_iter().flatten() {
+            let peers = rule.get_mut(peers).and_then(Value::as_array_mut);
+            for peer in peers.into_iter().flatten() {
+                if let Some(selector) = peer.get_mut("namespaceSelector") {
+                    rename(selector, from, to);
+                }
+            }
+        }
+    }
+    without_nulls(copy)
+}
+
+/// Lets a selector of namespaces that names one of them name another, by the label that Kubernetes
+/// puts onto every namespace.
+fn rename(selector: &mut Value, from: &str, to: &str) {
+    if let Some(named) = selector.pointer_mut("/matchLabels/kubernetes.io~1metadata.name")
+        && *named == from
+    {
+        *named = to.into();
+    }
+    let demands = selector.get_mut("matchExpressions");
+    let demands = demands.and_then(Value::as_array_mut).into_iter().flatten();
+    for demand in demands.filter(|demand| demand["key"] == "kubernetes.io/metadata.name") {
+        let values = demand.get_mut("values").and_then(Value::as_array_mut);
+        for value in values.into_iter().flatten().filter(|value| **value == from) {
+            *value = to.into();
+        }
+    }
+}
+
 /// The StatefulSet itself, with this image in this container (the first, if none is named).
 pub(super) fn stateful_set(
     original: &Value,
@@ -404,6 +464,65 @@ mod tests {
         assert!(named("db", Value::Null));
         assert!(!named("x", json!({"app": "db", "role": "leader"})));
         assert!(!named("x", json!({})));
+    }
+
+    #[test]
+    fn selectors_mean_the_pods_of_a_template_by_its_labels() {
+        let set = set();
+        let template = &set["spec"]["template"];
+        let demand = |key: &str, operator: &str, values: Value| json!({"matchExpressions": [{"key": key, "operator": operator, "values": values}]});
+        for (selector, wanted) in [
+            (json!({}), true),
+            (Value::Null, false),
+            (json!({"matchLabels": {"app": "db"}}), true),
+            (
+                json!({"matchLabels": {"app": "db", "role": "leader"}}),
+                false,
+            ),
+            (demand("app", "In", json!(["web", "db"])), true),
+            (demand("app", "In", json!(["web"])), false),
+            (demand("app", "NotIn", json!(["web"])), true),
+            (demand("app", "NotIn", json!(["db"])), false),
+            (demand("role", "NotIn", json!(["leader"])), true),
+            (demand("tier", "Exists", Value::Null), true),
+            (demand("role", "Exists", Value::Null), false),
+            (demand("role", "DoesNotExist", Value::Null), true),
+            (demand("tier", "DoesNotExist", Value::Null), false),
+        ] {
+            assert_eq!(selects(&selector, template), wanted, "{selector}");
+        }
+    }
+
+    #[test]
+    fn a_network_policy_lets_the_copys_namespace_in_and_not_the_originals() {
+        let by_name = |name: &str| {
+            json!([
+                {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": name}}},
+                {"namespaceSelector": {"matchExpressions": [{
+                    "key": "kubernetes.io/metadata.name", "operator": "In",
+                    "values": [name, "monitoring"],
+                }]}},
+                {"podSelector": {"matchLabels": {"kubernetes.io/metadata.name": "shop"}}},
+                {"ipBlock": {"cidr": "10.0.0.0/8"}},
+            ])
+        };
+        let spec = |name: &str| {
+            json!({
+                "podSelector": {"matchLabels": {"app": "db"}},
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [{"from": by_name(name), "ports": [{"port": 1}]}],
+                "egress": [{"to": by_name(name)}],
+            })
+        };
+        let original = json!({"metadata": {"name": "p", "uid": "u"}, "spec": spec("shop")});
+        let copy = network_policy(&original, "shop", "shop-copy");
+        assert_eq!(copy["spec"], spec("shop-copy"));
+        assert_eq!(copy["metadata"], json!({"name": "p"}));
+        let closed = json!({"metadata": {"name": "p"}, "spec": {"podSelector": {}}});
+        assert_eq!(
+            network_policy(&closed, "shop", "shop-copy")["spec"],
+            closed["spec"]
+        );
     }
 
     #[test]

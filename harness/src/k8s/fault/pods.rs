@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::super::substrate::{Inner, Slot};
-use super::{all, found, short};
+use super::{all, found, patiently, short};
 
 /// How long a pod may take to answer before it is deleted.
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -38,7 +38,7 @@ pub(super) async fn targets(
     id: u32,
     nodes: &[Node],
 ) -> Result<Vec<(Member, Arc<Slot>)>, String> {
-    let members = found(inner).await.map_err(|error| error.to_string())?;
+    let members = patiently(|| found(inner)).await?;
     let mut targets = Vec::new();
     for &node in nodes {
         let member = members.iter().find(|member| member.node == node);
@@ -137,13 +137,14 @@ async fn end_one(
         How::Force | How::Delete => {
             slot.down.store(true, SeqCst);
             let at_once = how == How::Force;
-            let deleted = pod::delete(&inner.cluster, &inner.namespace, member, at_once).await;
-            deleted.map_err(|error| error.to_string())
+            // Again is no error: it is this pod alone that is meant.
+            patiently(|| pod::delete(&inner.cluster, &inner.namespace, member, at_once)).await
         }
     };
     if let Err(why) = ended {
         // It was left alone.
         slot.known().hurt_by.remove(&id);
+        slot.down.store(false, SeqCst);
         return Err(why);
     }
     let gone = pod::gone(&inner.cluster, &inner.namespace, member, END_WITHIN).await;
@@ -172,8 +173,7 @@ async fn end_one(
 async fn evict(inner: &Inner, member: &Member, slot: &Slot) -> Result<(), String> {
     let deadline = Instant::now() + EVICT_WITHIN;
     loop {
-        let asked = pod::evict(&inner.cluster, &inner.namespace, member).await;
-        match asked.map_err(|error| error.to_string())? {
+        match patiently(|| pod::evict(&inner.cluster, &inner.namespace, member)).await? {
             Evicted::Accepted => {
                 slot.down.store(true, SeqCst);
                 return Ok(());

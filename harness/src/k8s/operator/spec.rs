@@ -97,6 +97,12 @@ fn place(
             kubernetes.namespace
         ));
     }
+    if kubernetes.statefulset.as_ref().is_some_and(|it| it.copy) {
+        return Err(format!(
+            "{place}.kubernetes.statefulset.copy: a test stays in its own namespace, and a copy is made in \
+             another; `quorate test --on k8s` and `quorate preflight` make copies"
+        ));
+    }
     namespace.clone_into(&mut kubernetes.namespace);
     if let Some(image) = image {
         kubernetes.image = Some(image.to_owned());
@@ -163,6 +169,10 @@ mod tests {
             (json!({"colour": "red"}), "colour"),
             (json!({"substrate": "local"}), "substrate"),
             (json!({"kubernetes": {"namespace": "other"}}), "other"),
+            (
+                json!({"kubernetes": {"statefulset": {"selector": "a=b", "port": 1, "copy": true}}}),
+                "statefulset.copy",
+            ),
             (json!({"compare": {"modes": ["raft"]}}), "Scorecard"),
             (json!({"faults": {"packages": ["meteor"]}}), "meteor"),
         ] {

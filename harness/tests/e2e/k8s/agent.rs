@@ -2,21 +2,15 @@
 //! killed in the middle of faults, and what is left is looked for from outside, in the control
 //! groups and networks of the pods.
 
-use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::thread::sleep;
-use std::time::{Duration, Instant};
+use std::process::Command;
+use std::time::Instant;
 
 use k8s::agent::locate::Tree;
 use k8s::names::{AGENT, AGENT_NAMESPACE, CONTAINER};
 use serde_json::Value;
 
+use super::under_way::{self, until};
 use super::{Lab, every_fault_was_seen_and_healed};
-
-/// How long anything here may take on a machine that is busy; nothing is asserted of the time that
-/// it takes, but it is printed.
-const PATIENCE: Duration = Duration::from_secs(90);
-const LOOK: Duration = Duration::from_millis(200);
 
 /// The flags of a run that agents take part in.
 const RAFT: [&str; 7] = [
@@ -65,8 +59,7 @@ impl Drop for Agents {
 
 /// A run in the middle of its faults.
 struct Run {
-    child: Child,
-    store: PathBuf,
+    run: under_way::Run,
     pods: Vec<Pod>,
 }
 
@@ -81,15 +74,8 @@ struct Pod {
 impl Run {
     /// Starts a run and waits until so many faults were seen.
     fn in_the_middle(lab: &Lab, faults: &str, how_many: usize) -> Self {
-        let (args, store) = lab.test_args(&[&RAFT[..], &["--time-limit", "40s"]].concat(), faults);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let child = lab.command(&args).stdout(Stdio::null()).spawn().unwrap();
-        let run = Self {
-            child,
-            store,
-            pods: Vec::new(),
-        };
-        until("the faults are seen", || {
+        let mut run = lab.start(&[&RAFT[..], &["--time-limit", "40s"]].concat(), faults);
+        run.until("the faults are seen", |run| {
             let history = run.history();
             let injected = |line: &&str| line.contains(r#""f":"inject""#);
             let injected: Vec<&str> = history.lines().filter(injected).collect();
@@ -103,20 +89,7 @@ impl Run {
             "app.kubernetes.io/name=quorate-store",
             CONTAINER,
         );
-        Self { pods, ..run }
-    }
-
-    fn history(&self) -> String {
-        let runs = std::fs::read_dir(self.store.join("demo"))
-            .into_iter()
-            .flatten()
-            .flatten();
-        // The link `latest` leads to one of them.
-        let runs = runs.filter(|run| run.file_type().is_ok_and(|kind| kind.is_dir()));
-        let files = runs.map(|run| run.path().join("history.jsonl"));
-        files
-            .filter_map(|file| std::fs::read_to_string(file).ok())
-            .collect()
+        Self { run, pods }
     }
 
     /// What is wrong with the pods, as seen from outside.
@@ -139,20 +112,8 @@ impl Run {
 
     /// Waits for its end; its verdict.
     fn end(mut self) -> (Option<i32>, Value) {
-        let status = self.child.wait().unwrap();
-        let verdict = crate::run_dir(&self.store).join("verdict.json");
-        let verdict = std::fs::read_to_string(verdict).unwrap();
-        let verdict: Value = serde_json::from_str(&verdict).unwrap();
-        eprintln!("{status}: {} {}", verdict["verdict"], verdict["reasons"]);
-        (status.code(), verdict)
-    }
-}
-
-fn until(what: &str, seen: impl Fn() -> bool) {
-    let start = Instant::now();
-    while !seen() {
-        assert!(start.elapsed() < PATIENCE, "{what}: not in {PATIENCE:?}");
-        sleep(LOOK);
+        let (code, _) = self.run.end();
+        (code, self.run.verdict())
     }
 }
 
@@ -245,8 +206,7 @@ fn consensus_holds_through_all_that_agents_do() {
     assert_eq!(code, Some(0), "{verdict}");
     assert_eq!(verdict["verdict"], "valid");
     every_fault_was_seen_and_healed(&verdict, 9);
-    let leases = lab.kubectl(&["get", "leases", "-n", &lab.namespace, "-o", "name"]);
-    assert_eq!(leases, "");
+    assert_eq!(lab.get("leases", "name"), "");
 }
 
 #[test]
@@ -300,8 +260,7 @@ fn a_killed_harness_leaves_nothing_hurt() {
         let mut run = Run::in_the_middle(lab, faults, how_many);
         let look = visible(&run);
         assert!(!look || run.hurt().len() >= how_many, "{:?}", run.hurt());
-        run.child.kill().unwrap();
-        run.child.wait().unwrap();
+        run.run.kill();
         if look {
             run.healed("the end of the harness");
         }
@@ -381,25 +340,20 @@ fn clients_in_a_job_are_cut_off_and_slowed_down_and_agents_are_cleaned_away() {
         - {at: 9s, for: 3s, fault: slow, links: clients, target: leader, latency: 40ms}\n\
         - {at: 16s, for: 3s, fault: loss, links: all, target: follower, percent: 30%}\n";
     // From outside, clients come by a way whose packets cannot be impaired: nothing is begun.
-    let (args, store) = lab.test_args(&RAFT, faults);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let refused = lab.quorate(&args);
-    assert_eq!(refused.status.code(), Some(254));
-    let said = String::from_utf8_lossy(&refused.stderr);
+    let mut refused = lab.start(&RAFT, faults);
+    let (code, said) = refused.end();
+    assert_eq!(code, Some(254));
     assert!(said.contains("--in-cluster"), "{said}");
-    assert!(!store.exists());
+    assert!(!refused.store().exists());
 
     let inside = ["--in-cluster", "--time-limit", "22s"];
     let (code, verdict) = lab.test(&[&RAFT[..], &inside].concat(), faults);
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 3);
 
-    let clean = ["clean", "--on", "k8s", "--namespace", &lab.namespace];
-    let dry = lab.quorate(&[&clean[..], &["--agent", "--dry-run"]].concat());
-    let said = String::from_utf8_lossy(&dry.stdout);
+    let said = lab.clean(&["--agent", "--dry-run"]);
     assert!(said.contains("agents would be ended"), "{said}");
-    let clean = lab.quorate(&[&clean[..], &["--agent"]].concat());
-    assert_eq!(clean.status.code(), Some(0));
+    lab.clean(&["--agent"]);
     let status = lab.quorate(&["k8s", "agent", "status"]);
     let said = String::from_utf8_lossy(&status.stdout);
     assert!(said.contains("there are no agents"), "{said}");

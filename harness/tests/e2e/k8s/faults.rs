@@ -1,39 +1,7 @@
 //! Faults by the API, each seen and healed; and what is undone when the harness dies in the middle.
 
-use std::path::PathBuf;
-use std::process::{Child, Stdio};
-use std::time::{Duration, Instant};
-
-use rustix::process::{Pid, Signal, kill_process};
-
+use super::under_way::{Run, cordoned, until, verdict};
 use super::{Lab, every_fault_was_seen_and_healed};
-
-/// How long what a dead harness has left may stay. Kubelets of 1.20 take their time over pods.
-const UNDONE_WITHIN: Duration = Duration::from_secs(90);
-
-/// Waits until something is so.
-fn until(what: &str, within: Duration, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + within;
-    while !holds() {
-        assert!(Instant::now() < deadline, "not {what} after {within:?}");
-        std::thread::sleep(Duration::from_millis(200));
-    }
-}
-
-/// The nodes that a run of this namespace has cordoned.
-pub fn cordoned(lab: &Lab) -> String {
-    let owner = format!("{}/", lab.namespace);
-    let columns = "custom-columns=NAME:.metadata.name,NO:.spec.unschedulable,\
-                   BY:.metadata.annotations.quorate\\.dev/cordoned-by";
-    let all = lab.kubectl(&["get", "nodes", "--no-headers", "-o", columns]);
-    let ours = all.lines().filter(|line| line.contains(&owner));
-    ours.collect::<Vec<_>>().join("\n")
-}
-
-/// What of this kind is in the namespace, by name.
-fn there(lab: &Lab, kind: &str) -> String {
-    lab.kubectl(&["get", kind, "-n", &lab.namespace, "-o", "name"])
-}
 
 #[test]
 fn faults_by_the_api_are_seen_and_healed() {
@@ -43,19 +11,20 @@ fn faults_by_the_api_are_seen_and_healed() {
     lab.make_namespace();
     lab.provide_volumes(3);
     // One after the other: a disruption budget lets no eviction through while a node is down.
-    let schedule = "\
-        - at: 1s\n  sequence:\n\
-        \x20   - {fault: kill, target: follower, via: delete, for: 500ms}\n\
-        \x20   - {fault: no-endpoints, target: all, for: 2s}\n\
-        \x20   - {fault: scale, target: n3, for: 2s}\n\
-        \x20   - {fault: kill, target: n1, via: evict, for: 500ms}\n\
-        \x20   - {fault: drain, target: n2, for: 1s}\n";
-    let raft = ["--mode", "raft", "--seed", "3", "--time-limit", "80s"];
-    let (code, verdict) = lab.test(&[&raft[..], lab.storage].concat(), schedule);
+    let (code, verdict) = verdict_of(
+        &lab,
+        "target: {mode: raft}\nlimits: {time: 600s, until_schedule_ends: true}\n\
+         faults:\n  schedule:\n    - at: 1s\n      sequence:\n\
+         \x20       - {fault: kill, target: follower, via: delete, for: 500ms}\n\
+         \x20       - {fault: no-endpoints, target: all, for: 2s}\n\
+         \x20       - {fault: scale, target: n3, for: 2s}\n\
+         \x20       - {fault: kill, target: n1, via: evict, for: 500ms}\n\
+         \x20       - {fault: drain, target: n2, for: 1s}\n",
+    );
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 5);
     assert_eq!(cordoned(&lab), "");
-    assert_eq!(there(&lab, "statefulsets,services,leases,pods"), "");
+    assert_eq!(lab.there(), "");
 }
 
 #[test]
@@ -104,9 +73,7 @@ fn verdict_of(lab: &Lab, experiment: &str) -> (Option<i32>, serde_json::Value) {
     std::fs::write(&file, text).unwrap();
     let store = store.to_str().unwrap();
     let run = lab.quorate(&["test", file.to_str().unwrap(), "--store", store]);
-    let verdict = crate::run_dir(std::path::Path::new(store)).join("verdict.json");
-    let verdict = std::fs::read_to_string(verdict).unwrap();
-    (run.status.code(), serde_json::from_str(&verdict).unwrap())
+    (run.status.code(), verdict(std::path::Path::new(store)))
 }
 
 #[test]
@@ -160,75 +127,34 @@ fn what_operators_do_has_packages() {
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 4);
     assert_eq!(cordoned(&lab), "");
-    assert_eq!(there(&lab, "statefulsets,services,leases,pods"), "");
+    assert_eq!(lab.there(), "");
 }
 
-/// A harness in the middle of a fault, and where its run is. Killed when dropped.
-struct Running {
-    harness: Child,
-    store: PathBuf,
-}
-
-impl Running {
-    /// Starts a run with these faults, and waits until one is seen on the cluster.
-    fn start(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) -> Self {
-        let raft = ["--mode", "raft", "--seed", "5", "--time-limit", "120s"];
-        let all = [&raft[..], &["--storage", "empty-dir"]].concat();
-        let (args, store) = lab.test_args(&all, schedule);
-        let args: Vec<&str> = args.iter().map(String::as_str).collect();
-        let harness = lab
-            .command(&args)
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .spawn()
-            .unwrap();
-        let mut running = Self { harness, store };
-        until("injected", Duration::from_secs(240), || {
-            assert!(running.harness.try_wait().unwrap().is_none(), "it ended");
-            seen(lab)
-        });
-        running
-    }
-
-    fn run_dir(&self) -> PathBuf {
-        crate::run_dir(&self.store)
-    }
-
-    fn kill(&mut self) {
-        self.harness.kill().unwrap();
-        self.harness.wait().unwrap();
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.harness.kill();
-        let _ = self.harness.wait();
-    }
+/// A run in the middle of a fault, as seen on the cluster.
+fn in_the_middle(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) -> Run {
+    let raft = ["--mode", "raft", "--seed", "5", "--time-limit", "120s"];
+    let all = [&raft[..], &["--storage", "empty-dir"]].concat();
+    let mut run = lab.start(&all, schedule);
+    run.until("injected", |_| seen(lab));
+    run
 }
 
 fn is_scaled(lab: &Lab) -> bool {
-    let sets = ["get", "statefulsets", "-n", &lab.namespace, "-o", "json"];
-    lab.kubectl(&sets).contains("quorate.dev/scaled")
+    lab.get("statefulsets", "json")
+        .contains("quorate.dev/scaled")
 }
 
 /// Kills the harness once a fault is seen on the cluster; what it has left is undone without it.
 fn a_dead_harness_heals(lab: &Lab, schedule: &str, seen: impl Fn(&Lab) -> bool) {
-    let mut running = Running::start(lab, schedule, seen);
-    running.kill();
-    let killed = Instant::now();
-    until("uncordoned", UNDONE_WITHIN, || cordoned(lab).is_empty());
-    until("removed", UNDONE_WITHIN, || {
-        there(lab, "statefulsets,services,leases,pods").is_empty()
-    });
+    let mut run = in_the_middle(lab, schedule, seen);
+    run.kill();
+    let killed = std::time::Instant::now();
+    until("uncordoned", || cordoned(lab).is_empty());
+    until("removed", || lab.there().is_empty());
     eprintln!("undone after {:?}", killed.elapsed());
     // The history up to then is there to be read.
-    let run = running.run_dir();
-    let history = run.join("history.jsonl");
-    assert!(history.metadata().is_ok_and(|history| history.len() > 0));
-    until("the keeper done", UNDONE_WITHIN, || {
-        !run.join("leases.json").exists()
-    });
+    assert!(!run.history().is_empty());
+    until("the keeper done", || run.is_forgotten());
 }
 
 #[test]
@@ -242,9 +168,7 @@ fn what_a_dead_harness_has_drained_and_scaled_is_undone() {
     let scale = "- {at: 1s, for: 100s, fault: scale, target: n3}\n";
     a_dead_harness_heals(&lab, scale, is_scaled);
     // Nothing was left for it to do.
-    let clean = lab.quorate(&["clean", "--on", "k8s", "--namespace", &lab.namespace]);
-    assert_eq!(clean.status.code(), Some(0));
-    assert!(String::from_utf8_lossy(&clean.stdout).contains("0 traces"));
+    assert!(lab.clean(&[]).contains("0 traces"));
 }
 
 #[test]
@@ -253,34 +177,21 @@ fn what_is_left_of_harness_and_keeper_is_cleaned_but_nothing_of_a_living_run() {
         return;
     };
     lab.make_namespace();
-    let clean = |args: &[&str]| {
-        let all = ["clean", "--on", "k8s", "--namespace", &lab.namespace];
-        let output = lab.quorate(&[&all[..], args].concat());
-        assert_eq!(output.status.code(), Some(0));
-        String::from_utf8(output.stdout).unwrap()
-    };
     let scale = "- {at: 1s, for: 100s, fault: scale, target: n3}\n";
-    let mut running = Running::start(&lab, scale, is_scaled);
-    let said = clean(&[]);
+    let mut run = in_the_middle(&lab, scale, is_scaled);
+    let said = lab.clean(&[]);
     assert!(said.contains("0 traces of runs were undone"), "{said}");
     assert!(said.contains("of living runs stay"), "{said}");
     assert!(is_scaled(&lab));
 
-    let leases = std::fs::read_to_string(running.run_dir().join("leases.json")).unwrap();
-    let leases: serde_json::Value = serde_json::from_str(&leases).unwrap();
-    let keeper = i32::try_from(leases["keeper"]["pid"].as_u64().unwrap()).unwrap();
-    // The harness must not live to replace it.
-    let stop = Pid::from_raw(i32::try_from(running.harness.id()).unwrap()).unwrap();
-    kill_process(stop, Signal::STOP).unwrap();
-    kill_process(Pid::from_raw(keeper).unwrap(), Signal::KILL).unwrap();
-    running.kill();
-    let said = clean(&["--dry-run"]);
+    run.kill_with_keeper();
+    let said = lab.clean(&["--dry-run"]);
     assert!(said.contains("scaled from 3"), "{said}");
     assert!(is_scaled(&lab));
-    let said = clean(&[]);
+    let said = lab.clean(&[]);
     assert!(said.contains("store run-"), "{said}");
-    assert_eq!(there(&lab, "statefulsets,services,leases,pods"), "");
-    assert!(clean(&[]).contains("0 traces of runs were undone"));
+    assert_eq!(lab.there(), "");
+    assert!(lab.clean(&[]).contains("0 traces of runs were undone"));
 }
 
 #[test]
@@ -288,64 +199,29 @@ fn a_store_of_others_is_tested_scaled_back_and_left() {
     let Some(lab) = Lab::find("others") else {
         return;
     };
-    let namespace = lab.namespace.as_str();
-    let up = [
-        "k8s",
-        "up",
-        "--namespace",
-        namespace,
-        "--mode",
-        "raft",
-        "--storage",
-        "empty-dir",
-        "--image",
-        &lab.image,
-    ];
-    assert_eq!(lab.quorate(&up).status.code(), Some(0));
-    let file = lab.dir.path().join("others.yaml");
-    let text = format!(
-        "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 8\nlimits: {{time: 120s}}\n\
-         kubernetes:\n  namespace: {namespace}\n  storage: empty-dir\n  statefulset: \
-         {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
-         faults:\n  schedule:\n    - {{at: 1s, for: 100s, fault: scale, target: n3}}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let store = lab.dir.path().join("others");
-    let args = [
-        "test",
-        file.to_str().unwrap(),
-        "--store",
-        store.to_str().unwrap(),
-    ];
-    let mut harness = lab
-        .command(&args)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let replicas = || {
-        let of = ["get", "statefulset", "quorate", "-n", namespace, "-o"];
-        lab.kubectl(&[&of[..], &["jsonpath={.spec.replicas}"]].concat())
+    lab.up();
+    let fault = |time, lasts| {
+        lab.on_that(
+            time,
+            &format!("{{at: 1s, for: {lasts}, fault: scale, target: n3}}"),
+        )
     };
-    until("scaled", Duration::from_secs(240), || {
-        assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
-        replicas() == "2"
-    });
-    let pid = Pid::from_raw(i32::try_from(harness.id()).unwrap()).unwrap();
-    kill_process(pid, Signal::KILL).unwrap();
-    harness.wait().unwrap();
-    until("scaled back", UNDONE_WITHIN, || replicas() == "3");
-    until("let go", UNDONE_WITHIN, || there(&lab, "leases").is_empty());
-    assert!(there(&lab, "pods").contains("quorate-0"));
-    until("ready again", UNDONE_WITHIN, || {
-        let status = ["k8s", "status", "--namespace", namespace];
+    let store = lab.dir.path().join("others");
+    let args = |file| ["test", file, "--store", store.to_str().unwrap()];
+    let replicas = || lab.get("statefulset/quorate", "jsonpath={.spec.replicas}");
+    let long = fault("120s", "100s");
+    let mut run = Run::start(lab.command(&args(&long)), &store);
+    run.until("scaled", |_| replicas() == "2");
+    run.kill();
+    until("scaled back", || replicas() == "3");
+    until("let go", || lab.get("leases", "name").is_empty());
+    assert!(lab.get("pods", "name").contains("quorate-0"));
+    until("ready again", || {
+        let status = ["k8s", "status", "--namespace", &lab.namespace];
         lab.quorate(&status).status.code() == Some(0)
     });
     // Whole runs leave it, too.
-    let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("120s", "15s").replace("for: 100s", "for: 2s");
-    std::fs::write(&file, text).unwrap();
-    let whole = lab.quorate(&args);
+    let whole = lab.quorate(&args(&fault("15s", "2s")));
     assert_eq!(whole.status.code(), Some(0));
     assert_eq!(replicas(), "3");
 }
@@ -355,42 +231,20 @@ fn a_disruption_budget_is_kept_and_said() {
     let Some(lab) = Lab::find("budget") else {
         return;
     };
-    let namespace = lab.namespace.as_str();
-    let up = [
-        "k8s",
-        "up",
-        "--namespace",
-        namespace,
-        "--mode",
-        "raft",
-        "--storage",
-        "empty-dir",
-        "--image",
-        &lab.image,
-    ];
-    assert_eq!(lab.quorate(&up).status.code(), Some(0));
+    lab.up();
     let none = "{\"spec\":{\"maxUnavailable\":0}}";
     let patch = ["patch", "pdb", "quorate", "--type=merge", "-p", none, "-n"];
-    lab.kubectl(&[&patch[..], &[namespace]].concat());
-    let uids = || {
-        let of = ["get", "pods", "-n", namespace, "-o"];
-        lab.kubectl(&[&of[..], &["jsonpath={.items[*].metadata.uid}"]].concat())
-    };
-    let before = uids();
-    let file = lab.dir.path().join("budget.yaml");
-    let text = format!(
-        "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 9\nlimits: {{time: 60s}}\n\
-         kubernetes:\n  namespace: {namespace}\n  storage: empty-dir\n  statefulset: \
-         {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
-         faults:\n  schedule:\n    - {{at: 1s, for: 1s, fault: wipe, target: n2, via: evict}}\n"
+    lab.kubectl(&[&patch[..], &[&lab.namespace]].concat());
+    let before = lab.uids();
+    let file = lab.on_that(
+        "60s",
+        "{at: 1s, for: 1s, fault: wipe, target: n2, via: evict}",
     );
-    std::fs::write(&file, text).unwrap();
     let store = lab.dir.path().join("budget");
     let store = store.to_str().unwrap();
-    let run = lab.quorate(&["test", file.to_str().unwrap(), "--store", store]);
+    let run = lab.quorate(&["test", &file, "--store", store]);
     assert_eq!(run.status.code(), Some(2));
-    let verdict = crate::run_dir(std::path::Path::new(store)).join("verdict.json");
-    let verdict = std::fs::read_to_string(verdict).unwrap();
+    let verdict = verdict(std::path::Path::new(store)).to_string();
     assert!(verdict.contains("disruption budget"), "{verdict}");
-    assert_eq!(uids(), before);
+    assert_eq!(lab.uids(), before);
 }

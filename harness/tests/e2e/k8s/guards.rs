@@ -1,6 +1,7 @@
 //! Guard rails around Kubernetes nodes: those of the control plane, and those of somebody else.
 
 use super::Lab;
+use super::under_way::verdict;
 
 /// A node that is changed for the test; dropped, it is as before.
 struct Changed<'a> {
@@ -28,35 +29,10 @@ fn nodes_of_the_control_plane_and_of_others_are_not_drained() {
     let Some(lab) = Lab::find("guards") else {
         return;
     };
-    let namespace = lab.namespace.as_str();
-    let up = [
-        "k8s",
-        "up",
-        "--namespace",
-        namespace,
-        "--mode",
-        "raft",
-        "--storage",
-        "empty-dir",
-    ];
-    let up = lab.quorate(&[&up[..], &["--image", &lab.image]].concat());
-    assert_eq!(up.status.code(), Some(0));
-    let file = lab.dir.path().join("drain.yaml");
-    let text = format!(
-        "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 9\nlimits: {{time: 8s}}\n\
-         kubernetes:\n  namespace: {namespace}\n  storage: empty-dir\n  statefulset: \
-         {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
-         faults:\n  schedule:\n    - {{at: 1s, for: 1s, fault: drain, target: n2}}\n"
-    );
-    std::fs::write(&file, text).unwrap();
-    let file = file.to_str().unwrap();
-    let of = ["get", "pod", "quorate-1", "-n", namespace, "-o"];
-    let host = lab.kubectl(&[&of[..], &["jsonpath={.spec.nodeName}"]].concat());
-    let uids = || {
-        let of = ["get", "pods", "-n", namespace, "-o"];
-        lab.kubectl(&[&of[..], &["jsonpath={.items[*].metadata.uid}"]].concat())
-    };
-    let before = uids();
+    lab.up();
+    let file = &lab.on_that("8s", "{at: 1s, for: 1s, fault: drain, target: n2}");
+    let host = lab.get("pod/quorate-1", "jsonpath={.spec.nodeName}");
+    let before = lab.uids();
     let unschedulable = || {
         let of = ["get", "node", &host, "-o", "jsonpath={.spec.unschedulable}"];
         lab.kubectl(&of)
@@ -66,10 +42,9 @@ fn nodes_of_the_control_plane_and_of_others_are_not_drained() {
         let store = store.to_str().unwrap();
         let run = lab.quorate(&["test", file, "--store", store]);
         assert_eq!(run.status.code(), Some(2));
-        let verdict = crate::run_dir(std::path::Path::new(store)).join("verdict.json");
-        let verdict = std::fs::read_to_string(verdict).unwrap();
+        let verdict = verdict(std::path::Path::new(store)).to_string();
         assert!(verdict.contains(why), "{verdict}");
-        assert_eq!(uids(), before);
+        assert_eq!(lab.uids(), before);
     };
 
     {
@@ -101,8 +76,7 @@ fn nodes_of_the_control_plane_and_of_others_are_not_drained() {
         refused("cordoned", "is cordoned already, and not by this run");
         // It is left as it was found.
         assert_eq!(unschedulable(), "true");
-        let clean = lab.quorate(&["clean", "--on", "k8s", "--namespace", namespace]);
-        assert_eq!(clean.status.code(), Some(0));
+        lab.clean(&[]);
         assert_eq!(unschedulable(), "true");
     }
 }

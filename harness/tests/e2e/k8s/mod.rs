@@ -5,6 +5,8 @@
 //! the tests say so and pass, as do those that are not in every run without `QUORATE_K8S_TESTS`. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
 mod agent;
+mod copies;
+mod etcd;
 mod faults;
 mod guards;
 mod in_cluster;
@@ -15,6 +17,7 @@ mod rights;
 mod running;
 mod scorecard;
 mod store;
+mod under_way;
 mod volume;
 mod weather;
 
@@ -26,7 +29,8 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError};
 
 use serde_json::Value;
 
-use crate::{quorate, run_dir};
+use self::under_way::Run;
+use crate::quorate;
 
 #[test]
 fn manifests_are_those_of_the_code() {
@@ -210,6 +214,31 @@ impl Lab {
         String::from_utf8(output.stdout).unwrap().trim().to_owned()
     }
 
+    /// What `kubectl get` prints of these objects in the namespace, in this form.
+    pub fn get(&self, what: &str, form: &str) -> String {
+        self.kubectl(&["get", what, "-n", &self.namespace, "-o", form])
+    }
+
+    /// The pods in the namespace: another uid is another pod.
+    pub fn uids(&self) -> String {
+        self.get("pods", "jsonpath={.items[*].metadata.uid}")
+    }
+
+    /// What runs leave in the namespace while they go on, by name.
+    pub fn there(&self) -> String {
+        self.get("statefulsets,services,leases,pods", "name")
+    }
+
+    /// The version of PodDisruptionBudgets and evictions here.
+    pub fn disruption_budget(&self) -> &'static str {
+        let versions = self.kubectl(&["api-versions"]);
+        if versions.lines().any(|line| line == "policy/v1") {
+            "policy/v1"
+        } else {
+            "policy/v1beta1"
+        }
+    }
+
     /// kubectl, to be given arguments.
     pub fn kubectl_command(&self) -> Command {
         let program = self.kit.as_ref().map(|kit| kit.join("kubectl"));
@@ -232,6 +261,44 @@ impl Lab {
         eprintln!("{}", String::from_utf8_lossy(&output.stdout));
         eprintln!("{}", String::from_utf8_lossy(&output.stderr));
         output
+    }
+
+    /// Brings up a store of Raft that is no run's own, without volumes.
+    pub fn up(&self) {
+        let up = [
+            "k8s",
+            "up",
+            "--namespace",
+            &self.namespace,
+            "--mode",
+            "raft",
+        ];
+        let how = ["--storage", "empty-dir", "--image", &self.image];
+        let up = self.quorate(&[&up[..], &how].concat());
+        assert_eq!(up.status.code(), Some(0));
+    }
+
+    /// An experiment on the store of [`Lab::up`], with this fault, as a file.
+    pub fn on_that(&self, time: &str, fault: &str) -> String {
+        let folder = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
+        let file = folder.join("experiment.yaml");
+        let text = format!(
+            "substrate: k8s\ntarget: {{mode: raft}}\nnodes: 3\nseed: 9\nlimits: {{time: {time}}}\n\
+             kubernetes:\n  namespace: {}\n  storage: empty-dir\n  statefulset: \
+             {{selector: app.kubernetes.io/instance=quorate, port: 7100}}\n\
+             faults: {{schedule: [{fault}]}}\n",
+            self.namespace
+        );
+        std::fs::write(&file, text).unwrap();
+        file.to_str().unwrap().to_owned()
+    }
+
+    /// What `quorate clean` prints of this namespace.
+    pub fn clean(&self, args: &[&str]) -> String {
+        let all = ["clean", "--on", "k8s", "--namespace", &self.namespace];
+        let output = self.quorate(&[&all[..], args].concat());
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
     }
 
     /// Makes the namespace, with the label that allows faults.
@@ -259,21 +326,61 @@ impl Lab {
         (all, store)
     }
 
+    /// Starts an experiment with these faults.
+    pub fn start(&self, args: &[&str], faults: &str) -> Run {
+        self.start_by(&self.kubeconfig, args, faults)
+    }
+
+    /// The same by another way to the API server.
+    pub fn start_by(&self, kubeconfig: &Path, args: &[&str], faults: &str) -> Run {
+        let (all, store) = self.test_args(args, faults);
+        let mut command = quorate();
+        command.args(all).env("KUBECONFIG", kubeconfig);
+        Run::start(command, &store)
+    }
+
     /// Runs an experiment with these faults; its exit code and verdict.
     pub fn test(&self, args: &[&str], faults: &str) -> (Option<i32>, Value) {
-        let (all, store) = self.test_args(args, faults);
-        let all: Vec<&str> = all.iter().map(String::as_str).collect();
-        let output = self.quorate(&all);
-        let verdict = std::fs::read_to_string(run_dir(&store).join("verdict.json")).unwrap();
-        let log = run_dir(&store).join("nodes/n1.log");
+        let mut run = self.start(args, faults);
+        let (code, _) = run.end();
+        let log = run.dir().join("nodes/n1.log");
         assert!(
             log.metadata().is_ok_and(|log| log.len() > 0),
             "n1 has no log"
         );
-        (
-            output.status.code(),
-            serde_json::from_str(&verdict).unwrap(),
-        )
+        (code, run.verdict())
+    }
+}
+
+/// A role for the account of runs in Jobs, in the whole cluster; taken away when dropped, and deleted if
+/// it is called as the namespace.
+pub struct Granted<'a>(&'a Lab);
+
+impl<'a> Granted<'a> {
+    pub fn to_runs(lab: &'a Lab, role: &str) -> Self {
+        let account = format!("{}:quorate-runner", lab.namespace);
+        let binding = ["create", "clusterrolebinding", &lab.namespace];
+        let bound = ["--clusterrole", role, "--serviceaccount", &account];
+        let granted = Self(lab);
+        lab.kubectl(&[&binding[..], &bound].concat());
+        granted
+    }
+}
+
+impl Drop for Granted<'_> {
+    fn drop(&mut self) {
+        let away = [
+            "delete",
+            "clusterrole,clusterrolebinding",
+            "--ignore-not-found",
+        ];
+        let away = self
+            .0
+            .kubectl_command()
+            .args(away)
+            .arg(&self.0.namespace)
+            .status();
+        eprintln!("the role is taken away: {away:?}");
     }
 }
 
@@ -327,6 +434,9 @@ impl Drop for Lab {
         quiet(&mut self.command(&down));
         let away = ["delete", "namespace", "--ignore-not-found", "--wait=false"];
         quiet(self.kubectl_command().args(away).arg(&self.namespace));
+        let copies = format!("quorate.dev/copy-of={}", self.namespace);
+        let away = ["delete", "namespace", "--wait=false", "-l", &copies];
+        quiet(self.kubectl_command().args(away));
         let volumes = format!("quorate-e2e={}", self.namespace);
         let away = ["delete", "pv", "--wait=false", "-l", &volumes];
         quiet(self.kubectl_command().args(away));

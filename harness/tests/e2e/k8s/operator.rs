@@ -4,7 +4,8 @@ use std::path::Path;
 use std::process::{Child, Stdio};
 
 use super::Lab;
-use super::in_cluster::{evict_harness, of_runs, until};
+use super::in_cluster::evict_harness;
+use super::under_way::{of_runs, until};
 
 /// An operator of the test's own namespace, killed when dropped.
 pub struct Operator(Child);

@@ -1,8 +1,8 @@
 //! Scorecards that are measured on the cluster itself.
 
 use super::Lab;
-use super::in_cluster::{of_runs, until};
 use super::operator::{Operator, crds, status, wait_for};
+use super::under_way::{of_runs, until};
 
 fn scorecard(lab: &Lab, name: &str, comparison: &str) {
     let namespace = &lab.namespace;

@@ -3,16 +3,15 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, TcpListener, TcpStream};
 use std::path::PathBuf;
-use std::process::{Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::in_cluster::{nothing_is_left, of_runs, process_with, run_of, until, verdict};
 use super::operator::{Operator, STORE, crds, status, test, wait_for};
+use super::under_way::{harness_in_job, nothing_is_left, of_runs, until};
 use super::{Lab, every_fault_was_seen_and_healed};
-use crate::run_dir;
 
 /// A way to the API server that can be cut.
 struct Way {
@@ -119,55 +118,32 @@ fn an_api_server_that_is_away_for_a_while_is_survived() {
         "--time-limit",
         "60s",
     ];
-    let (args, store) = lab.test_args(&[&raft[..], lab.storage].concat(), schedule);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let mut harness = lab
-        .command(&args)
-        .env("KUBECONFIG", kubeconfig)
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .unwrap();
-    let history = || {
-        let run = store.join("demo/latest/history.jsonl");
-        std::fs::read_to_string(run).unwrap_or_default()
-    };
+    let all = [&raft[..], lab.storage].concat();
+    let mut run = lab.start_by(&kubeconfig, &all, schedule);
     let killed = |text: &str| {
         let mut lines = text.lines();
         lines.any(|line| line.contains("\"inject\"") && line.contains("deleted at once"))
     };
-    while !killed(&history()) {
-        assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
-        thread::sleep(Duration::from_millis(200));
-    }
+    run.until("a pod is killed", |run| killed(&run.history()));
     way.cut();
     // Longer than an operation may take, shorter than what heals is tried.
-    let now = || {
-        let last = history().lines().rev().find_map(|line| {
+    let now = |history: &str| {
+        let last = history.lines().rev().find_map(|line| {
             let event: serde_json::Value = serde_json::from_str(line).ok()?;
             event["time"].as_u64()
         });
         last.unwrap_or_default()
     };
-    let cut_at = now();
-    while now() < cut_at + 8_000_000_000 {
-        assert!(harness.try_wait().unwrap().is_none(), "the harness ended");
-        thread::sleep(Duration::from_millis(200));
-    }
+    let cut_at = now(&run.history());
+    run.until("it was away", |run| {
+        now(&run.history()) >= cut_at + 8_000_000_000
+    });
     way.mend();
-    let code = harness.wait().unwrap().code();
-    let verdict = std::fs::read_to_string(run_dir(&store).join("verdict.json")).unwrap();
-    let verdict: serde_json::Value = serde_json::from_str(&verdict).unwrap();
+    let (code, _) = run.end();
+    let verdict = run.verdict();
     assert_eq!(code, Some(0), "{verdict}");
     every_fault_was_seen_and_healed(&verdict, 2);
-    let left = [
-        "get",
-        "statefulsets,services,leases,pods",
-        "-o",
-        "name",
-        "-n",
-    ];
-    assert_eq!(lab.kubectl(&[&left[..], &[&lab.namespace]].concat()), "");
+    assert_eq!(lab.there(), "");
 }
 
 #[test]
@@ -241,34 +217,24 @@ fn an_api_server_that_is_away_is_survived_by_a_job_and_who_waits_for_it() {
         "--time-limit",
         "45s",
     ];
-    let (args, store) = lab.test_args(&[&raft[..], lab.storage].concat(), schedule);
-    let args: Vec<&str> = args.iter().map(String::as_str).collect();
-    let harness = lab
-        .command(&args)
-        .env("KUBECONFIG", kubeconfig)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
-    until("a part of the history is handed over", || {
+    let all = [&raft[..], lab.storage].concat();
+    let mut run = lab.start_by(&kubeconfig, &all, schedule);
+    run.until("a part of the history is handed over", |_| {
         of_runs(&lab).contains("-part-0")
     });
     way.cut();
-    let inside = process_with(&format!("--run={}", run_of(&lab)));
+    let inside = harness_in_job(&lab);
     let server = ["get", "service", "kubernetes", "-n", "default", "-o"];
     let server = lab.kubectl(&[&server[..], &["jsonpath={.spec.clusterIP}"]].concat());
     let cut = inside.map(|pid| CutOff::of(pid.as_raw_nonzero().get(), &server));
-    if cut.is_none() {
-        eprintln!("skipped in part: the harness's process is not on this machine");
-    }
     // That long it is away, which is what is tested: longer than a request may take.
     thread::sleep(Duration::from_secs(10));
     drop(cut);
     way.mend();
-    let output = harness.wait_with_output().unwrap();
-    let said = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(0), "{said}");
-    every_fault_was_seen_and_healed(&verdict(&store), 1);
+    let (code, _) = run.end();
+    let verdict = run.verdict();
+    assert_eq!(code, Some(0), "{verdict}");
+    every_fault_was_seen_and_healed(&verdict, 1);
     nothing_is_left(&lab);
 }
 
