@@ -100,7 +100,10 @@ impl Program {
     pub fn of(pid: u32) -> Result<Self, String> {
         let ended = |error: io::Error| format!("process {pid}: {error}");
         let process = Identity::of(pid).map_err(ended)?;
-        let environment = fs::read(format!("/proc/{pid}/environ")).map_err(ended)?;
+        let environment = fs::read(format!("/proc/{pid}/environ"));
+        let environment = environment.map_err(|error| {
+            format!("the environment of process {pid} cannot be read ({error})")
+        })?;
         let path = told(&environment)?;
         if !is_loaded(pid) {
             return Err(format!(
