@@ -178,6 +178,16 @@ pub enum Error {
         /// Why not.
         why: String,
     },
+    /// Nodes that have the clock of their machine.
+    #[error(
+        "the clocks of StatefulSet {set} are those of its Kubernetes nodes; {way_out}; nothing was done"
+    )]
+    NoClock {
+        /// Which.
+        set: String,
+        /// What to add to it.
+        way_out: String,
+    },
     /// No agent can do it.
     #[error("{0}")]
     NoAgent(String),

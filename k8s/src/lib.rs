@@ -12,6 +12,7 @@
 //! | [`pod`] | ends pods, and sees them end |
 //! | [`agent`] | faults that need the node: an agent on each, driven by Lease objects |
 //! | [`rollout`] | lets pods run another version, from the highest ordinal down |
+//! | [`preload`] | whether the clocks of a StatefulSet's nodes can be made wrong |
 //! | [`copy`] | throw-away copies of a StatefulSet, in namespaces of their own |
 //! | [`hosts`] | Kubernetes nodes: cordons them, and never those of the control plane |
 //! | [`scale`] | makes a StatefulSet smaller, and as large again |
@@ -56,6 +57,7 @@ pub mod names;
 pub mod operator;
 pub mod phase;
 pub mod pod;
+pub mod preload;
 pub mod results;
 pub mod rights;
 pub mod roles;

@@ -73,7 +73,7 @@ fn first(set: &StatefulSet) -> Option<&Container> {
 }
 
 /// The container of this name, or the first.
-fn node_of<'a>(set: &'a StatefulSet, name: Option<&str>) -> Option<&'a Container> {
+pub(crate) fn node_of<'a>(set: &'a StatefulSet, name: Option<&str>) -> Option<&'a Container> {
     let pod = set.spec.template.spec.as_ref()?;
     let mut containers = pod.containers.iter();
     containers.find(|container| name.is_none_or(|name| container.name == name))

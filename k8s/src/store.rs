@@ -13,6 +13,7 @@
 //! node which a test has paused would undo the fault. Readiness asks whether clients are served
 //! well (`/readyz` of the reference cluster's server).
 
+use nemesis::mechanism::clock::container;
 use serde_json::{Value, json};
 
 use crate::Error;
@@ -59,6 +60,9 @@ pub struct Store {
     pub seed: u64,
     /// Where journals are kept.
     pub storage: Storage,
+    /// Whether the clocks of nodes can be made wrong: they are started with libfaketime, which their
+    /// image must have.
+    pub clocks: bool,
     /// The run that it belongs to, if it is of one run only.
     pub run: Option<String>,
 }
@@ -203,6 +207,21 @@ impl Store {
         self.object("apps/v1", "StatefulSet", &self.name, json!({"spec": spec}))
     }
 
+    fn environment(&self) -> Vec<Value> {
+        let mut all = vec![json!({
+            "name": "POD_NAME",
+            "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
+        })];
+        if self.clocks {
+            let preloaded = container::recommended().into_iter();
+            all.extend(
+                preloaded
+                    .map(|(name, value)| json!({"name": name, "value": value.to_string_lossy()})),
+            );
+        }
+        all
+    }
+
     fn pod_spec(&self) -> Value {
         let peers: Vec<String> = (1..=self.nodes)
             .map(|node| format!("n{node}={}", self.address(node)))
@@ -266,10 +285,7 @@ impl Store {
                     "--config=/etc/quorate/config.yaml",
                     format!("--seed={}", self.seed),
                 ],
-                "env": [{
-                    "name": "POD_NAME",
-                    "valueFrom": {"fieldRef": {"apiVersion": "v1", "fieldPath": "metadata.name"}},
-                }],
+                "env": self.environment(),
                 "ports": [{"name": "http", "containerPort": PORT, "protocol": "TCP"}],
                 "startupProbe": get("/healthz", 1, 1, 60),
                 "livenessProbe": get("/healthz", 10, 5, 6),
@@ -321,13 +337,18 @@ mod tests {
             config: "mode: single-leader\n".to_owned(),
             seed: 7,
             storage,
+            clocks: false,
             run: Some("r1".to_owned()),
         }
     }
 
     fn all() -> Vec<Store> {
         let class = Some("fast".to_owned());
-        [
+        let clocks = Store {
+            clocks: true,
+            ..store(Storage::EmptyDir)
+        };
+        let mut all: Vec<Store> = [
             Storage::EmptyDir,
             Storage::Volumes {
                 class: None,
@@ -336,7 +357,9 @@ mod tests {
             Storage::Volumes { class, mib: 64 },
         ]
         .map(store)
-        .into()
+        .into();
+        all.push(clocks);
+        all
     }
 
     /// Reads an object as the type that Kubernetes gives it, and writes it again: a field that is
@@ -404,6 +427,24 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn nodes_are_started_with_libfaketime_where_that_is_wanted() {
+        let names = |clocks| {
+            let store = Store {
+                clocks,
+                ..store(Storage::EmptyDir)
+            };
+            let names = store.environment().into_iter();
+            names
+                .map(|one| one["name"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        assert!(container::are_enough(
+            names(true).iter().map(String::as_str)
+        ));
+        assert_eq!(names(false), ["POD_NAME"]);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use k8s::cluster::Cluster;
 use k8s::discover::members;
 use k8s::hosts;
 use k8s::names::IMAGE;
+use k8s::preload;
 use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
 use nemesis::{Action, Nemesis, Node, NodeView, Orchestration, Proof, Step, View};
 
@@ -47,6 +48,10 @@ pub(crate) async fn print(
     let all_nodes = experiment.all_nodes();
     let (store, on) = match &kubernetes.statefulset {
         Some(existing) => {
+            if kubernetes.clocks {
+                let container = existing.container.as_deref();
+                preload::check(&cluster, namespace, &existing.selector, container).await?;
+            }
             let members = members(&cluster, namespace, &existing.selector).await?;
             anyhow::ensure!(
                 members.len() == usize::from(all_nodes),
@@ -240,8 +245,8 @@ fn deeds(action: &Action, experiment: &Experiment, store: &str, on: &Hosts) -> S
         | Action::Cpu(nodes, _)
         | Action::Memory(nodes, _)
         | Action::Disk(nodes, _)
-        | Action::ThrottleDisk(nodes, _)
-        | Action::Clock(nodes, _) => format!("the processes of pods {}", pods(nodes)),
+        | Action::ThrottleDisk(nodes, _) => format!("the processes of pods {}", pods(nodes)),
+        Action::Clock(nodes, _) => format!("the clocks of pods {}", pods(nodes)),
         _ => "what the store is asked for".to_owned(),
     }
 }

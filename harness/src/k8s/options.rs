@@ -37,6 +37,10 @@ pub struct Kubernetes {
     /// them.
     #[serde(skip_serializing_if = "is_false")]
     pub agent: bool,
+    /// The clocks of nodes can be made wrong, by agents: the run's own store is started with
+    /// libfaketime, and one that runs already was.
+    #[serde(skip_serializing_if = "is_false")]
+    pub clocks: bool,
     /// How long the pods may take until all are ready, in seconds.
     pub ready_within_s: u64,
     /// The run's name, which its store has, too; drawn if absent. Not of the file: no two runs have
@@ -97,6 +101,7 @@ impl Default for Kubernetes {
             volume_mib: 256,
             results: Results::default(),
             agent: false,
+            clocks: false,
             ready_within_s: 120,
             run: None,
         }
@@ -206,6 +211,10 @@ pub struct KubernetesArgs {
     /// Let the agents on the nodes do what the API server cannot: pause, cut off, slow down.
     #[arg(long)]
     pub agent: bool,
+    /// Let the clocks of nodes be such that agents can make them wrong: nodes are started with
+    /// libfaketime, which their image must have. Those of --statefulset must be already.
+    #[arg(long)]
+    pub clocks: bool,
 }
 
 impl KubernetesArgs {
@@ -222,6 +231,7 @@ impl KubernetesArgs {
             to.storage = storage;
         }
         to.agent |= self.agent;
+        to.clocks |= self.clocks;
         if let (Some(selector), Some(port)) = (&self.statefulset, self.port) {
             to.statefulset = Some(Existing {
                 selector: selector.clone(),
@@ -240,7 +250,7 @@ impl KubernetesArgs {
 }
 
 /// What agents on the nodes of the cluster can do.
-const BY_AGENT: [FaultKind; 9] = [
+const BY_AGENT: [FaultKind; 12] = [
     FaultKind::Pause,
     FaultKind::Partition,
     FaultKind::Slow,
@@ -250,6 +260,9 @@ const BY_AGENT: [FaultKind; 9] = [
     FaultKind::Cpu,
     FaultKind::Memory,
     FaultKind::ThrottleDisk,
+    FaultKind::ClockJump,
+    FaultKind::ClockDrift,
+    FaultKind::ClockStrobe,
 ];
 
 /// What can be done to pods: by the API, and by agents where the experiment wants them.
@@ -269,6 +282,10 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
                 ),
                 // An agent ends the container: what is in the pod stays.
                 (K::Kill, Storage::EmptyDir) if kubernetes.agent => all,
+                (K::ClockJump | K::ClockDrift | K::ClockStrobe, _) if !kubernetes.clocks => all.without(
+                    kind,
+                    "a pod has the clock of its Kubernetes node, unless it is started with libfaketime: --clocks (with --agent) has it so",
+                ),
                 (kind, _) if BY_AGENT.contains(&kind) => {
                     if kubernetes.agent {
                         all
@@ -279,10 +296,6 @@ pub fn capabilities(kubernetes: &Kubernetes) -> Capabilities {
                         )
                     }
                 }
-                (K::ClockJump | K::ClockDrift | K::ClockStrobe, _) => all.without(
-                    kind,
-                    "a pod has the clock of its node, which all other pods there have, too",
-                ),
                 (K::Kill, Storage::EmptyDir) => all.without(
                     kind,
                     "a deleted pod loses its emptyDir, which is `wipe`; use storage: volumes",
@@ -392,6 +405,33 @@ mod tests {
             let mut known: Vec<_> = known.collect();
             known.sort_unstable();
             assert_eq!(known, all);
+        }
+    }
+
+    #[test]
+    fn clocks_are_made_wrong_where_agents_and_libfaketime_are() {
+        for (agent, clocks, says) in [
+            (false, false, Some("--clocks")),
+            (true, false, Some("--clocks")),
+            (false, true, Some("--agent")),
+            (true, true, None),
+        ] {
+            let kubernetes = Kubernetes {
+                agent,
+                clocks,
+                ..Kubernetes::default()
+            };
+            let here = capabilities(&kubernetes);
+            for kind in [
+                FaultKind::ClockJump,
+                FaultKind::ClockDrift,
+                FaultKind::ClockStrobe,
+            ] {
+                let obstacle = here.obstacle(kind);
+                assert_eq!(obstacle.is_none(), says.is_none());
+                let obstacle = obstacle.unwrap_or_default();
+                assert!(obstacle.contains(says.unwrap_or_default()), "{obstacle}");
+            }
         }
     }
 

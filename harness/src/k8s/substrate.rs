@@ -15,7 +15,7 @@ use k8s::discover::members_in;
 use k8s::forward::{Forward, Greeting, Witness};
 use k8s::names::{IMAGE, PORT, selector};
 use k8s::rights::{DEPLOY, REACH, RUN, Right, VIEW};
-use k8s::{Cluster, Error, Member, Store, beat, clean, copy, deploy, roles};
+use k8s::{Cluster, Error, Member, Store, beat, clean, copy, deploy, preload, roles};
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::Api;
 use nemesis::{Action, Node, NodeView, Order, Proof, View};
@@ -87,7 +87,7 @@ pub(super) struct Slot {
     pub node: Node,
     /// The container that is the node.
     container: String,
-    forward: Forward,
+    pub forward: Forward,
     /// Whether it was deleted and has not answered since.
     pub down: AtomicBool,
     known: Mutex<Known>,
@@ -119,13 +119,13 @@ pub(super) struct Inner {
     /// What nodes say of themselves, if anything.
     status: Option<Status>,
     /// Nodes are the reference store's.
-    is_reference: bool,
+    pub is_reference: bool,
     /// Whether the run has made the store, and removes it.
     pub own: bool,
     /// What the nodes run.
     pub images: Images,
     slots: Vec<Arc<Slot>>,
-    http: reqwest::Client,
+    pub http: reqwest::Client,
     /// What a node has stored ends with its pod.
     pub data_ends_with_pod: bool,
     /// The agents, where the experiment wants them.
@@ -431,6 +431,7 @@ pub(crate) fn described(
                 mib: kubernetes.volume_mib,
             },
         },
+        clocks: kubernetes.clocks,
         run: None,
     })
 }
@@ -464,6 +465,23 @@ async fn permitted(options: &K8sOptions, namespace: &str) -> Result<Cluster> {
         cluster.allowed(namespace).await?;
     }
     cluster.may(namespace, &rights).await?;
+    if let Some(Existing {
+        selector,
+        container,
+        ..
+    }) = kubernetes
+        .statefulset
+        .as_ref()
+        .filter(|_| kubernetes.clocks)
+    {
+        preload::check(
+            &cluster,
+            &kubernetes.namespace,
+            selector,
+            container.as_deref(),
+        )
+        .await?;
+    }
     Ok(cluster)
 }
 
@@ -634,6 +652,7 @@ async fn bring_up(
                 &members,
                 port,
                 options.client_links,
+                kubernetes.clocks,
             )
             .await?,
         )

@@ -4,6 +4,7 @@
 //! machine is never touched.
 
 mod preload;
+pub(crate) mod shown;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

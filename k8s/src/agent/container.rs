@@ -31,7 +31,7 @@ const DISK_SLACK: f64 = 1.25;
 const DISK_MORE: f64 = 16_384.0;
 
 /// Does it for each pod; what was seen, or the first reason why not.
-fn each(
+pub(super) fn each(
     fault: &mut Fault,
     mut one: impl FnMut(&mut Fault, &Local) -> Result<String, String>,
 ) -> Result<String, String> {
@@ -44,7 +44,7 @@ fn each(
     Ok(seen.join("; "))
 }
 
-fn said(error: impl std::fmt::Display) -> String {
+pub(super) fn said(error: impl std::fmt::Display) -> String {
     error.to_string()
 }
 
@@ -326,7 +326,7 @@ pub(super) fn faded(fault: &Fault) -> Option<String> {
                 Ok(_) => None,
                 Err(error) => Some(said(error)),
             },
-            Undo::Network(_) => None,
+            Undo::Network(_) | Undo::Clock(_) => None,
         }
     })
 }

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use super::locate::{Container, Tree};
 use super::protocol::{Order, Release, Report, State, Target, What};
 use super::undo::{Journal, Record, Undo};
-use super::{container, impair, links};
+use super::{clock, container, impair, links};
 
 /// Between two looks at something that takes a moment.
 const PAUSE: Duration = Duration::from_millis(50);
@@ -75,6 +75,8 @@ pub(super) struct Fault {
     pub locals: Vec<Local>,
     pub record: Record,
     pub held: impair::Held,
+    /// What it has made wrong of clocks.
+    pub clocks: Vec<clock::Held>,
     pub begun: Instant,
 }
 
@@ -95,6 +97,7 @@ impl Fault {
                 undo: Vec::new(),
             },
             held: impair::Held::default(),
+            clocks: Vec::new(),
             begun: Instant::now(),
         }
     }
@@ -113,11 +116,13 @@ impl Fault {
     pub fn inject(&mut self, bench: &Bench, stop: &AtomicBool) -> Report {
         let done = match self.order.what {
             What::Check => container::check(bench, self),
+            What::CheckClock => clock::check(bench, self),
             What::Kill => container::kill(bench, self),
             What::Pause => container::pause(bench, self),
             What::Cpu(percent) => container::limit_cpu(bench, self, percent),
             What::Memory(mib) => container::limit_memory(bench, self, mib),
             What::ThrottleDisk(kib_s) => container::throttle_disk(bench, self, kib_s),
+            What::Clock(how) => clock::disturb(bench, self, how.into()),
             What::Cut => links::cut(bench, self, stop),
             What::Impair(how) => impair::impair(bench, self, how.into(), stop),
         };
@@ -130,7 +135,8 @@ impl Fault {
     /// Why it does not stand any more, if so.
     pub fn faded(&self, bench: &Bench) -> Option<String> {
         match self.order.what {
-            What::Check | What::Kill => None,
+            What::Check | What::CheckClock | What::Kill => None,
+            What::Clock(_) => clock::faded(bench, self),
             What::Cut | What::Impair(_) => links::faded(bench, self),
             _ => container::faded(self),
         }
@@ -138,10 +144,10 @@ impl Fault {
 
     /// Undoes it, and proves that; to be called again until it says `healed`.
     pub fn heal(&mut self, bench: &Bench, release: Option<Release>) -> Report {
-        let undone = if self.order.what.is_of_links() {
-            links::heal(bench, self, release)
-        } else {
-            container::heal(bench, self)
+        let undone = match self.order.what {
+            What::Cut | What::Impair(_) => links::heal(bench, self, release),
+            What::Clock(_) => clock::heal(bench, self),
+            _ => container::heal(bench, self),
         };
         let forgotten = undone.and_then(|text| {
             bench.standing().remove(&self.uid);

@@ -132,15 +132,30 @@ async fn serve(
 
 /// Undoes what an agent before this one has left.
 async fn recover(bench: &Arc<Bench>, left: &[(String, Record)]) {
-    for (uid, record) in left {
-        // Nothing new is done before the old is undone.
-        while let Err(error) = undo_all(bench, &record.undo).await {
-            tracing::error!(lease = record.lease, "what was left is not undone: {error}");
+    let mut left: Vec<&(String, Record)> = left.iter().collect();
+    // Nothing new is done before the old is undone.
+    while !left.is_empty() {
+        let mut stays = Vec::new();
+        for one in left {
+            let (uid, record) = one;
+            match undo_all(bench, &record.undo).await {
+                Ok(()) => {
+                    let _ = bench.journal.forget(uid);
+                    tracing::warn!(lease = record.lease, "{RESTARTED}");
+                }
+                // One may have to wait for another: a program that is stopped does not look at its
+                // clock.
+                Err(error) => {
+                    tracing::error!(lease = record.lease, "what was left is not undone: {error}");
+                    stays.push(one);
+                }
+            }
             let _ = bench.journal.alive();
+        }
+        if !stays.is_empty() {
             sleep(PAUSE).await;
         }
-        let _ = bench.journal.forget(uid);
-        tracing::warn!(lease = record.lease, "{RESTARTED}");
+        left = stays;
     }
 }
 

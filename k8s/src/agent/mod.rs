@@ -15,13 +15,14 @@
 //! | [`guard`] | whom an agent may hurt |
 //! | [`keep`] | the agent: follows Leases, starts a task for each fault |
 //! | `task` | one fault from its order to the end of its Lease; heals what lapses |
-//! | `fault`, `container`, `links`, `impair` | how a fault is done, proven and undone |
+//! | `fault`, `container`, `clock`, `links`, `impair` | how a fault is done, proven and undone |
 //! | [`locate`] | from a container to its control groups |
 //! | [`undo`] | what undoes a fault, written down before it is done |
 //! | [`order`] | the harness's side: gives an order, keeps it alive, reads the proofs |
 //! | [`install`] | the agent as objects of Kubernetes |
 //! | [`status`] | which agents there are, and what was ordered of them |
 
+mod clock;
 mod container;
 mod fault;
 pub mod guard;

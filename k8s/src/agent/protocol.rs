@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 
 use k8s_openapi::api::coordination::v1::Lease;
-use nemesis::Impairment;
+use nemesis::{ClockFault, Impairment};
 use serde::{Deserialize, Serialize};
 
 /// The label that says which fault of a run a Lease is; agents look at no others.
@@ -67,6 +67,8 @@ impl Order {
 pub enum What {
     /// Do nothing; say whether the pods might be hurt, and by what.
     Check,
+    /// Do nothing; say whether the clocks of the containers can be made wrong.
+    CheckClock,
     /// End all processes of the containers, as `SIGKILL` does. The kubelet starts them anew.
     Kill,
     /// Stop all processes of the containers.
@@ -81,12 +83,44 @@ pub enum What {
     Memory(u64),
     /// Let each container read so many KiB/s from the disk of its data, and write as many to it.
     ThrottleDisk(u64),
+    /// Make the clock of each container wrong.
+    Clock(Clock),
 }
 
 impl What {
     /// Whether it is done to links rather than to containers.
     pub fn is_of_links(self) -> bool {
         matches!(self, Self::Cut | Self::Impair(_))
+    }
+}
+
+/// See [`ClockFault`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[allow(missing_docs, reason = "they are those of ClockFault")]
+pub enum Clock {
+    Jump { by_ms: i64 },
+    Drift { ppm: i64 },
+    Strobe { by_ms: i64, every_ms: u64 },
+}
+
+impl From<ClockFault> for Clock {
+    fn from(from: ClockFault) -> Self {
+        match from {
+            ClockFault::Jump(by_ms) => Self::Jump { by_ms },
+            ClockFault::Drift(ppm) => Self::Drift { ppm },
+            ClockFault::Strobe { by_ms, every_ms } => Self::Strobe { by_ms, every_ms },
+        }
+    }
+}
+
+impl From<Clock> for ClockFault {
+    fn from(from: Clock) -> Self {
+        match from {
+            Clock::Jump { by_ms } => Self::Jump(by_ms),
+            Clock::Drift { ppm } => Self::Drift(ppm),
+            Clock::Strobe { by_ms, every_ms } => Self::Strobe { by_ms, every_ms },
+        }
     }
 }
 
@@ -344,6 +378,16 @@ mod tests {
             What::Cpu(20),
             What::Memory(64),
             What::ThrottleDisk(64),
+            What::CheckClock,
+            What::Clock(ClockFault::Jump(-5_000).into()),
+            What::Clock(ClockFault::Drift(200).into()),
+            What::Clock(
+                ClockFault::Strobe {
+                    by_ms: 1_000,
+                    every_ms: 100,
+                }
+                .into(),
+            ),
         ] {
             let sent = Order {
                 version: VERSION,

@@ -14,6 +14,7 @@ use nemesis::mechanism::namespace::Namespace;
 use nemesis::mechanism::{firewall, queue, shaper};
 use serde::{Deserialize, Serialize};
 
+use super::clock::Disturbed;
 use super::locate::Tree;
 
 /// The interface of a pod, by the convention of every runtime.
@@ -31,6 +32,8 @@ pub enum Undo {
     Unthrottle(Group, Device, DiskLimit),
     /// Remove what was done to the network of a pod.
     Network(Network),
+    /// Set the clock of a container right.
+    Clock(Disturbed),
 }
 
 /// Rules in the network of a pod.
@@ -82,6 +85,7 @@ impl Undo {
             Self::Thaw(group) => group.thaw(),
             Self::Restore(group, setting) => group.restore(setting),
             Self::Unthrottle(group, device, limit) => group.limit_disk(*device, *limit),
+            Self::Clock(clock) => clock.set_right(tree),
             Self::Network(network) => {
                 let Some(namespace) = network.find(tree) else {
                     return Ok(());
@@ -115,6 +119,7 @@ impl fmt::Display for Undo {
             Self::Network(network) => {
                 write!(f, "rules in the network of pod {}", network.uid)
             }
+            Self::Clock(clock) => write!(f, "{clock} is wrong"),
         }
     }
 }
@@ -234,6 +239,10 @@ mod tests {
                     identity: (4, 4_026_531_840),
                     fault: 7,
                     by: By::Firewall,
+                }),
+                Undo::Clock(Disturbed {
+                    uid: "u1".to_owned(),
+                    file: "/dev/shm/quorate-clock".into(),
                 }),
             ],
         }

@@ -2,6 +2,9 @@
 //! before the C library and answers `clock_gettime` and the like in its stead. It reads from a
 //! file, at every call, how wrong the clock is to be. The clock of the machine is never touched.
 //!
+//! A program in a container that others start is given a wrong clock if they have started it so:
+//! [`container`].
+//!
 //! **Which programs.** Those that ask the C library for the time, dynamically linked. A program
 //! that is statically linked, that asks the kernel itself (Go), or that runs with more privileges
 //! than who started it, has the machine's time: [`is_loaded`] tells.
@@ -11,12 +14,19 @@
 //! is woken at the wrong one, or refused. So a jump back is one that no program could see on a
 //! machine whose time was set, and one that trusts its monotonic clock may rightly complain.
 
+pub mod container;
+
 use std::ffi::OsString;
-use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Read, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::{fs, io};
+use std::{fmt, fs, io};
+
+use nix::fcntl::OFlag;
 
 use super::Available;
+use crate::ClockFault;
 
 /// Where distributions put it, in the order of preference: `MT` is for programs with threads.
 const FOLDERS: [&str; 5] = [
@@ -27,6 +37,23 @@ const FOLDERS: [&str; 5] = [
     "/usr/local/lib/faketime",
 ];
 const NAMES: [&str; 2] = ["libfaketimeMT.so.1", "libfaketime.so.1"];
+/// What every program that loads it has in the names of its mapped files.
+const LIBRARY: &str = "libfaketime";
+/// The variable that names the file.
+const FILE: &str = "FAKETIME_TIMESTAMP_FILE";
+/// The variables that must be 1.
+const SWITCHES: [&str; 3] = [
+    // Else a change is noticed only seconds later.
+    "FAKETIME_NO_CACHE",
+    // Else a change of speed counts from the start of the program.
+    "FAKETIME_XRESET",
+    // Its memory that several processes share would tie one's clock to another's.
+    "FAKETIME_DISABLE_SHM",
+];
+/// What a file says for a clock that ran fast or slow to stop doing so.
+const STEADY: &str = "+0.000 x1.000000";
+/// More than this is not read of a file: it says something else.
+const LONGEST: u64 = 128;
 
 /// The library.
 ///
@@ -59,6 +86,39 @@ pub struct Wrong {
     pub ppm: i64,
 }
 
+/// How wrong this fault makes a clock when it begins.
+impl From<ClockFault> for Wrong {
+    fn from(fault: ClockFault) -> Self {
+        let (ahead_ms, ppm) = match fault {
+            ClockFault::Jump(by_ms) | ClockFault::Strobe { by_ms, .. } => (by_ms, 0),
+            ClockFault::Drift(ppm) => (0, ppm),
+        };
+        Self { ahead_ms, ppm }
+    }
+}
+
+/// In the words of libfaketime: `+1.500 x1.000200`.
+impl fmt::Display for Wrong {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let sign = if self.ahead_ms < 0 { '-' } else { '+' };
+        let ms = self.ahead_ms.unsigned_abs();
+        write!(f, "{sign}{}.{:03}", ms / 1_000, ms % 1_000)?;
+        if self.ppm != 0 {
+            let speed = (1_000_000 + i128::from(self.ppm)).max(1);
+            write!(f, " x{}.{:06}", speed / 1_000_000, speed % 1_000_000)?;
+        }
+        Ok(())
+    }
+}
+
+/// What a program must find in its environment when it starts, to load this library and go by this
+/// file.
+pub fn environment(library: &Path, file: &Path) -> Vec<(&'static str, OsString)> {
+    let mut all = vec![("LD_PRELOAD", library.into()), (FILE, file.into())];
+    all.extend(SWITCHES.map(|switch| (switch, OsString::from("1"))));
+    all
+}
+
 /// The file that says how wrong the clock of one program is.
 #[derive(Clone, Debug)]
 pub struct ClockFile(PathBuf);
@@ -76,16 +136,7 @@ impl ClockFile {
 
     /// What the program must find in its environment when it starts.
     pub fn environment(&self, library: &Path) -> Vec<(&'static str, OsString)> {
-        vec![
-            ("LD_PRELOAD", library.into()),
-            ("FAKETIME_TIMESTAMP_FILE", self.0.clone().into()),
-            // Else a change is noticed only seconds later.
-            ("FAKETIME_NO_CACHE", "1".into()),
-            // Else a change of speed counts from the start of the program.
-            ("FAKETIME_XRESET", "1".into()),
-            // Its memory that several processes share would tie one's clock to another's.
-            ("FAKETIME_DISABLE_SHM", "1".into()),
-        ]
+        environment(library, &self.0)
     }
 
     /// Makes the clock wrong, or right, from now on. A program that reads the file at the same
@@ -96,7 +147,7 @@ impl ClockFile {
     /// # Errors
     /// If it cannot be written.
     pub fn set(&self, wrong: Wrong) -> io::Result<()> {
-        self.write(&text(wrong))
+        self.write(&wrong.to_string())
     }
 
     /// Has a clock run as fast as it ought to again. What it gained or lost stays, until it is
@@ -106,33 +157,52 @@ impl ClockFile {
     /// # Errors
     /// If it cannot be written.
     pub fn steady(&self) -> io::Result<()> {
-        self.write("+0.000 x1.000000")
+        self.write(STEADY)
+    }
+
+    /// What it says now; nothing if it is not there.
+    ///
+    /// # Errors
+    /// If it cannot be read, or is no file.
+    pub fn said(&self) -> io::Result<Option<String>> {
+        // Not through a link, and without waiting for somebody who writes: others may have put
+        // something else there.
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_NONBLOCK;
+        let mut options = OpenOptions::new();
+        options.read(true).custom_flags(flags.bits());
+        let file = match options.open(&self.0) {
+            Ok(file) => file,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::other("it is no file"));
+        }
+        let mut text = String::new();
+        file.take(LONGEST).read_to_string(&mut text)?;
+        Ok(Some(text.trim().to_owned()))
     }
 
     fn write(&self, text: &str) -> io::Result<()> {
-        let new = self.0.with_extension("new");
-        fs::write(&new, text)?;
+        let mut new = self.0.clone().into_os_string();
+        new.push(".new");
+        match fs::remove_file(&new) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        // A new one, so that no link that others have put there is followed. The program that reads
+        // it may be another user's.
+        let mut options = OpenOptions::new();
+        options.write(true).create_new(true).mode(0o644);
+        options.open(&new)?.write_all(text.as_bytes())?;
         fs::rename(&new, &self.0)
     }
-}
-
-/// In the words of libfaketime: `+1.500 x1.000200`.
-fn text(Wrong { ahead_ms, ppm }: Wrong) -> String {
-    let sign = if ahead_ms < 0 { '-' } else { '+' };
-    let ms = ahead_ms.unsigned_abs();
-    let mut text = format!("{sign}{}.{:03}", ms / 1_000, ms % 1_000);
-    if ppm != 0 {
-        let speed = (1_000_000 + i128::from(ppm)).max(1);
-        // Writing to memory does not fail.
-        let _ = write!(text, " x{}.{:06}", speed / 1_000_000, speed % 1_000_000);
-    }
-    text
 }
 
 /// Whether a process has the library loaded: only then does its clock go wrong. A process that has
 /// ended has not.
 pub fn is_loaded(pid: u32) -> bool {
-    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains("libfaketime"))
+    fs::read_to_string(format!("/proc/{pid}/maps")).is_ok_and(|maps| maps.contains(LIBRARY))
 }
 
 #[cfg(test)]
@@ -145,7 +215,7 @@ mod tests {
 
     #[test]
     fn it_is_said_in_the_words_of_libfaketime() {
-        let said = |ahead_ms, ppm| text(Wrong { ahead_ms, ppm });
+        let said = |ahead_ms, ppm| Wrong { ahead_ms, ppm }.to_string();
         assert_eq!(said(0, 0), "+0.000");
         assert_eq!(said(1_500, 0), "+1.500");
         assert_eq!(said(-1_042, 200), "-1.042 x1.000200");
@@ -181,7 +251,7 @@ mod tests {
         // How far ahead it is, at most and at least.
         let mut ahead = || {
             let before = now();
-            io::Write::write_all(&mut asks, b"\n").unwrap();
+            asks.write_all(b"\n").unwrap();
             let said: i64 = answers.next().unwrap().unwrap().parse().unwrap();
             said - now()..=said - before
         };
@@ -219,7 +289,7 @@ mod tests {
         let mut asks = python.stdin.take().unwrap();
         let mut answers = BufReader::new(python.stdout.take().unwrap()).lines();
         let mut time = || {
-            io::Write::write_all(&mut asks, b"\n").unwrap();
+            asks.write_all(b"\n").unwrap();
             let said = answers.next().unwrap().unwrap();
             said.parse::<i64>().unwrap()
         };

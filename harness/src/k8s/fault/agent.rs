@@ -10,13 +10,14 @@ use k8s::agent::protocol::{Order, Path, Release, State, Target, VERSION, What};
 use k8s::{Cluster, Error, Member};
 use k8s_openapi::api::apps::v1::StatefulSet;
 use kube::api::Api;
-use nemesis::{Action, Endpoint, Link, Node, Proof};
+use nemesis::{Action, ClockFault, Endpoint, Link, Node, Proof};
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::found;
 use crate::k8s::substrate::Inner;
+use crate::local::clock::shown::{Ahead, Shown};
 use crate::substrate::Happening;
 
 /// How long agents may take to answer at all.
@@ -30,6 +31,8 @@ const HEAL_WITHIN: Duration = Duration::from_secs(25);
 const BACK_WITHIN: Duration = Duration::from_secs(90);
 /// How long one answer may take.
 const REPLY_WITHIN: Duration = Duration::from_secs(2);
+/// How long a node may take to say what its clock shows.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 /// Between two looks.
 const PAUSE: Duration = Duration::from_millis(100);
 
@@ -40,13 +43,23 @@ pub(in crate::k8s) struct Agents {
     owner: Option<Value>,
     /// The pod that the clients are in, if they are in the cluster.
     clients: Option<Target>,
-    /// The orders that stand, by fault; whether each was proven.
-    orders: Mutex<BTreeMap<u32, (Standing, bool)>>,
+    /// The orders that stand, by fault.
+    orders: Mutex<BTreeMap<u32, Given>>,
+}
+
+/// An order that stands.
+#[derive(Debug)]
+struct Given {
+    standing: Standing,
+    proven: bool,
+    /// What nodes that say it showed of their clocks before, if these are made wrong.
+    clocks: BTreeMap<Node, Ahead>,
 }
 
 impl Agents {
     /// Finds out whether an agent is on every node that has a pod of the store, and may hurt it. The
-    /// same of the pod that the clients are in, if their links are to be hurt.
+    /// same of the pod that the clients are in, if their links are to be hurt; and whether the clocks
+    /// of the nodes can be made wrong, if they are said to be such.
     ///
     /// # Errors
     /// If not, with the way out.
@@ -57,44 +70,57 @@ impl Agents {
         members: &[Member],
         port: u16,
         client_links: bool,
+        clocks: bool,
     ) -> Result<Self, Error> {
         cluster.may(namespace, HURT).await?;
         let sets = Api::<StatefulSet>::namespaced(cluster.client.clone(), namespace);
         let uid = sets.get(store).await.ok().and_then(|set| set.metadata.uid);
         let owner = uid.map(|uid| json!({"apiVersion": "apps/v1", "kind": "StatefulSet", "name": store, "uid": uid}));
-        let clients = if client_links {
+        let own = if client_links {
             own_pod(cluster).await?
         } else {
             None
         };
-        let mut pods = targets(members, |_| true);
-        pods.extend(clients.clone());
-        let order = order(What::Check, pods, Vec::new(), port, None);
-        let standing = give(cluster, namespace, run, "check", &order, owner.clone()).await?;
-        let mut reports = standing.proven(ANSWER_WITHIN).await;
-        let busy = |reports: &Reports| {
-            reports
-                .values()
-                .flatten()
-                .any(|said| said.state == State::Taken)
-        };
-        if reports.as_ref().is_ok_and(busy) {
-            // It is there, only slow.
-            reports = standing.proven(PROVE_WITHIN).await;
+        let nodes = targets(members, |_| true);
+        let mut pods = nodes.clone();
+        pods.extend(own.clone());
+        let mut checks = vec![("check", order(What::Check, pods, Vec::new(), port, None))];
+        if clocks {
+            let check = order(What::CheckClock, nodes, Vec::new(), port, None);
+            checks.push(("check-clock", check));
         }
-        let released = standing.release(Release::Alone, ANSWER_WITHIN).await;
-        standing.end().await?;
-        match seen(&reports?, State::Seen, namespace) {
-            Ok(text) => tracing::debug!("{text}"),
-            Err(why) => return Err(Error::NoAgent(why)),
+        for (name, check) in &checks {
+            let standing = give(cluster, namespace, run, name, check, owner.clone()).await?;
+            answered(standing, namespace).await?;
         }
-        released?;
         Ok(Self {
             owner,
-            clients,
+            clients: own,
             orders: Mutex::default(),
         })
     }
+}
+
+/// Waits until all agents say that they can do what they were asked about.
+async fn answered(standing: Standing, namespace: &str) -> Result<(), Error> {
+    let mut reports = standing.proven(ANSWER_WITHIN).await;
+    let busy = |reports: &Reports| {
+        reports
+            .values()
+            .flatten()
+            .any(|said| said.state == State::Taken)
+    };
+    if reports.as_ref().is_ok_and(busy) {
+        // It is there, only slow.
+        reports = standing.proven(PROVE_WITHIN).await;
+    }
+    let released = standing.release(Release::Alone, ANSWER_WITHIN).await;
+    standing.end().await?;
+    match seen(&reports?, State::Seen, namespace) {
+        Ok(text) => tracing::debug!("{text}"),
+        Err(why) => return Err(Error::NoAgent(why)),
+    }
+    released.map(drop)
 }
 
 /// Whether agents do this rather than the API server.
@@ -105,7 +131,8 @@ pub(in crate::k8s) fn does(inner: &Inner, action: &Action, via: Option<&str>) ->
         | Action::Impair { .. }
         | Action::Cpu(..)
         | Action::Memory(..)
-        | Action::ThrottleDisk(..) => true,
+        | Action::ThrottleDisk(..)
+        | Action::Clock(..) => true,
         // What a pod has in an emptyDir survives the end of its container, not its own.
         Action::Kill(_) => via == Some("container") || (via.is_none() && inner.data_ends_with_pod),
         _ => false,
@@ -149,6 +176,12 @@ fn asked(action: &Action) -> Option<(What, Vec<Node>, &[Link], &'static [&'stati
         Action::ThrottleDisk(nodes, kib_s) => {
             (What::ThrottleDisk(*kib_s), nodes.clone(), &[], &["cgroup"])
         }
+        Action::Clock(nodes, fault) => (
+            What::Clock((*fault).into()),
+            nodes.clone(),
+            &[],
+            &["libfaketime"],
+        ),
         Action::Cut(links) => (What::Cut, ends(links), links, &["nftables"]),
         Action::Impair { links, impairment } => (
             What::Impair((*impairment).into()),
@@ -273,6 +306,11 @@ async fn try_inject(
     if links.iter().any(|link| link.from == Endpoint::Clients) {
         pods.extend(agents.clients.clone());
     }
+    let clocks = match action {
+        Action::Clock(nodes, _) => clocks(inner, nodes).await?,
+        _ => BTreeMap::new(),
+    };
+    let began = Instant::now();
     // Mechanisms that agents have one of need not be told them.
     let via = via.filter(|_| mechanisms.len() > 1);
     let order = order(what, pods, paths(links), inner.port, via);
@@ -289,16 +327,90 @@ async fn try_inject(
     .await
     .map_err(|error| error.to_string())?;
     let reports = standing.proven(PROVE_WITHIN).await;
-    let result = reports
+    let mut result = reports
         .map_err(|error| error.to_string())
         .and_then(|reports| seen(&reports, State::Seen, namespace));
+    if let (Action::Clock(nodes, fault), Ok(text)) = (action, &result) {
+        let shown = are_wrong(inner, nodes, &clocks, *fault, began).await;
+        result = shown.map(|shown| format!("by libfaketime: {text}; {shown}"));
+    }
     // Kept also if it was not proven: some agent may have done its part.
-    agents
-        .orders
-        .lock()
-        .await
-        .insert(id, (standing, result.is_ok()));
+    let given = Given {
+        standing,
+        proven: result.is_ok(),
+        clocks,
+    };
+    agents.orders.lock().await.insert(id, given);
     result
+}
+
+/// A node as one that shows its clock, if it does so.
+fn shown(inner: &Inner, node: Node) -> Option<Shown<'_>> {
+    let slot = inner.slot(node)?;
+    inner.is_reference.then(|| Shown {
+        http: &inner.http,
+        address: slot.forward.address(),
+        patience: SHOWN_WITHIN,
+    })
+}
+
+/// What the clocks of these nodes are before anything is done to them, of nodes that say it.
+async fn clocks(inner: &Inner, nodes: &[Node]) -> Result<BTreeMap<Node, Ahead>, String> {
+    let mut all = BTreeMap::new();
+    for &node in nodes {
+        if let Some(shown) = shown(inner, node) {
+            let ahead = shown.ahead().await;
+            all.insert(
+                node,
+                ahead.map_err(|why| format!("the clock of n{node}: {why}"))?,
+            );
+        }
+    }
+    Ok(all)
+}
+
+/// Has the nodes show that their clocks are wrong, and says of which it cannot be known by themselves.
+async fn are_wrong(
+    inner: &Inner,
+    nodes: &[Node],
+    before: &BTreeMap<Node, Ahead>,
+    fault: ClockFault,
+    began: Instant,
+) -> Result<String, String> {
+    let mut texts = Vec::new();
+    for &node in nodes {
+        texts.push(match (shown(inner, node), before.get(&node)) {
+            (Some(shown), Some(before)) => {
+                let seen = shown.is_wrong(fault, *before, began).await;
+                let text = seen.map_err(|why| format!("the clock of n{node} {why}"))?;
+                format!("n{node} itself says that its clock {text}")
+            }
+            _ => format!("n{node} itself does not say what its clock shows"),
+        });
+    }
+    Ok(texts.join("; "))
+}
+
+/// Has those nodes that do so show that their clocks are right again; one that another fault hurts
+/// may say nothing.
+async fn are_right(
+    inner: &Inner,
+    id: u32,
+    before: &BTreeMap<Node, Ahead>,
+    fault: ClockFault,
+) -> Result<Vec<String>, String> {
+    let mut texts = Vec::new();
+    for (&node, &before) in before {
+        if hurt_by_another(inner, id, node).is_some() {
+            continue;
+        }
+        if let Some(shown) = shown(inner, node) {
+            let seen = shown.is_right(fault, before).await;
+            let text = seen.map_err(|why| format!("the clock of n{node}: {why}"))?;
+            texts.push(format!("the clock of n{node} {text}"));
+        }
+    }
+    Ok(texts)
 }
 
 fn restarts(members: &[Member], node: Node) -> u32 {
@@ -360,19 +472,21 @@ async fn try_heal(inner: &Arc<Inner>, id: u32, action: &Action) -> Result<String
         (standing, !orders.is_empty())
     };
     let (what, nodes, ..) = asked(action).ok_or("nothing was done")?;
-    let Some((standing, proven)) = standing else {
+    let Some(Given {
+        standing,
+        proven,
+        clocks,
+    }) = standing
+    else {
         // The order was not given.
         return Ok("there is nothing to undo".to_owned());
     };
     if proven && let Some(why) = standing.faded() {
         let _ = inner.events.send(Happening::Faded { id, why });
     }
-    let hurt = |node: &Node| {
-        inner
-            .slot(*node)
-            .is_some_and(|slot| slot.known().hurt_by.keys().any(|other| *other != id))
-    };
-    let down = inner.nodes().any(|node| hurt(&node));
+    let down = inner
+        .nodes()
+        .any(|node| hurt_by_another(inner, id, node).is_some());
     let release = if others || down {
         Release::BesideOthers
     } else {
@@ -388,12 +502,12 @@ async fn try_heal(inner: &Arc<Inner>, id: u32, action: &Action) -> Result<String
     if what.is_of_links() {
         return Ok(healed);
     }
-    let back = back(inner, id, &nodes).await?;
-    Ok([healed, back]
-        .into_iter()
-        .filter(|text| !text.is_empty())
-        .collect::<Vec<_>>()
-        .join("; "))
+    let mut texts = vec![healed, back(inner, id, &nodes).await?];
+    if let (Action::Clock(_, fault), true) = (action, proven) {
+        texts.extend(are_right(inner, id, &clocks, *fault).await?);
+    }
+    texts.retain(|text| !text.is_empty());
+    Ok(texts.join("; "))
 }
 
 fn healed(
@@ -441,15 +555,15 @@ async fn back(inner: &Arc<Inner>, id: u32, nodes: &[Node]) -> Result<String, Str
     Ok(texts.join("; "))
 }
 
+/// Another fault that hurts a node.
+fn hurt_by_another(inner: &Inner, id: u32, node: Node) -> Option<u32> {
+    let known = inner.slot(node)?.known();
+    known.hurt_by.keys().copied().find(|other| *other != id)
+}
+
 async fn back_one(inner: &Arc<Inner>, id: u32, node: Node) -> Result<String, String> {
     let slot = inner.slot(node).ok_or("is not there")?;
-    let other = slot
-        .known()
-        .hurt_by
-        .keys()
-        .copied()
-        .find(|other| *other != id);
-    if let Some(other) = other {
+    if let Some(other) = hurt_by_another(inner, id, node) {
         return Ok(format!("n{node} is hurt by fault {other} still"));
     }
     let members = found(inner).await.map_err(|error| error.to_string())?;

@@ -7,19 +7,15 @@ use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use nemesis::mechanism::clock::{ClockFile, Wrong, is_loaded, library};
 use nemesis::{ClockFault, Node};
 use tokio::task::AbortHandle;
 use tokio::time::{Instant, sleep};
 
-use super::{RIGHT_NS, WATCH, look, ms};
-
-/// A clock that runs fast or slow, or is set over and over, is watched for no longer.
-const WATCH_AT_MOST: Duration = Duration::from_secs(4);
-/// A clock that is nearer to the machine's counts as right: that one may itself be set meanwhile.
-const NEAR_NS: u64 = 50_000_000;
+use super::shown::{Ahead, Shown};
+use super::{WATCH, look};
 
 /// What the clock of one node goes by.
 #[derive(Debug)]
@@ -134,51 +130,6 @@ fn unwritten(error: &io::Error) -> String {
     format!("its file cannot be written: {error}")
 }
 
-/// Between which two numbers of nanoseconds a clock is ahead of this machine's: it was read some
-/// time between asking and hearing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct Ahead {
-    least: i64,
-    most: i64,
-}
-
-impl Ahead {
-    /// By how much more than at an earlier reading.
-    fn since(self, earlier: Self) -> Self {
-        Self {
-            least: self.least.saturating_sub(earlier.most),
-            most: self.most.saturating_sub(earlier.least),
-        }
-    }
-
-    fn is_near(self, ns: i64, within: u64) -> bool {
-        let within = i64::try_from(within).unwrap_or(i64::MAX);
-        self.least.saturating_sub(within) <= ns && ns <= self.most.saturating_add(within)
-    }
-
-    fn middle_ms(self) -> f64 {
-        f64::midpoint(ms(self.least), ms(self.most))
-    }
-}
-
-fn now_ns() -> i64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| {
-        i64::try_from(since.as_nanos()).unwrap_or(i64::MAX)
-    })
-}
-
-async fn ahead(http: &reqwest::Client, address: SocketAddr) -> Result<Ahead, String> {
-    let before = now_ns();
-    let said = look(http, address).await?.wall_ns;
-    let after = now_ns();
-    let said = i64::try_from(said).map_err(|_| "it shows a time after the year 2262".to_owned())?;
-    Ok(Ahead {
-        least: said.saturating_sub(after),
-        most: said.saturating_sub(before),
-    })
-}
-
 /// Makes one clock wrong, and has the node say so.
 pub(super) async fn inject(
     clock: &Arc<Preload>,
@@ -191,79 +142,22 @@ pub(super) async fn inject(
     if !is_loaded(pid) {
         return Err("its program does not load libfaketime".to_owned());
     }
-    let before = ahead(http, address).await?;
+    let shown = shown(http, address);
+    let before = shown.ahead().await?;
     let began = Instant::now();
-    match fault {
-        ClockFault::Jump(ahead_ms) => {
-            clock.set(id, Wrong { ahead_ms, ppm: 0 })?;
-            let by = ahead(http, address).await?.since(before);
-            let text = format!("shows {:+.1} ms", by.middle_ms());
-            let there = by.is_near(ahead_ms.saturating_mul(1_000_000), RIGHT_NS.unsigned_abs());
-            // Where the reading is less exact than that, nothing was seen.
-            let moved = !by.is_near(0, 0);
-            if there && moved { Ok(text) } else { Err(text) }
-        }
-        ClockFault::Drift(ppm) => {
-            clock.set(id, Wrong { ahead_ms: 0, ppm })?;
-            // The first reading notices the change.
-            let first = ahead(http, address).await?;
-            let since = Instant::now();
-            loop {
-                sleep(WATCH).await;
-                let least = since.elapsed();
-                let gained = ahead(http, address).await?.since(first);
-                let text = format!(
-                    "gained {:+.1} ms in {:.0} ms; {ppm} ppm were asked",
-                    gained.middle_ms(),
-                    ms(nanos(since.elapsed()))
-                );
-                if !gained.is_near(0, 0) {
-                    let asked = |passed: Duration| {
-                        i64::try_from(i128::from(nanos(passed)) * i128::from(ppm) / 1_000_000)
-                            .unwrap_or(i64::MAX)
-                    };
-                    let (a, b) = (asked(least), asked(began.elapsed()));
-                    let near = gained.least <= a.max(b) && gained.most >= a.min(b);
-                    return if near { Ok(text) } else { Err(text) };
-                }
-                if since.elapsed() > WATCH_AT_MOST {
-                    return Err(format!("{text}: too little to be seen"));
-                }
-            }
-        }
-        ClockFault::Strobe { by_ms, every_ms } => {
-            clock.set(
-                id,
-                Wrong {
-                    ahead_ms: by_ms,
-                    ppm: 0,
-                },
-            )?;
-            clock.strobe(id, by_ms, every_ms);
-            let asked = by_ms.saturating_mul(1_000_000);
-            let (mut there, mut back) = (0, 0);
-            let enough = WATCH.max(Duration::from_millis(every_ms.saturating_mul(3)));
-            let enough = enough.min(WATCH_AT_MOST);
-            while began.elapsed() < enough {
-                let by = ahead(http, address).await?.since(before);
-                let (is_there, is_back) = (
-                    by.is_near(asked, RIGHT_NS.unsigned_abs()),
-                    by.is_near(0, RIGHT_NS.unsigned_abs()),
-                );
-                there += u32::from(is_there && !is_back);
-                back += u32::from(is_back && !is_there);
-                sleep(Duration::from_millis((every_ms / 4).clamp(1, 50))).await;
-            }
-            let text = format!("was seen {there} times {by_ms:+} ms ahead, {back} times not");
-            // One that is not set back within that time cannot be seen back.
-            let both = there > 0 && (back > 0 || u128::from(every_ms) >= enough.as_millis());
-            if both { Ok(text) } else { Err(text) }
-        }
+    clock.set(id, fault.into())?;
+    if let ClockFault::Strobe { by_ms, every_ms } = fault {
+        clock.strobe(id, by_ms, every_ms);
     }
+    shown.is_wrong(fault, before, began).await
 }
 
-fn nanos(duration: Duration) -> i64 {
-    i64::try_from(duration.as_nanos()).unwrap_or(i64::MAX)
+fn shown(http: &reqwest::Client, address: SocketAddr) -> Shown<'_> {
+    Shown {
+        http,
+        address,
+        patience: Duration::ZERO,
+    }
 }
 
 /// Sets one clock right, and looks.
@@ -288,41 +182,13 @@ pub(super) async fn heal(
     if left > 0 {
         return Ok(format!("is as wrong as {left} other faults make it"));
     }
-    let by_ms = match fault {
-        ClockFault::Jump(by_ms) | ClockFault::Strobe { by_ms, .. } => by_ms,
-        ClockFault::Drift(_) => i64::MAX,
-    };
-    let near = by_ms.unsigned_abs().saturating_mul(500_000);
-    let now = ahead(http, address).await?;
-    if now.is_near(0, near.min(NEAR_NS)) {
-        Ok("is right".to_owned())
-    } else {
-        Err(format!("it is {:+.1} ms ahead", now.middle_ms()))
-    }
+    // It was this machine's before.
+    shown(http, address).is_right(fault, Ahead::NOT).await
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_clock_is_ahead_by_what_lies_between_asking_and_hearing() {
-        let early = Ahead { least: 0, most: 10 };
-        let late = Ahead {
-            least: 95,
-            most: 103,
-        };
-        let by = late.since(early);
-        assert_eq!(
-            by,
-            Ahead {
-                least: 85,
-                most: 103
-            }
-        );
-        assert!(by.is_near(100, 0) && by.is_near(80, 5));
-        assert!(!by.is_near(80, 4) && !by.is_near(104, 0) && !by.is_near(0, 0));
-    }
 
     #[test]
     fn faults_of_one_clock_add_up_and_leave_one_by_one() {

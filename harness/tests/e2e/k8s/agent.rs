@@ -13,7 +13,7 @@ use super::under_way::{self, until};
 use super::{Lab, every_fault_was_seen_and_healed};
 
 /// The flags of a run that agents take part in.
-const RAFT: [&str; 7] = [
+pub const RAFT: [&str; 7] = [
     "--agent",
     "--storage",
     "empty-dir",
@@ -24,10 +24,10 @@ const RAFT: [&str; 7] = [
 ];
 
 /// A cluster with agents, which are removed at the end.
-struct Agents(Lab);
+pub struct Agents(pub Lab);
 
 impl Agents {
-    fn start(subject: &str) -> Option<Self> {
+    pub fn start(subject: &str) -> Option<Self> {
         let lab = Lab::find(subject)?;
         lab.make_namespace();
         let agents = Self(lab);
@@ -35,7 +35,7 @@ impl Agents {
         Some(agents)
     }
 
-    fn up(&self) {
+    pub fn up(&self) {
         let Self(lab) = self;
         let up = [
             "k8s",
@@ -58,23 +58,24 @@ impl Drop for Agents {
 }
 
 /// A run in the middle of its faults.
-struct Run {
+pub struct Run {
     run: under_way::Run,
-    pods: Vec<Pod>,
+    /// Of the store, by node.
+    pub pods: Vec<Pod>,
 }
 
 /// A pod as it was then.
-struct Pod {
+pub struct Pod {
     name: String,
-    uid: String,
-    container: String,
-    on: String,
+    pub uid: String,
+    pub container: String,
+    pub on: String,
 }
 
 impl Run {
-    /// Starts a run and waits until so many faults were seen.
-    fn in_the_middle(lab: &Lab, faults: &str, how_many: usize) -> Self {
-        let mut run = lab.start(&[&RAFT[..], &["--time-limit", "40s"]].concat(), faults);
+    /// Starts a run with these flags and waits until so many faults were seen.
+    pub fn in_the_middle(lab: &Lab, flags: &[&str], faults: &str, how_many: usize) -> Self {
+        let mut run = lab.start(&[flags, &["--time-limit", "40s"]].concat(), faults);
         run.until("the faults are seen", |run| {
             let history = run.history();
             let injected = |line: &&str| line.contains(r#""f":"inject""#);
@@ -110,8 +111,13 @@ impl Run {
         eprintln!("healed {:.1?} after {since}", start.elapsed());
     }
 
+    /// Kills the harness.
+    pub fn kill(&mut self) {
+        self.run.kill();
+    }
+
     /// Waits for its end; its verdict.
-    fn end(mut self) -> (Option<i32>, Value) {
+    pub fn end(mut self) -> (Option<i32>, Value) {
         let (code, _) = self.run.end();
         (code, self.run.verdict())
     }
@@ -176,7 +182,7 @@ fn hurt(pod: &Pod) -> Vec<String> {
 }
 
 /// The pods of these tests are looked at from this machine, which must be theirs.
-fn visible(run: &Run) -> bool {
+pub fn visible(run: &Run) -> bool {
     let tree = Tree::at("/sys/fs/cgroup");
     let seen = |pod: &Pod| tree.container(&pod.uid, &pod.container).is_ok();
     let all = run.pods.len() == 3 && run.pods.iter().all(seen);
@@ -257,10 +263,10 @@ fn a_killed_harness_leaves_nothing_hurt() {
             1,
         ),
     ] {
-        let mut run = Run::in_the_middle(lab, faults, how_many);
+        let mut run = Run::in_the_middle(lab, &RAFT, faults, how_many);
         let look = visible(&run);
         assert!(!look || run.hurt().len() >= how_many, "{:?}", run.hurt());
-        run.run.kill();
+        run.kill();
         if look {
             run.healed("the end of the harness");
         }
@@ -270,7 +276,7 @@ fn a_killed_harness_leaves_nothing_hurt() {
 }
 
 /// Kills the container of the agent on this node, from outside.
-fn kill_agent(lab: &Lab, on: &str) {
+pub fn kill_agent(lab: &Lab, on: &str) {
     let selector = format!("app.kubernetes.io/name={AGENT}");
     let agents = pods(lab, AGENT_NAMESPACE, &selector, "agent");
     let agent = agents.iter().find(|agent| agent.on == on).unwrap();
@@ -286,7 +292,7 @@ fn an_agent_that_is_killed_or_told_to_end_leaves_nothing_hurt() {
     let Agents(lab) = &agents;
     let faults = "- {at: 1s, for: 60s, fault: pause, target: n1}\n\
                   - {at: 1s, for: 60s, fault: partition, shape: clients, target: n2}\n";
-    let run = Run::in_the_middle(lab, faults, 2);
+    let run = Run::in_the_middle(lab, &RAFT, faults, 2);
     if !visible(&run) {
         return;
     }
@@ -300,7 +306,7 @@ fn an_agent_that_is_killed_or_told_to_end_leaves_nothing_hurt() {
     assert_eq!(code, Some(2), "{verdict}");
 
     agents.up();
-    let run = Run::in_the_middle(lab, faults, 2);
+    let run = Run::in_the_middle(lab, &RAFT, faults, 2);
     assert_eq!(run.hurt().len(), 2, "{:?}", run.hurt());
     assert_eq!(
         lab.quorate(&["k8s", "agent", "down"]).status.code(),
@@ -318,7 +324,7 @@ fn a_node_that_loses_power_leaves_nothing_hurt() {
     };
     let Agents(lab) = &agents;
     let faults = "- {at: 1s, for: 25s, fault: partition, shape: isolate, target: n3}\n";
-    let run = Run::in_the_middle(lab, faults, 1);
+    let run = Run::in_the_middle(lab, &RAFT, faults, 1);
     let third = run.pods.iter().find(|pod| pod.name.ends_with("-2"));
     let victim = third.unwrap().on.clone();
     let Some(_power) = lab.cut_power(&victim) else {

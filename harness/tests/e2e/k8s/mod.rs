@@ -5,6 +5,7 @@
 //! the tests say so and pass, as do those that are not in every run without `QUORATE_K8S_TESTS`. Each test has a namespace of its own ([`Lab`]), and they take turns.
 
 mod agent;
+mod clocks;
 mod copies;
 mod etcd;
 mod faults;
@@ -92,9 +93,10 @@ fn refusal(kubeconfig: Option<&Path>, dir: &Path, namespace: &str) -> String {
 }
 
 /// What is tested on a cluster whenever there is one. All together take half an hour.
-const IN_EVERY_RUN: [&str; 6] = [
+const IN_EVERY_RUN: [&str; 7] = [
     "agent",
     "agent-async",
+    "agent-clock",
     "budget",
     "faults",
     "rights",
@@ -500,7 +502,8 @@ fn image(kit: &Path) -> Result<String, String> {
     IMAGE.get_or_init(make).clone()
 }
 
-/// The programs that agents run, and what those load, as far as this machine has them: `FILE:PLACE`.
+/// The programs that agents run, and what those and nodes with clocks of their own load, as far as
+/// this machine has them: `FILE:PLACE`.
 fn tools() -> Vec<String> {
     let mut all = Vec::new();
     for program in ["nft", "tc", "ip", "iptables", "iptables-restore"] {
@@ -517,6 +520,10 @@ fn tools() -> Vec<String> {
         if Path::new(&file).exists() {
             all.push(format!("{file}:{file}"));
         }
+    }
+    if let Ok(library) = nemesis::mechanism::clock::library() {
+        let library = library.display();
+        all.push(format!("{library}:{library}"));
     }
     all
 }
