@@ -7,7 +7,16 @@ use serde::{Deserialize, Serialize};
 use workloads::client::dynamodb::{Keys, Settings};
 
 /// What it can be asked for.
-pub const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
+pub const OPERATIONS: [&str; 8] = [
+    "read",
+    "write",
+    "cas",
+    "append",
+    "add",
+    "increment",
+    "txn",
+    "transfer",
+];
 
 /// The DynamoDB API, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
