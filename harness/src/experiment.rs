@@ -14,12 +14,12 @@ use serde::{Deserialize, Serialize};
 use workloads::{Kind, Parameters, Policy};
 
 use crate::compare::Matrix;
-use crate::external::External;
+use crate::external::{self, External};
 use crate::k8s::Kubernetes;
 use crate::locate::line_of;
 use crate::mode;
 use crate::sim::{self, Conditions};
-use crate::stores::Store;
+use crate::stores::{Store, recipe};
 use crate::versions::Versions;
 use crate::{defaults, k8s, local};
 
@@ -498,7 +498,7 @@ impl Experiment {
                 return impossible("substrate", message.to_owned());
             }
             (On::Netns, Some(recipe)) => {
-                if let Err(why) = recipe.find() {
+                if let Err(why) = recipe.find().and_then(|_| recipe::able(store)) {
                     return impossible("store", why);
                 }
             }
@@ -627,6 +627,23 @@ impl Experiment {
         }
     }
 
+    /// Why nobody is known to lead, of a store whose nodes do not say it here.
+    fn silent_about_roles(&self) -> Option<&'static str> {
+        let store = self.store.as_ref()?;
+        match self.substrate {
+            On::K8s | On::External => external::without_roles(store),
+            On::Sim | On::Local | On::Netns => store.without_roles(),
+        }
+    }
+
+    /// Whether one of the nodes leads, and is known to.
+    pub fn has_leader(&self) -> bool {
+        match &self.store {
+            Some(store) => store.has_leader() && self.silent_about_roles().is_none(),
+            None => self.target.one_log(),
+        }
+    }
+
     /// The roles that no node ever has.
     fn without_roles(&self, here: Capabilities) -> Capabilities {
         let target = &self.target;
@@ -638,7 +655,7 @@ impl Experiment {
                 here
             }
         };
-        if let Some(why) = self.store.as_ref().and_then(Store::without_roles) {
+        if let Some(why) = self.silent_about_roles() {
             let roles = ["leader", "follower", "synchronous-standby", "gateway"];
             return (roles.into_iter()).fold(here, |here, role| without(here, true, role, why));
         }

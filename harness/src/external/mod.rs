@@ -4,6 +4,7 @@
 //!
 //! What they speak is the store's ([`crate::stores`]).
 
+mod asking;
 pub mod hooks;
 mod own_keys;
 mod substrate;
@@ -13,6 +14,7 @@ use std::collections::BTreeMap;
 use nemesis::{Capabilities, FaultKind};
 use serde::{Deserialize, Serialize};
 
+pub(crate) use self::asking::{Asking, without_roles};
 use self::hooks::Hook;
 #[cfg(feature = "k8s")]
 pub(crate) use self::own_keys::OwnKeys;

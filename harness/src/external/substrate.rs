@@ -15,19 +15,14 @@ use tokio::runtime::Runtime;
 use tokio::task::{JoinHandle, JoinSet};
 use tokio::time::timeout;
 use workloads::Invocation;
-#[cfg(feature = "postgres")]
-use workloads::client::postgres::Session;
 
-use super::External;
 use super::hooks::Hooks;
 use super::own_keys::OwnKeys;
+use super::{Asking, External};
 use crate::calls::{Calls, WORKERS};
+use crate::local::refused;
 use crate::local::signals::{self, Handler, Registration};
-use crate::local::{refused, view};
-use crate::stores::recipe::Status;
 use crate::stores::{AnyClient, ClientError, Store};
-#[cfg(feature = "postgres")]
-use crate::stores::{Postgres, postgres};
 use crate::substrate::{Happening, Substrate};
 
 /// How long a node may take to take a connection.
@@ -43,15 +38,12 @@ pub struct ExternalSubstrate {
     addresses: Vec<Arc<str>>,
     /// The same as sockets.
     sockets: Vec<SocketAddr>,
-    /// What nodes say of themselves, if anything.
-    status: Option<Status>,
+    /// How nodes are asked what they are, if they say it.
+    asking: Option<Asking>,
     /// What is allowed to be done to it.
     hooks: Option<Arc<Hooks>>,
     /// Those under way, and whether they have been seen.
     faults: BTreeMap<u32, (Action, JoinHandle<()>)>,
-    /// How nodes of PostgreSQL are asked.
-    #[cfg(feature = "postgres")]
-    session: Arc<Session>,
     http: reqwest::Client,
     events: Sender<Happening>,
     happenings: Receiver<Happening>,
@@ -112,7 +104,7 @@ impl ExternalSubstrate {
             .enable_all()
             .build()
             .map_err(io("starting the runtime"))?;
-        let client = AnyClient::new(store, Some(run_dir.join("clients")), call_timeout)?;
+        let client = AnyClient::for_run(store, run_dir.join("clients"), call_timeout)?;
         let mut sockets = Vec::new();
         for (i, at) in external.nodes.iter().enumerate() {
             let reached = runtime.block_on(reach(at));
@@ -150,17 +142,9 @@ impl ExternalSubstrate {
             addresses,
             calls: Calls::new(client, runtime.handle().clone(), events.clone()),
             sockets,
-            status: match store {
-                None => Some(Status::Reference),
-                Some(store) => store.status(),
-            },
+            asking: Asking::of(store),
             hooks,
             faults: BTreeMap::new(),
-            #[cfg(feature = "postgres")]
-            session: Arc::new(match store {
-                Some(Store::Postgres(postgres)) => postgres.session(),
-                _ => Postgres::default().session(),
-            }),
             http,
             runtime,
             events,
@@ -272,23 +256,12 @@ impl Substrate for ExternalSubstrate {
 
     fn poll_view(&mut self) {
         let (events, sockets) = (self.events.clone(), self.sockets.clone());
-        let (http, status) = (self.http.clone(), self.status);
-        #[cfg(feature = "postgres")]
-        let session = Arc::clone(&self.session);
+        let (http, asking) = (self.http.clone(), self.asking.clone());
         self.runtime.spawn(async move {
-            let view = match status {
-                #[cfg(feature = "postgres")]
-                Some(Status::Postgres) => {
+            let view = match asking {
+                Some(asking) => {
                     let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
-                    let ask = |node, at| {
-                        let session = Arc::clone(&session);
-                        async move { postgres::status_as(&session, node, at).await }
-                    };
-                    view::poll_with(&nodes, ask).await
-                }
-                Some(status) => {
-                    let nodes: Vec<_> = (1..).zip(sockets.into_iter().map(Some)).collect();
-                    view::poll_by(&http, status, &nodes).await
+                    asking.view(&http, &nodes).await
                 }
                 None => present(sockets).await,
             };

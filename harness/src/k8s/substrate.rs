@@ -25,14 +25,14 @@ use workloads::Invocation;
 
 use super::custody::{self, Custody};
 use super::fault::agent::Agents;
+use super::greeting::greeting;
 use super::options::{Existing, Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
-use crate::external::OwnKeys;
+use crate::external::{Asking, OwnKeys};
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
-use crate::stores::recipe::{Ready, Status};
 use crate::stores::{self, AnyClient};
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
@@ -115,8 +115,8 @@ pub(super) struct Inner {
     pub container: Option<String>,
     /// What finds out whether a process is there.
     greeting: Greeting,
-    /// What nodes say of themselves, if anything.
-    status: Option<Status>,
+    /// How nodes are asked what they are, if they say it.
+    asking: Option<Asking>,
     /// Whether the run has made the store, and removes it.
     pub own: bool,
     /// What the nodes run.
@@ -172,8 +172,8 @@ impl Inner {
     /// What is known of all nodes: what they say, or of stores that say nothing, whether their pods are
     /// ready.
     async fn view(&self) -> View {
-        if let Some(status) = self.status {
-            return view::poll_by(&self.http, status, &self.addresses()).await;
+        if let Some(asking) = &self.asking {
+            return asking.view(&self.http, &self.addresses()).await;
         }
         // When the API server is away, nothing is known.
         let members = fault::found(self).await.unwrap_or_default();
@@ -191,9 +191,14 @@ impl Inner {
         }
     }
 
+    /// Whether the nodes are the reference store's.
+    fn is_reference(&self) -> bool {
+        self.asking.as_ref().is_some_and(Asking::is_reference)
+    }
+
     /// Why a node cannot read what it finds, in its own words, if so.
     pub async fn refusal(&self, node: Node) -> Option<String> {
-        if self.status != Some(Status::Reference) {
+        if !self.is_reference() {
             return None;
         }
         let of_node = self.addresses().into_iter().find(|(it, _)| *it == node);
@@ -203,7 +208,7 @@ impl Inner {
 
     /// Which storage format each node that answers says it writes.
     pub async fn versions(&self) -> Vec<(Node, u16)> {
-        if self.status != Some(Status::Reference) {
+        if !self.is_reference() {
             return Vec::new();
         }
         let view = view::poll(&self.http, &self.addresses()).await;
@@ -376,21 +381,8 @@ fn client(options: &K8sOptions, run: &str) -> Result<OwnKeys<AnyClient>> {
             .and_then(|()| std::fs::write(logs.join("keys.txt"), format!("{prefix}\n")))
             .with_context(|| format!("cannot write {}", logs.display()))?;
     }
-    let client = AnyClient::new(options.store.as_ref(), Some(logs), options.call_timeout)?;
+    let client = AnyClient::for_run(options.store.as_ref(), logs, options.call_timeout)?;
     Ok(OwnKeys::new(client, prefix))
-}
-
-/// What a process of the store answers.
-fn greeting(store: Option<&stores::Store>) -> Greeting {
-    let Some(store) = store else {
-        return Greeting::http("/healthz");
-    };
-    match store.recipe().map(|recipe| recipe.ready) {
-        Some(Ready::Http(path)) => Greeting::http(path),
-        Some(Ready::Line(line, _)) => Greeting::line(line),
-        // How to ask it is not known.
-        _ => Greeting::Connect,
-    }
 }
 
 /// A name that no other run has at the same time.
@@ -646,10 +638,7 @@ async fn bring_up(
         port,
         container,
         greeting: greeting(options.store.as_ref()),
-        status: match &options.store {
-            None => Some(Status::Reference),
-            Some(store) => store.recipe().map(|recipe| recipe.status),
-        },
+        asking: Asking::of(options.store.as_ref()),
         own: kubernetes.is_own(),
         images,
         slots,
@@ -815,7 +804,7 @@ impl Substrate for K8sSubstrate {
             let _ = inner.events.send(Happening::View(view));
             // The pods of somebody else's store carry nobody's labels but theirs.
             if inner.own
-                && inner.status == Some(Status::Reference)
+                && inner.is_reference()
                 && let Err(error) = label(&inner, &labels).await
             {
                 tracing::debug!("{error}");

@@ -20,7 +20,7 @@ use workloads::client::rabbitmq::RabbitMqClient;
 use workloads::client::redis::RedisClient;
 #[cfg(feature = "zookeeper")]
 use workloads::client::zookeeper::ZooKeeperClient;
-use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
+use workloads::client::{At, EtcdClient, ExecClient, Login, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
 use super::Store;
@@ -71,6 +71,9 @@ pub enum ClientError {
     /// The description cannot be one.
     #[error(transparent)]
     Http(#[from] MappingError),
+    /// The password is not where it was said to be.
+    #[error("password-env: {0} is not in the environment")]
+    NoPassword(String),
     /// The DynamoDB API cannot be asked so.
     #[cfg(feature = "dynamodb")]
     #[error("dynamodb: {0}")]
@@ -94,12 +97,18 @@ impl AnyClient {
             #[cfg(feature = "nats")]
             Some(Store::Nats(nats)) => {
                 let direct = nats.reads == super::nats::Reads::Direct;
-                Self::Nats(NatsClient::new(timeout, nats.replicas, direct))
+                Self::Nats(NatsClient::new(
+                    timeout,
+                    nats.replicas,
+                    direct,
+                    nats.login(),
+                ))
             }
             #[cfg(feature = "rabbitmq")]
             Some(Store::RabbitMq(rabbitmq)) => {
-                let queues = rabbitmq.queue_type();
-                Self::RabbitMq(RabbitMqClient::new(timeout, queues, rabbitmq.confirms))
+                let (queues, access) = (rabbitmq.queue_type(), rabbitmq.access());
+                let confirms = rabbitmq.confirms;
+                Self::RabbitMq(RabbitMqClient::new(timeout, queues, confirms, access))
             }
             #[cfg(feature = "mysql")]
             Some(Store::Mariadb(mariadb)) => {
@@ -114,10 +123,13 @@ impl AnyClient {
                 Self::Postgres(PostgresClient::new(timeout, patroni.session()))
             }
             #[cfg(feature = "redis")]
-            Some(Store::Redis(redis)) => Self::Redis(RedisClient::new(timeout, redis.wait())),
+            Some(Store::Redis(redis)) => {
+                Self::Redis(RedisClient::new(timeout, redis.wait(), redis.login()))
+            }
             #[cfg(feature = "zookeeper")]
             Some(Store::Zookeeper(zookeeper)) => {
-                Self::Zookeeper(ZooKeeperClient::new(timeout, zookeeper.sync))
+                let login = zookeeper.login();
+                Self::Zookeeper(ZooKeeperClient::new(timeout, zookeeper.sync, login))
             }
             #[cfg(feature = "dynamodb")]
             Some(Store::Dynamodb(dynamodb)) => {
@@ -126,8 +138,26 @@ impl AnyClient {
                     settings.map_err(ClientError::Dynamodb)?,
                 ))
             }
-            Some(Store::Etcd(etcd)) => Self::Etcd(EtcdClient::new(timeout, etcd.settings())?),
+            Some(Store::Etcd(etcd)) => {
+                Self::Etcd(EtcdClient::new(timeout, etcd.settings(), etcd.login())?)
+            }
         })
+    }
+
+    /// The same for a run that begins now: where the store wants a password, it has to be there.
+    ///
+    /// # Errors
+    /// The same, or that the environment does not hold the password.
+    pub fn for_run(
+        store: Option<&Store>,
+        logs: PathBuf,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let variable = store.and_then(password_variable);
+        match variable.filter(|_| password(variable).is_none()) {
+            Some(missing) => Err(ClientError::NoPassword(missing.to_owned())),
+            None => Self::new(store, Some(logs), timeout),
+        }
     }
 
     /// Where a node that listens there is for this client.
@@ -150,6 +180,44 @@ impl AnyClient {
             Self::Dynamodb(_) => node.to_owned(),
             Self::Reference(_) | Self::Http(_) | Self::Etcd(_) => format!("http://{node}"),
         }
+    }
+}
+
+/// The variable of the environment that holds the password of a store, if it has one.
+fn password_variable(store: &Store) -> Option<&str> {
+    match store {
+        Store::Exec(_) | Store::Http(_) => None,
+        Store::Etcd(etcd) => etcd.password_env.as_deref(),
+        #[cfg(feature = "nats")]
+        Store::Nats(nats) => nats.password_env.as_deref(),
+        #[cfg(feature = "rabbitmq")]
+        Store::RabbitMq(rabbitmq) => rabbitmq.password_env.as_deref(),
+        #[cfg(feature = "mysql")]
+        Store::Mariadb(mariadb) => mariadb.password_env.as_deref(),
+        #[cfg(feature = "postgres")]
+        Store::Postgres(postgres) => postgres.password_env.as_deref(),
+        #[cfg(feature = "postgres")]
+        Store::Patroni(patroni) => patroni.password_env.as_deref(),
+        #[cfg(feature = "redis")]
+        Store::Redis(redis) => redis.password_env.as_deref(),
+        #[cfg(feature = "zookeeper")]
+        Store::Zookeeper(zookeeper) => zookeeper.password_env.as_deref(),
+        // Its keys are in variables with names of their own.
+        #[cfg(feature = "dynamodb")]
+        Store::Dynamodb(_) => None,
+    }
+}
+
+/// The password that a variable of the environment holds.
+pub(super) fn password(variable: Option<&str>) -> Option<String> {
+    std::env::var(variable?).ok()
+}
+
+/// A user, and the password that a variable of the environment holds.
+pub(super) fn login(user: Option<&str>, variable: Option<&str>) -> Login {
+    Login {
+        user: user.map(str::to_owned),
+        password: password(variable),
     }
 }
 

@@ -10,9 +10,11 @@ use std::time::Duration;
 use checkers::ConsistencyModel;
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
+use workloads::client::Login;
 use workloads::client::etcd::Settings;
 
 use super::Store;
+use super::client::login;
 use super::recipe::{Ready, Recipe, Setup, Status};
 
 /// What it can be asked for.
@@ -34,6 +36,12 @@ pub struct Etcd {
     pub lease: u16,
     /// Whether the owner of a lock keeps its lease alive.
     pub keep_alive: bool,
+    /// Whom clients log in as; nobody if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// What reads of etcd promise.
@@ -66,6 +74,11 @@ impl Etcd {
         }
     }
 
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     /// How clients use it.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -88,6 +101,8 @@ impl Default for Etcd {
             // The least that a member with this election timeout grants.
             lease: 2,
             keep_alive: true,
+            user: None,
+            password_env: None,
         }
     }
 }

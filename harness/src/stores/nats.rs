@@ -9,8 +9,10 @@ use std::{fs, io};
 
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
+use workloads::client::Login;
 
 use super::Store;
+use super::client::login;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status};
 
@@ -27,7 +29,7 @@ const SYNC_SINCE: (u32, u32) = (2, 10);
 
 /// NATS JetStream, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Nats {
     /// How many copies there are of each stream.
     pub replicas: u16,
@@ -35,6 +37,12 @@ pub struct Nats {
     pub sync: Sync,
     /// Who answers reads of registers.
     pub reads: Reads,
+    /// Whom clients log in as; a password without a user is a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// When JetStream syncs its files.
@@ -65,6 +73,8 @@ impl Default for Nats {
             replicas: 3,
             sync: Sync::default(),
             reads: Reads::default(),
+            user: None,
+            password_env: None,
         }
     }
 }
@@ -83,7 +93,12 @@ impl Nats {
         format!("R{}, {sync}{reads}", self.replicas)
     }
 
-    /// Refuses what the server on this machine cannot do, or no server.
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
+    /// Refuses what no server can do.
     ///
     /// # Errors
     /// What would be right.
@@ -94,12 +109,17 @@ impl Nats {
                 self.replicas
             ));
         }
+        Ok(())
+    }
+
+    /// Refuses what the server on this machine cannot do, which is not asked where another one runs
+    /// already.
+    ///
+    /// # Errors
+    /// What would be right.
+    pub fn startable(&self) -> Result<(), String> {
         let version = RECIPE.version().as_deref().and_then(version);
-        match version {
-            Some(version) => self.possible(version),
-            // Without a server here nobody can say; one that runs already was configured by others.
-            None => Ok(()),
-        }
+        version.map_or(Ok(()), |version| self.possible(version))
     }
 
     fn possible(&self, (major, minor): (u32, u32)) -> Result<(), String> {

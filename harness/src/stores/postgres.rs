@@ -27,6 +27,7 @@ use tokio_postgres::{Config, NoTls, Row};
 use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
 
 use super::Store;
+use super::client::password;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status, found};
 use crate::local::connect_as_administrator;
@@ -185,11 +186,6 @@ pub(super) fn promises(isolation: Option<Isolation>) -> ConsistencyModel {
         Some(Isolation::RepeatableRead) => ConsistencyModel::SnapshotIsolation,
         Some(Isolation::Serializable) => ConsistencyModel::Serializable,
     }
-}
-
-/// The password that a variable of the environment holds.
-fn password(variable: Option<&str>) -> Option<String> {
-    std::env::var(variable?).ok()
 }
 
 const INSTALL: &str = "apt-get install postgresql-15";

@@ -17,8 +17,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workloads::client::rabbitmq::Access;
 
 use super::Store;
+use super::client::login;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status};
 
@@ -33,7 +35,7 @@ const ANSWER: &str = "\u{1}\0\0";
 
 /// RabbitMQ, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RabbitMq {
     /// What queues are.
     pub queue: Queue,
@@ -41,6 +43,14 @@ pub struct RabbitMq {
     pub confirms: bool,
     /// What nodes do that do not see all others.
     pub partition: Partition,
+    /// Whom clients log in as; `guest` if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password; `guest` if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
+    /// The virtual host that queues are in.
+    pub vhost: String,
 }
 
 /// The types of queues.
@@ -83,6 +93,9 @@ impl Default for RabbitMq {
             queue: Queue::default(),
             confirms: true,
             partition: Partition::default(),
+            user: None,
+            password_env: None,
+            vhost: "/".to_owned(),
         }
     }
 }
@@ -100,6 +113,14 @@ impl RabbitMq {
             "no confirms"
         };
         format!("{queue}, {confirms}, {}", self.partition.name())
+    }
+
+    /// As whom, and where, clients keep their queues.
+    pub fn access(&self) -> Access {
+        Access {
+            login: login(self.user.as_deref(), self.password_env.as_deref()),
+            vhost: self.vhost.clone(),
+        }
     }
 
     /// The type that clients declare queues with.
@@ -317,6 +338,7 @@ mod tests {
             queue: Queue::ClassicMirrored,
             confirms: false,
             partition: Partition::PauseMinority,
+            ..RabbitMq::default()
         };
         assert_eq!(
             read("rabbitmq:queue=classic-mirrored,confirms=false,partition=pause-minority"),

@@ -156,8 +156,32 @@ impl Recipe {
     }
 }
 
-/// A program on the `PATH`, or where servers are.
+/// Refuses what the programs found here cannot do.
+///
+/// # Errors
+/// What would be right.
+pub fn able(store: &Store) -> Result<(), String> {
+    match store {
+        #[cfg(feature = "nats")]
+        Store::Nats(nats) => nats.startable(),
+        _ => Ok(()),
+    }
+}
+
+/// Programs that take the place of others and are run as these are.
+const SUCCESSORS: [(&str, &str); 2] = [
+    ("redis-server", "valkey-server"),
+    ("redis-sentinel", "valkey-sentinel"),
+];
+
+/// A program on the `PATH`, or where servers are, or else its successor there.
 pub fn found(program: &str) -> Option<PathBuf> {
+    let successor = SUCCESSORS.iter().find(|(it, _)| *it == program);
+    let named = successor.map(|(_, successor)| *successor);
+    installed(program).or_else(|| installed(named?))
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path)
         .chain(FOLDERS.map(PathBuf::from))

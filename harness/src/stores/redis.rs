@@ -11,9 +11,11 @@ use nemesis::{FaultKind as K, Node, NodeView};
 use redis::{AsyncConnectionConfig, Client};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use workloads::client::redis::Wait;
+use workloads::client::Login;
+use workloads::client::redis::{Wait, connection_info};
 
 use super::Store;
+use super::client::login;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status, found};
 
@@ -38,6 +40,12 @@ pub struct Redis {
     pub wait: u16,
     /// `appendfsync`: when the log goes to disk.
     pub appendfsync: Appendfsync,
+    /// Whom clients log in as; `default`, as Redis itself has it, if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// When the log of Redis goes to disk.
@@ -71,6 +79,8 @@ impl Default for Redis {
             min_replicas_max_lag: 10,
             wait: 0,
             appendfsync: Appendfsync::default(),
+            user: None,
+            password_env: None,
         }
     }
 }
@@ -94,6 +104,11 @@ impl Redis {
         words.join(", ")
     }
 
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     /// What clients wait for.
     pub fn wait(&self) -> Option<Wait> {
         (self.wait > 0).then_some(Wait {
@@ -107,7 +122,7 @@ impl Redis {
 pub static RECIPE: Recipe = Recipe {
     name: "redis",
     programs: &["redis-server", "redis-sentinel"],
-    install: "apt-get install redis-server redis-sentinel",
+    install: "apt-get install redis-server redis-sentinel` or `apt-get install valkey-server valkey-sentinel",
     version: &["--version"],
     in_shell: true,
     arguments,
@@ -205,7 +220,8 @@ fn sentinel_config(setup: &Setup<'_>, first: IpAddr) -> String {
 /// What a node says of itself: its role, how much of the stream it has; and its Sentinel, in which
 /// epoch that is.
 pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
-    let replication = timeout(ANSWER_WITHIN, said(at, &["INFO", "replication"]));
+    let nobody = Login::default();
+    let replication = timeout(ANSWER_WITHIN, replication(&nobody, at));
     let replication = replication.await.ok()??;
     let sentinel = SocketAddr::new(at.ip(), SENTINEL_PORT);
     let info = timeout(ANSWER_WITHIN, epoch(sentinel)).await;
@@ -216,23 +232,28 @@ pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     ))
 }
 
-async fn connection(at: SocketAddr) -> Option<redis::aio::MultiplexedConnection> {
-    let client = Client::open(format!("redis://{at}/")).ok()?;
+/// The same of a node that runs already, with this login: it says nothing of an epoch.
+pub(crate) async fn status_as(login: &Login, node: Node, at: SocketAddr) -> Option<NodeView> {
+    Some(described(node, &replication(login, at).await?, 0))
+}
+
+async fn connection(login: &Login, at: SocketAddr) -> Option<redis::aio::MultiplexedConnection> {
+    let client = Client::open(connection_info(&at.to_string(), login).ok()?).ok()?;
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN));
     let made = client.get_multiplexed_async_connection_with_config(&config);
     made.await.ok()
 }
 
-async fn said(at: SocketAddr, command: &[&str]) -> Option<String> {
-    let mut connection = connection(at).await?;
-    let mut asked = redis::Cmd::new();
-    asked.arg(command);
+async fn replication(login: &Login, at: SocketAddr) -> Option<String> {
+    let mut connection = connection(login, at).await?;
+    let mut asked = redis::cmd("INFO");
+    asked.arg("replication");
     asked.query_async(&mut connection).await.ok()
 }
 
 /// The epoch of the configuration that a Sentinel goes by.
 async fn epoch(sentinel: SocketAddr) -> Option<u64> {
-    let mut connection = connection(sentinel).await?;
+    let mut connection = connection(&Login::default(), sentinel).await?;
     let mut asked = redis::cmd("SENTINEL");
     let pairs: Vec<String> = asked
         .arg("MASTER")

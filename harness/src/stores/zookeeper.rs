@@ -11,8 +11,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workloads::client::Login;
 
 use super::Store;
+use super::client::login;
 use super::etcd::NO_OPERATOR;
 use super::recipe::{Ready, Recipe, Setup, Status};
 
@@ -36,9 +38,20 @@ const CLASSES: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-log4j
 pub struct Zookeeper {
     /// Before each read, the asked server catches up with the leader.
     pub sync: bool,
+    /// Whom clients log in as, by the scheme `digest`; nobody if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 impl Zookeeper {
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     /// In a few words.
     pub fn mode(&self) -> String {
         let mode = if self.sync {

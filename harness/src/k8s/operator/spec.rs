@@ -97,6 +97,12 @@ fn place(
             kubernetes.namespace
         ));
     }
+    if kubernetes.secret.is_some() {
+        return Err(format!(
+            "{place}.kubernetes.secret: expected nothing, since who may make this resource may not be \
+             allowed to see Secrets; `quorate test --in-cluster --secret NAME` takes one"
+        ));
+    }
     namespace.clone_into(&mut kubernetes.namespace);
     if let Some(image) = image {
         kubernetes.image = Some(image.to_owned());
@@ -163,6 +169,7 @@ mod tests {
             (json!({"colour": "red"}), "colour"),
             (json!({"substrate": "local"}), "substrate"),
             (json!({"kubernetes": {"namespace": "other"}}), "other"),
+            (json!({"kubernetes": {"secret": "s"}}), "--in-cluster"),
             (json!({"compare": {"modes": ["raft"]}}), "Scorecard"),
             (json!({"faults": {"packages": ["meteor"]}}), "meteor"),
         ] {

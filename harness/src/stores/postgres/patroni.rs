@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workloads::client::postgres::{Commit, Isolation, Reads, Session, TABLE};
 
+use super::super::client::password;
 use super::super::recipe::{Recipe, Setup, Status};
-use super::{Fsync, GREETING, PARAMETERS, Postgres, Store, WITHOUT, program, programs, scripted};
+use super::{Fsync, GREETING, PARAMETERS, Store, WITHOUT, program, programs, scripted};
 
 /// Where etcd listens to Patroni.
 const ETCD_PORT: u16 = 7002;
@@ -47,6 +48,13 @@ pub struct Patroni {
     pub reads: Reads,
     /// Whether what was committed is on disk.
     pub fsync: Fsync,
+    /// The role that clients connect as.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The variable of the environment that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 impl Default for Patroni {
@@ -59,6 +67,9 @@ impl Default for Patroni {
             isolation: None,
             reads: Reads::default(),
             fsync: Fsync::default(),
+            user: super::USER.to_owned(),
+            database: "postgres".to_owned(),
+            password_env: None,
         }
     }
 }
@@ -124,10 +135,12 @@ impl Patroni {
     /// What clients ask of their sessions.
     pub fn session(&self) -> Session {
         Session {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            password: password(self.password_env.as_deref()),
             isolation: self.isolation,
             commit: self.commit,
             reads: self.reads,
-            ..Postgres::default().session()
         }
     }
 }
