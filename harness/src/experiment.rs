@@ -498,7 +498,7 @@ impl Experiment {
                 return impossible("substrate", message.to_owned());
             }
             (On::Netns, Some(recipe)) => {
-                if let Err(why) = recipe.find() {
+                if let Err(why) = recipe.find().and_then(|_| store.target().startable()) {
                     return impossible("store", why);
                 }
             }
@@ -627,6 +627,23 @@ impl Experiment {
         }
     }
 
+    /// Why nobody is known to lead, of a store whose nodes do not say it here.
+    fn silent_about_roles(&self) -> Option<&'static str> {
+        let store = self.store.as_ref()?;
+        match self.substrate {
+            On::K8s | On::External => store.target().without_roles_elsewhere(),
+            On::Sim | On::Local | On::Netns => store.target().without_roles(),
+        }
+    }
+
+    /// Whether one of the nodes leads, and is known to.
+    pub fn has_leader(&self) -> bool {
+        match &self.store {
+            Some(store) => store.target().has_leader() && self.silent_about_roles().is_none(),
+            None => self.target.one_log(),
+        }
+    }
+
     /// The roles that no node ever has.
     fn without_roles(&self, here: Capabilities) -> Capabilities {
         let target = &self.target;
@@ -638,11 +655,7 @@ impl Experiment {
                 here
             }
         };
-        if let Some(why) = self
-            .store
-            .as_ref()
-            .and_then(|store| store.target().without_roles())
-        {
+        if let Some(why) = self.silent_about_roles() {
             let roles = ["leader", "follower", "synchronous-standby", "gateway"];
             return (roles.into_iter()).fold(here, |here, role| without(here, true, role, why));
         }

@@ -10,7 +10,7 @@ use reference_cluster::core::config::Mode;
 use workloads::generator::{Limit, Phases, Spread, Stagger};
 use workloads::{Generator, Quorum, Router, Workload, substream};
 
-use crate::experiment::{Experiment, On};
+use crate::experiment::Experiment;
 use crate::judge;
 use crate::runner::{Plan, Recovered};
 use crate::sim::{SimOptions, SimSubstrate};
@@ -101,14 +101,10 @@ pub fn plan(experiment: &Experiment) -> Result<Plan> {
 
 /// When its cluster has recovered.
 fn recovered(experiment: &Experiment) -> Recovered {
-    match &experiment.store {
-        // Nodes that run already, and do not say what they are.
-        Some(store) if experiment.substrate != On::Netns && store.target().status().is_none() => {
-            Recovered::Settled
-        }
-        Some(store) if store.target().has_leader() => Recovered::United,
-        None if experiment.target.one_log() => Recovered::Agreed,
-        Some(_) | None => Recovered::Settled,
+    match (experiment.has_leader(), experiment.is_foreign()) {
+        (true, true) => Recovered::United,
+        (true, false) => Recovered::Agreed,
+        (false, _) => Recovered::Settled,
     }
 }
 

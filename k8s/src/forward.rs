@@ -256,6 +256,18 @@ impl Witness {
         Ok(Self { forwarder, stream })
     }
 
+    /// Whether the connection stands, as far as is known yet.
+    pub async fn stands(&mut self) -> bool {
+        let mut said = [0; 1024];
+        loop {
+            match tokio::time::timeout(Duration::ZERO, self.stream.read(&mut said)).await {
+                Err(_) => return true,
+                Ok(Ok(1..)) => {}
+                Ok(Ok(0) | Err(_)) => return false,
+            }
+        }
+    }
+
     /// Waits until the connection ends, which it does with the process.
     pub async fn ended(mut self) {
         let mut rest = [0; 1024];

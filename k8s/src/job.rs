@@ -164,6 +164,8 @@ pub struct JobRun {
     /// The claim whose volume keeps the run; by default it is kept in the pod, until it is handed
     /// over.
     pub claim: Option<String>,
+    /// The Secret whose entries are variables of its environment.
+    pub secret: Option<String>,
 }
 
 impl JobRun {
@@ -253,6 +255,10 @@ impl JobRun {
                 },
             },
         });
+        if let Some(secret) = &self.secret {
+            let environment = json!([{"secretRef": {"name": secret}}]);
+            spec["template"]["spec"]["containers"][0]["envFrom"] = environment;
+        }
         if self.expires {
             spec["ttlSecondsAfterFinished"] = KEEP_S.into();
         }
@@ -557,6 +563,7 @@ mod tests {
             owner: None,
             expires: true,
             claim: None,
+            secret: None,
         }
     }
 
@@ -571,9 +578,13 @@ mod tests {
         known::<Job>(&run().job_object("ns"));
         let claimed = JobRun {
             claim: Some("c".to_owned()),
+            secret: Some("s".to_owned()),
             ..run()
         };
-        known::<Job>(&claimed.job_object("ns"));
+        let claimed = claimed.job_object("ns");
+        known::<Job>(&claimed);
+        let container = &claimed["spec"]["template"]["spec"]["containers"][0];
+        assert_eq!(container["envFrom"][0]["secretRef"]["name"], "s");
         known::<ConfigMap>(&run().experiment_object("ns"));
         let [account, role, binding] = &runner("ns")[..] else {
             panic!("three objects make an account");

@@ -43,7 +43,8 @@ async fn ask(client: &DynamoDbClient, address: &str, f: &str, key: &str, json: &
         address,
     };
     let f = F::from_name(f);
-    let key = (f.name() != "txn").then(|| Value::str(key));
+    let with_key = !key.is_empty() && f.name() != "txn";
+    let key = with_key.then(|| Value::str(key));
     let value = serde_json::from_str(json).unwrap();
     client.invoke(at, &Invocation::new(f, key, value)).await
 }
@@ -148,6 +149,53 @@ async fn a_connection_that_breaks_is_not_asked_again_and_nobody_is_a_refusal() {
     assert_eq!(
         (done.outcome, done.error.as_deref()),
         (Outcome::Fail, Some("connection-refused"))
+    );
+}
+
+#[tokio::test]
+async fn a_transfer_is_one_transaction_and_an_account_begins_with_its_first_balance() {
+    let (address, asked) = scripted(200, "{}").await;
+    let transfer = |amount| format!(r#"{{"from":"a","to":"b","amount":{amount}}}"#);
+    for (amount, condition) in [
+        (3, "attribute_not_exists(#v) OR #v >= :amount"),
+        (11, "#v >= :amount"),
+    ] {
+        let client = client("t", false);
+        let done = ask(
+            &client,
+            &address.to_string(),
+            "transfer",
+            "",
+            &transfer(amount),
+        )
+        .await;
+        assert_eq!(done.outcome, Outcome::Ok, "{done:?}");
+        let sent = asked.last.lock().unwrap().clone();
+        assert!(
+            sent.starts_with("DynamoDB_20120810.TransactWriteItems"),
+            "{sent}"
+        );
+        assert!(
+            sent.contains(&format!("\"ConditionExpression\":\"{condition}\"")),
+            "{sent}"
+        );
+        assert_eq!(sent.matches("\"Update\"").count(), 2, "{sent}");
+        assert_eq!(sent.matches("ConditionExpression").count(), 1, "{sent}");
+    }
+    let held = r#"{"Responses":[{},{"Item":{"k":{"S":"b"},"v":{"N":"7"}}}]}"#;
+    let (address, _) = scripted(200, held).await;
+    let read = ask(
+        &client("t", false),
+        &address.to_string(),
+        "read",
+        "",
+        r#"["a","b"]"#,
+    )
+    .await;
+    let balances = [(Value::str("a"), 10.into()), (Value::str("b"), 7.into())];
+    assert_eq!(
+        (read.outcome, read.value),
+        (Outcome::Ok, Value::Map(balances.into()))
     );
 }
 

@@ -110,10 +110,7 @@ fn resolve(args: &PreflightArgs) -> Result<Preflight> {
     let mut roll = Roll {
         nodes: experiment.nodes,
         faults: faults.iter().copied().collect(),
-        leader: match &experiment.store {
-            Some(store) => store.target().recipe().is_some(),
-            None => experiment.target.one_log(),
-        },
+        leader: experiment.has_leader(),
         calm: calm(on),
     };
     if let Some(time) = args.time {

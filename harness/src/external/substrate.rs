@@ -105,7 +105,7 @@ impl ExternalSubstrate {
             .enable_all()
             .build()
             .map_err(io("starting the runtime"))?;
-        let client = AnyClient::new(store, Some(run_dir.join("clients")), call_timeout)?;
+        let client = AnyClient::for_run(store, run_dir.join("clients"), call_timeout)?;
         let mut sockets = Vec::new();
         for (i, at) in external.nodes.iter().enumerate() {
             let reached = runtime.block_on(reach(at));

@@ -92,6 +92,7 @@ async fn run(experiment: &Experiment, store: &Path) -> Result<(Summary, RunDir)>
         owner: None,
         expires: true,
         claim: claim.map(str::to_owned),
+        secret: kubernetes.secret.clone(),
     };
     let dir = RunDir::create(store, &experiment.name, Timestamp::now())?;
     dir.write("experiment.yaml", &run.experiment)?;

@@ -12,6 +12,7 @@
 //! | --- | --- |
 //! | [`options`] | what an experiment says, and which faults that leaves |
 //! | `substrate` | [`K8sSubstrate`] |
+//! | `greeting` | what finds out whether a process of a store is there |
 //! | `fault` | faults by the API: does them, proves them, heals them |
 //! | `custody` | undoes on the cluster what the harness does not live to undo |
 //! | `dry_run` | what a test would do, without doing it |
@@ -29,6 +30,8 @@ pub(crate) mod digest;
 pub(crate) mod dry_run;
 #[cfg(feature = "k8s")]
 mod fault;
+#[cfg(feature = "k8s")]
+mod greeting;
 #[cfg(feature = "k8s")]
 pub(crate) mod in_cluster;
 #[cfg(feature = "k8s")]

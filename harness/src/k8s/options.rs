@@ -33,6 +33,10 @@ pub struct Kubernetes {
     /// Where a run in a Job leaves what it found.
     #[serde(skip_serializing_if = "Results::is_default")]
     pub results: Results,
+    /// The Secret of the namespace whose entries are the environment of a run in a Job, such as the
+    /// password of a store.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub secret: Option<String>,
     /// Have the agents on the nodes do what the API server cannot; `quorate k8s agent up` starts
     /// them.
     #[serde(skip_serializing_if = "is_false")]
@@ -100,6 +104,7 @@ impl Default for Kubernetes {
             storage_class: None,
             volume_mib: 256,
             results: Results::default(),
+            secret: None,
             agent: false,
             clocks: false,
             ready_within_s: 120,
@@ -208,6 +213,10 @@ pub struct KubernetesArgs {
     /// The port that they serve clients at.
     #[arg(long, value_name = "PORT", requires = "statefulset")]
     pub port: Option<u16>,
+    /// With --in-cluster: the Secret of the namespace whose entries are the environment of the Job, as
+    /// for password-env of a store.
+    #[arg(long, value_name = "NAME")]
+    pub secret: Option<String>,
     /// Let the agents on the nodes do what the API server cannot: pause, cut off, slow down.
     #[arg(long)]
     pub agent: bool,
@@ -239,6 +248,9 @@ impl KubernetesArgs {
                 container: None,
                 copy: false,
             });
+        }
+        if self.secret.is_some() {
+            to.secret.clone_from(&self.secret);
         }
         if self.image.is_some() {
             to.image.clone_from(&self.image);
@@ -362,11 +374,7 @@ pub fn refuse_client_links(experiment: &Experiment, inside: bool) -> Result<(), 
 
 /// Chooses the faults of an experiment that names none: those of its mode that pods can suffer.
 pub fn choose_faults(experiment: &mut Experiment) {
-    // Who leads is known of stores that say it.
-    let led = match &experiment.store {
-        Some(store) => store.target().recipe().is_some(),
-        None => experiment.target.one_log(),
-    };
+    let led = experiment.has_leader();
     let here = experiment.capabilities_of_substrate();
     let name = if here.has(FaultKind::Wipe) {
         if led { "wipe-follower" } else { "wipe" }

@@ -26,6 +26,7 @@ use workloads::Invocation;
 
 use super::custody::{self, Custody};
 use super::fault::agent::Agents;
+use super::greeting::greeting;
 use super::options::{Existing, Kubernetes, Storage};
 use super::{fault, logs};
 use crate::calls::{Calls, WORKERS};
@@ -33,8 +34,8 @@ use crate::external::OwnKeys;
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
-use crate::stores::recipe::{Ready, Status};
-use crate::stores::{self, AnyClient};
+use crate::stores::AnyClient;
+use crate::stores::recipe::Status;
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
 
@@ -116,7 +117,7 @@ pub(super) struct Inner {
     pub container: Option<String>,
     /// What finds out whether a process is there.
     greeting: Greeting,
-    /// What nodes say of themselves, if anything.
+    /// How nodes are asked what they are, if they say it.
     status: Option<Status>,
     /// Nodes are the reference store's.
     pub is_reference: bool,
@@ -379,21 +380,8 @@ fn client(options: &K8sOptions, run: &str) -> Result<OwnKeys<AnyClient>> {
             .and_then(|()| std::fs::write(logs.join("keys.txt"), format!("{prefix}\n")))
             .with_context(|| format!("cannot write {}", logs.display()))?;
     }
-    let client = AnyClient::new(options.store.as_ref(), Some(logs), options.call_timeout)?;
+    let client = AnyClient::for_run(options.store.as_ref(), logs, options.call_timeout)?;
     Ok(OwnKeys::new(client, prefix))
-}
-
-/// What a process of the store answers.
-fn greeting(store: Option<&stores::Store>) -> Greeting {
-    let Some(store) = store else {
-        return Greeting::http("/healthz");
-    };
-    match store.target().recipe().map(|recipe| recipe.ready) {
-        Some(Ready::Http(path)) => Greeting::http(path),
-        Some(Ready::Line(line, _)) => Greeting::line(line),
-        // How to ask it is not known.
-        _ => Greeting::Connect,
-    }
 }
 
 /// A name that no other run has at the same time.

@@ -21,7 +21,7 @@ use workloads::client::rabbitmq::RabbitMqClient;
 use workloads::client::redis::RedisClient;
 #[cfg(feature = "zookeeper")]
 use workloads::client::zookeeper::ZooKeeperClient;
-use workloads::client::{At, EtcdClient, ExecClient, MappedClient};
+use workloads::client::{At, EtcdClient, ExecClient, Login, MappedClient};
 use workloads::{Client, Completion, HttpClient, Invocation};
 
 use super::{Store, Target};
@@ -75,6 +75,9 @@ pub enum ClientError {
     /// The description cannot be one.
     #[error(transparent)]
     Http(#[from] MappingError),
+    /// The password is not where it was said to be.
+    #[error("password-env: {0} is not in the environment")]
+    NoPassword(String),
     /// The DynamoDB API cannot be asked so.
     #[cfg(feature = "dynamodb")]
     #[error("{0}")]
@@ -100,6 +103,22 @@ impl AnyClient {
         }
     }
 
+    /// The same for a run that begins now: where the store wants a password, it has to be there.
+    ///
+    /// # Errors
+    /// The same, or that the environment does not hold the password.
+    pub fn for_run(
+        store: Option<&Store>,
+        logs: PathBuf,
+        timeout: Duration,
+    ) -> Result<Self, ClientError> {
+        let variable = store.and_then(|store| store.target().password_env());
+        match variable.filter(|_| password(variable).is_none()) {
+            Some(missing) => Err(ClientError::NoPassword(missing.to_owned())),
+            None => Self::new(store, Some(logs), timeout),
+        }
+    }
+
     /// Where a node that listens there is for this client.
     pub fn address(&self, node: &str) -> String {
         if matches!(self, Self::Reference(_) | Self::Http(_) | Self::Etcd(_)) {
@@ -107,6 +126,19 @@ impl AnyClient {
         } else {
             node.to_owned()
         }
+    }
+}
+
+/// The password that a variable of the environment holds.
+pub(super) fn password(variable: Option<&str>) -> Option<String> {
+    std::env::var(variable?).ok()
+}
+
+/// A user, and the password that a variable of the environment holds.
+pub(super) fn login(user: Option<&str>, variable: Option<&str>) -> Login {
+    Login {
+        user: user.map(str::to_owned),
+        password: password(variable),
     }
 }
 

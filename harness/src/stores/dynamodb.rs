@@ -10,7 +10,16 @@ use workloads::client::dynamodb::{DynamoDbClient, Keys, Settings};
 use super::{AnyClient, ClientError, Target};
 
 /// What it can be asked for.
-const OPERATIONS: [&str; 6] = ["read", "write", "cas", "append", "add", "increment"];
+const OPERATIONS: [&str; 8] = [
+    "read",
+    "write",
+    "cas",
+    "append",
+    "add",
+    "increment",
+    "txn",
+    "transfer",
+];
 
 /// The DynamoDB API, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

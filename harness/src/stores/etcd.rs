@@ -11,9 +11,10 @@ use std::time::Duration;
 use checkers::ConsistencyModel;
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
-use workloads::client::EtcdClient;
 use workloads::client::etcd::Settings;
+use workloads::client::{EtcdClient, Login};
 
+use super::client::login;
 use super::recipe::{CLOCKS, Ready, Recipe, Setup};
 use super::{AnyClient, ClientError, Store, Target};
 
@@ -36,6 +37,12 @@ pub struct Etcd {
     pub lease: u16,
     /// Whether the owner of a lock keeps its lease alive.
     pub keep_alive: bool,
+    /// Whom clients log in as; nobody if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// What reads of etcd promise.
@@ -60,6 +67,11 @@ impl Reads {
 }
 
 impl Etcd {
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     /// How clients use it.
     pub fn settings(&self) -> Settings {
         Settings {
@@ -77,6 +89,8 @@ impl Default for Etcd {
             // The least that a member with this election timeout grants.
             lease: 2,
             keep_alive: true,
+            user: None,
+            password_env: None,
         }
     }
 }
@@ -91,7 +105,11 @@ impl Target for Etcd {
     }
 
     fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
-        Ok(AnyClient::Etcd(EtcdClient::new(timeout, self.settings())?))
+        Ok(AnyClient::Etcd(EtcdClient::new(
+            timeout,
+            self.settings(),
+            self.login(),
+        )?))
     }
 
     fn promises(&self) -> ConsistencyModel {
@@ -103,6 +121,10 @@ impl Target for Etcd {
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
     }
 }
 

@@ -9,9 +9,11 @@ use std::{fs, io};
 
 use nemesis::{FaultKind as K, Node, NodeView};
 use serde::{Deserialize, Serialize};
+use workloads::client::Login;
 use workloads::client::nats::NatsClient;
 
-use super::recipe::{CLOCKS, Ready, Recipe, Setup};
+use super::client::login;
+use super::recipe::{CLOCKS, Ready, Recipe, Setup, Status};
 use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
@@ -22,12 +24,15 @@ const PEER_PORT: u16 = 7001;
 const MONITOR_PORT: u16 = 7002;
 /// How long a node may take to answer.
 const ANSWER_WITHIN: Duration = Duration::from_millis(300);
+/// Why nobody is known to lead where nodes run already.
+const MONITOR_ONLY: &str = "nodes of NATS that run already say who leads to their monitor alone, which is \
+                            at another port than their clients'";
 /// The first version that can be told when to sync.
 const SYNC_SINCE: (u32, u32) = (2, 10);
 
 /// NATS JetStream, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct Nats {
     /// How many copies there are of each stream.
     pub replicas: u16,
@@ -35,6 +40,12 @@ pub struct Nats {
     pub sync: Sync,
     /// Who answers reads of registers.
     pub reads: Reads,
+    /// Whom clients log in as; a password without a user is a token.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// When JetStream syncs its files.
@@ -65,11 +76,18 @@ impl Default for Nats {
             replicas: 3,
             sync: Sync::default(),
             reads: Reads::default(),
+            user: None,
+            password_env: None,
         }
     }
 }
 
 impl Nats {
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     fn possible(&self, (major, minor): (u32, u32)) -> Result<(), String> {
         if self.sync == Sync::Always && (major, minor) < SYNC_SINCE {
             return Err(format!(
@@ -100,7 +118,7 @@ impl Target for Nats {
 
     fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
         let direct = self.reads == Reads::Direct;
-        let client = NatsClient::new(timeout, self.replicas, direct);
+        let client = NatsClient::new(timeout, self.replicas, direct, self.login());
         Ok(AnyClient::Nats(client))
     }
 
@@ -111,16 +129,28 @@ impl Target for Nats {
                 self.replicas
             ));
         }
+        Ok(())
+    }
+
+    fn startable(&self) -> Result<(), String> {
         let version = RECIPE.version().as_deref().and_then(version);
-        match version {
-            Some(version) => self.possible(version),
-            // Without a server here nobody can say; one that runs already was configured by others.
-            None => Ok(()),
-        }
+        version.map_or(Ok(()), |version| self.possible(version))
     }
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
+    }
+
+    fn without_roles_elsewhere(&self) -> Option<&'static str> {
+        Some(MONITOR_ONLY)
+    }
+
+    fn status(&self) -> Option<Status> {
+        None
     }
 }
 

@@ -29,6 +29,7 @@ use tokio_postgres::{Config, NoTls, Row};
 use workloads::client::postgres::{Commit, Isolation, PostgresClient, Reads, Session, TABLE};
 
 use super::Store;
+use super::client::password;
 use super::recipe::{CLOCKS, Ready, Recipe, Setup, Status, Without, found};
 use super::{AnyClient, ClientError, Target};
 use crate::local::connect_as_administrator;
@@ -197,6 +198,10 @@ impl Target for Postgres {
         Some(&RECIPE)
     }
 
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
+    }
+
     fn status(&self) -> Option<Status> {
         Some(asked_as(self.session()))
     }
@@ -209,11 +214,6 @@ fn promises(isolation: Option<Isolation>) -> ConsistencyModel {
         Some(Isolation::RepeatableRead) => ConsistencyModel::SnapshotIsolation,
         Some(Isolation::Serializable) => ConsistencyModel::Serializable,
     }
-}
-
-/// The password that a variable of the environment holds.
-fn password(variable: Option<&str>) -> Option<String> {
-    std::env::var(variable?).ok()
 }
 
 const INSTALL: &str = "apt-get install postgresql-15";
@@ -419,7 +419,7 @@ async fn status_as(session: &Session, node: Node, at: SocketAddr) -> Option<Node
 /// The same, said to this role.
 fn asked_as(session: Session) -> Status {
     let session = Arc::new(session);
-    Status::new(move |_, node, at| {
+    Status::with_login(move |_, node, at| {
         let session = Arc::clone(&session);
         Box::pin(async move { status_as(&session, node, at).await })
     })

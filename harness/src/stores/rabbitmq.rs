@@ -18,8 +18,9 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
-use workloads::client::rabbitmq::RabbitMqClient;
+use workloads::client::rabbitmq::{Access, RabbitMqClient};
 
+use super::client::login;
 use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup};
 use super::{AnyClient, ClientError, Store, Target};
 
@@ -34,7 +35,7 @@ const ANSWER: &str = "\u{1}\0\0";
 
 /// RabbitMQ, and how it is used.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
+#[serde(deny_unknown_fields, default, rename_all = "kebab-case")]
 pub struct RabbitMq {
     /// What queues are.
     pub queue: Queue,
@@ -42,6 +43,14 @@ pub struct RabbitMq {
     pub confirms: bool,
     /// What nodes do that do not see all others.
     pub partition: Partition,
+    /// Whom clients log in as; `guest` if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password; `guest` if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
+    /// The virtual host that queues are in.
+    pub vhost: String,
 }
 
 /// The types of queues.
@@ -84,11 +93,22 @@ impl Default for RabbitMq {
             queue: Queue::default(),
             confirms: true,
             partition: Partition::default(),
+            user: None,
+            password_env: None,
+            vhost: "/".to_owned(),
         }
     }
 }
 
 impl RabbitMq {
+    /// As whom, and where, clients keep their queues.
+    pub fn access(&self) -> Access {
+        Access {
+            login: login(self.user.as_deref(), self.password_env.as_deref()),
+            vhost: self.vhost.clone(),
+        }
+    }
+
     /// The type that clients declare queues with.
     pub fn queue_type(&self) -> &'static str {
         match self.queue {
@@ -117,12 +137,17 @@ impl Target for RabbitMq {
     }
 
     fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
-        let client = RabbitMqClient::new(timeout, self.queue_type(), self.confirms);
+        let (queues, confirms) = (self.queue_type(), self.confirms);
+        let client = RabbitMqClient::new(timeout, queues, confirms, self.access());
         Ok(AnyClient::RabbitMq(client))
     }
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
     }
 
     fn without_roles(&self) -> Option<&'static str> {
@@ -318,6 +343,7 @@ mod tests {
             queue: Queue::ClassicMirrored,
             confirms: false,
             partition: Partition::PauseMinority,
+            ..RabbitMq::default()
         };
         assert_eq!(
             read("rabbitmq:queue=classic-mirrored,confirms=false,partition=pause-minority"),

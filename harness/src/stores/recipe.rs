@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use nemesis::{Capabilities, FaultKind, Node, NodeView};
+use tokio::time::timeout;
 
 use super::Store;
 use super::failover::Manager;
@@ -87,6 +88,16 @@ impl Status {
         Self(Arc::new(ask))
     }
 
+    /// Nodes that run already are asked like this, with a login.
+    pub fn with_login(
+        ask: impl Fn(reqwest::Client, Node, SocketAddr) -> Said + Send + Sync + 'static,
+    ) -> Self {
+        Self::new(move |http, node, at| {
+            let said = timeout(LOGIN_WITHIN, ask(http, node, at));
+            Box::pin(async move { said.await.ok()? })
+        })
+    }
+
     /// What the node at this address says.
     pub fn ask(&self, http: reqwest::Client, node: Node, at: SocketAddr) -> Said {
         (self.0)(http, node, at)
@@ -98,6 +109,10 @@ impl fmt::Debug for Status {
         f.debug_struct("Status").finish_non_exhaustive()
     }
 }
+
+/// How long a node may take for a login and an answer, through the API server of a cluster where it is
+/// on one.
+const LOGIN_WITHIN: Duration = Duration::from_secs(1);
 
 /// Kinds of faults that a store is without, and why.
 pub type Without = (&'static [FaultKind], &'static str);
@@ -187,8 +202,20 @@ impl Recipe {
     }
 }
 
-/// A program on the `PATH`, or where servers are.
+/// Programs that take the place of others and are run as these are.
+const SUCCESSORS: [(&str, &str); 2] = [
+    ("redis-server", "valkey-server"),
+    ("redis-sentinel", "valkey-sentinel"),
+];
+
+/// A program on the `PATH`, or where servers are, or else its successor there.
 pub fn found(program: &str) -> Option<PathBuf> {
+    let successor = SUCCESSORS.iter().find(|(it, _)| *it == program);
+    let named = successor.map(|(_, successor)| *successor);
+    installed(program).or_else(|| installed(named?))
+}
+
+fn installed(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path)
         .chain(FOLDERS.map(PathBuf::from))

@@ -5,6 +5,7 @@
 use std::ffi::OsString;
 use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 use std::{fs, io};
 
@@ -12,9 +13,11 @@ use nemesis::{Node, NodeView};
 use redis::{AsyncConnectionConfig, Client};
 use serde::{Deserialize, Serialize};
 use tokio::time::timeout;
-use workloads::client::redis::{RedisClient, Wait};
+use workloads::client::Login;
+use workloads::client::redis::{RedisClient, Wait, connection_info};
 
-use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup, found};
+use super::client::login;
+use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup, Status, found};
 use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
@@ -38,6 +41,12 @@ pub struct Redis {
     pub wait: u16,
     /// `appendfsync`: when the log goes to disk.
     pub appendfsync: Appendfsync,
+    /// Whom clients log in as; `default`, as Redis itself has it, if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 /// When the log of Redis goes to disk.
@@ -71,11 +80,18 @@ impl Default for Redis {
             min_replicas_max_lag: 10,
             wait: 0,
             appendfsync: Appendfsync::default(),
+            user: None,
+            password_env: None,
         }
     }
 }
 
 impl Redis {
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
+
     /// What clients wait for.
     pub fn wait(&self) -> Option<Wait> {
         (self.wait > 0).then_some(Wait {
@@ -108,11 +124,24 @@ impl Target for Redis {
     }
 
     fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
-        Ok(AnyClient::Redis(RedisClient::new(timeout, self.wait())))
+        let client = RedisClient::new(timeout, self.wait(), self.login());
+        Ok(AnyClient::Redis(client))
     }
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
+    }
+
+    fn status(&self) -> Option<Status> {
+        let login = Arc::new(self.login());
+        Some(Status::with_login(move |_, node, at| {
+            let login = Arc::clone(&login);
+            Box::pin(async move { status_as(&login, node, at).await })
+        }))
     }
 }
 
@@ -120,7 +149,7 @@ impl Target for Redis {
 pub static RECIPE: Recipe = Recipe {
     name: "redis",
     programs: &["redis-server", "redis-sentinel"],
-    install: "apt-get install redis-server redis-sentinel",
+    install: "apt-get install redis-server redis-sentinel` or `apt-get install valkey-server valkey-sentinel",
     version: &["--version"],
     in_shell: true,
     arguments,
@@ -200,7 +229,8 @@ fn sentinel_config(setup: &Setup<'_>, first: IpAddr) -> String {
 /// What a node says of itself: its role, how much of the stream it has; and its Sentinel, in which
 /// epoch that is.
 async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
-    let replication = timeout(ANSWER_WITHIN, said(at, &["INFO", "replication"]));
+    let nobody = Login::default();
+    let replication = timeout(ANSWER_WITHIN, replication(&nobody, at));
     let replication = replication.await.ok()??;
     let sentinel = SocketAddr::new(at.ip(), SENTINEL_PORT);
     let info = timeout(ANSWER_WITHIN, epoch(sentinel)).await;
@@ -211,23 +241,28 @@ async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
     ))
 }
 
-async fn connection(at: SocketAddr) -> Option<redis::aio::MultiplexedConnection> {
-    let client = Client::open(format!("redis://{at}/")).ok()?;
+/// The same of a node that runs already, with this login: it says nothing of an epoch.
+async fn status_as(login: &Login, node: Node, at: SocketAddr) -> Option<NodeView> {
+    Some(described(node, &replication(login, at).await?, 0))
+}
+
+async fn connection(login: &Login, at: SocketAddr) -> Option<redis::aio::MultiplexedConnection> {
+    let client = Client::open(connection_info(&at.to_string(), login).ok()?).ok()?;
     let config = AsyncConnectionConfig::new().set_connection_timeout(Some(ANSWER_WITHIN));
     let made = client.get_multiplexed_async_connection_with_config(&config);
     made.await.ok()
 }
 
-async fn said(at: SocketAddr, command: &[&str]) -> Option<String> {
-    let mut connection = connection(at).await?;
-    let mut asked = redis::Cmd::new();
-    asked.arg(command);
+async fn replication(login: &Login, at: SocketAddr) -> Option<String> {
+    let mut connection = connection(login, at).await?;
+    let mut asked = redis::cmd("INFO");
+    asked.arg("replication");
     asked.query_async(&mut connection).await.ok()
 }
 
 /// The epoch of the configuration that a Sentinel goes by.
 async fn epoch(sentinel: SocketAddr) -> Option<u64> {
-    let mut connection = connection(sentinel).await?;
+    let mut connection = connection(&Login::default(), sentinel).await?;
     let mut asked = redis::cmd("SENTINEL");
     let pairs: Vec<String> = asked
         .arg("MASTER")

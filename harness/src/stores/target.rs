@@ -48,6 +48,24 @@ pub trait Target {
         None
     }
 
+    /// The same of nodes that run already, here or on Kubernetes.
+    fn without_roles_elsewhere(&self) -> Option<&'static str> {
+        self.without_roles()
+    }
+
+    /// The variable of the environment that holds the password of its clients, if they have one.
+    fn password_env(&self) -> Option<&str> {
+        None
+    }
+
+    /// Refuses options that the programs found on this machine cannot do.
+    ///
+    /// # Errors
+    /// What would be right.
+    fn startable(&self) -> Result<(), String> {
+        Ok(())
+    }
+
     /// What can be done to its nodes, of what can be done to processes here.
     fn capabilities(&self, here: Capabilities) -> Capabilities {
         match self.recipe() {

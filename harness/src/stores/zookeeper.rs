@@ -12,8 +12,10 @@ use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
+use workloads::client::Login;
 use workloads::client::zookeeper::ZooKeeperClient;
 
+use super::client::login;
 use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup};
 use super::{AnyClient, ClientError, Store, Target};
 
@@ -37,6 +39,19 @@ const CLASSES: &str = "/usr/share/java/zookeeper.jar:/usr/share/java/slf4j-log4j
 pub struct Zookeeper {
     /// Before each read, the asked server catches up with the leader.
     pub sync: bool,
+    /// Whom clients log in as, by the scheme `digest`; nobody if none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
+    /// The variable of the environment that holds their password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
+}
+
+impl Zookeeper {
+    /// As whom clients log in.
+    pub fn login(&self) -> Login {
+        login(self.user.as_deref(), self.password_env.as_deref())
+    }
 }
 
 impl Target for Zookeeper {
@@ -54,13 +69,16 @@ impl Target for Zookeeper {
     }
 
     fn client(&self, _: Option<PathBuf>, timeout: Duration) -> Result<AnyClient, ClientError> {
-        Ok(AnyClient::Zookeeper(ZooKeeperClient::new(
-            timeout, self.sync,
-        )))
+        let client = ZooKeeperClient::new(timeout, self.sync, self.login());
+        Ok(AnyClient::Zookeeper(client))
     }
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
     }
 }
 

@@ -8,9 +8,13 @@
 //! | append, add, increment | `UpdateItem` with `list_append`, `ADD` | |
 //! | txn of reads alone | `TransactGetItems` | |
 //! | txn of writes alone | `TransactWriteItems` | |
+//! | transfer | `TransactWriteItems` of two updates, one on the condition that it does not overdraw | `fail` if it would |
+//! | read without key | `TransactGetItems` of all accounts | |
 //!
 //! One transaction of the API does not both read and write, nor touch a key twice: others are
 //! refused before anything is sent.
+//!
+//! An account that is not there has its first balance.
 //!
 //! An item is a key, `k`, and what it holds, `v`, in the API's own types. Nothing is retried.
 //!
@@ -43,6 +47,7 @@ use tokio::time::{sleep, timeout};
 use self::value::{from_value, to_value};
 use super::{At, Client};
 use crate::operation::{Completion, Invocation};
+use crate::transaction::{self, BALANCE, Transfer};
 
 /// The attribute that an item is found by.
 const KEY: &str = "k";
@@ -195,8 +200,11 @@ impl DynamoDbClient {
 
     async fn carry_out(&self, api: &Api, invocation: &Invocation) -> Result<Value, Ended> {
         let value = &invocation.value;
-        if invocation.f.name() == "txn" {
-            return self.transact(api, value).await;
+        match invocation.f.name() {
+            "txn" => return self.transact(api, value).await,
+            "transfer" => return self.transfer(api, value).await,
+            "read" if invocation.key.is_none() => return self.balances(api, value).await,
+            _ => {}
         }
         let key = invocation.key.as_ref().ok_or_else(|| refused("no-key"))?;
         let key = name(key);
@@ -271,10 +279,26 @@ impl DynamoDbClient {
     }
 
     async fn read_all(&self, api: &Api, steps: &[Step<'_>]) -> Result<Value, Ended> {
+        let found = self.found(api, steps.iter().map(|step| step.key)).await?;
+        let told = |(step, found): (&Step<'_>, Value)| -> Value {
+            [Value::str(step.f), step.key.clone(), found]
+                .into_iter()
+                .collect()
+        };
+        Ok(steps.iter().zip(found).map(told).collect())
+    }
+
+    /// What all of these keys hold at one time, in the same order.
+    async fn found(
+        &self,
+        api: &Api,
+        keys: impl ExactSizeIterator<Item = &Value>,
+    ) -> Result<Vec<Value>, Ended> {
         let invalid = |_| refused("bad-argument");
-        let items = steps.iter().map(|step| -> Result<_, Ended> {
+        let asked = keys.len();
+        let items = keys.map(|key| -> Result<_, Ended> {
             let get = Get::builder().table_name(&self.settings.table);
-            let get = get.key(KEY, name(step.key)).build().map_err(invalid)?;
+            let get = get.key(KEY, name(key)).build().map_err(invalid)?;
             Ok(TransactGetItem::builder().get(get).build())
         });
         let read = api
@@ -283,21 +307,55 @@ impl DynamoDbClient {
             .send();
         let read = read.await.map_err(|error| ended(&error))?;
         let found = read.responses.unwrap_or_default();
-        if found.len() != steps.len() {
+        if found.len() != asked {
             return Err((Outcome::Info, "bad-response".to_owned()));
         }
-        // In the order asked for.
-        let all = steps
-            .iter()
-            .zip(found)
-            .map(|(step, found)| -> Result<Value, Ended> {
-                let held = found.item.and_then(|mut item| item.remove(HELD));
-                let shown = shown(held)?;
-                Ok([Value::str(step.f), step.key.clone(), shown]
-                    .into_iter()
-                    .collect())
-            });
-        all.collect()
+        let held = found
+            .into_iter()
+            .map(|found| shown(found.item.and_then(|mut item| item.remove(HELD))));
+        held.collect()
+    }
+
+    /// What all accounts hold at one time.
+    async fn balances(&self, api: &Api, asked: &Value) -> Result<Value, Ended> {
+        let accounts = transaction::accounts(asked);
+        let found = self.found(api, accounts.iter()).await?;
+        let balance = |held: Value| match held {
+            Value::Nil => Value::Int(BALANCE),
+            held => held,
+        };
+        let balances = found.into_iter().map(balance);
+        Ok(Value::Map(accounts.into_iter().zip(balances).collect()))
+    }
+
+    async fn transfer(&self, api: &Api, value: &Value) -> Result<Value, Ended> {
+        let Transfer { from, to, amount } =
+            Transfer::of(value).ok_or_else(|| refused("bad-argument"))?;
+        let number = |number: i64| AttributeValue::N(number.to_string());
+        let update = |account: &Value, expression: &str| {
+            Update::builder()
+                .table_name(&self.settings.table)
+                .key(KEY, name(account))
+                .update_expression(expression)
+                .expression_attribute_names("#v", HELD)
+                .expression_attribute_values(":first", number(BALANCE))
+                .expression_attribute_values(":amount", number(amount))
+        };
+        let give = update(&from, "SET #v = if_not_exists(#v, :first) - :amount");
+        let give = give.condition_expression(if amount <= BALANCE {
+            "attribute_not_exists(#v) OR #v >= :amount"
+        } else {
+            "#v >= :amount"
+        });
+        let take = update(&to, "SET #v = if_not_exists(#v, :first) + :amount");
+        let mut both = Vec::new();
+        for update in [give, take] {
+            let update = update.build().map_err(|_| refused("bad-argument"))?;
+            both.push(TransactWriteItem::builder().update(update).build());
+        }
+        let done = api.transact_write_items().set_transact_items(Some(both));
+        done.send().await.map_err(|error| ended(&error))?;
+        Ok(value.clone())
     }
 
     fn written(&self, step: &Step<'_>) -> Result<TransactWriteItem, Ended> {

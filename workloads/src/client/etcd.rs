@@ -36,8 +36,8 @@
 mod locks;
 mod wire;
 
-use std::collections::BTreeSet;
-use std::sync::{Mutex, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use checkers::{F, Outcome, Value};
@@ -47,7 +47,7 @@ use tokio::time::timeout;
 use self::locks::Leases;
 use self::wire::{Range, Stored, to_text};
 use super::http::{HttpClientError, plain};
-use super::{At, Client};
+use super::{At, Client, Login};
 use crate::operation::{Completion, Invocation};
 use crate::transaction::{self, BALANCE, Micro, Transfer};
 
@@ -62,12 +62,18 @@ pub struct Settings {
     pub keep_alive: bool,
 }
 
+/// How a member says that it does not know a token.
+const INVALID_TOKEN: &str = "invalid-auth-token";
+
 /// Speaks to etcd.
 #[derive(Debug)]
 pub struct EtcdClient {
     http: reqwest::Client,
     timeout: Duration,
     settings: Settings,
+    login: Login,
+    /// What each member that was asked has given for the login.
+    tokens: Mutex<BTreeMap<String, String>>,
     /// The accounts that are known to be there.
     accounts: Mutex<BTreeSet<String>>,
     leases: Leases,
@@ -107,15 +113,21 @@ impl Ended {
 }
 
 impl EtcdClient {
-    /// With this time for an operation.
+    /// With this time for an operation, and this login if it names a user.
     ///
     /// # Errors
     /// If the HTTP library cannot be set up.
-    pub fn new(timeout: Duration, settings: Settings) -> Result<Self, HttpClientError> {
+    pub fn new(
+        timeout: Duration,
+        settings: Settings,
+        login: Login,
+    ) -> Result<Self, HttpClientError> {
         Ok(Self {
             http: plain(timeout)?,
             timeout,
             settings,
+            login,
+            tokens: Mutex::default(),
             accounts: Mutex::default(),
             leases: Leases::default(),
         })
@@ -123,7 +135,35 @@ impl EtcdClient {
 
     /// The answer to one request.
     async fn ask(&self, at: At<'_>, path: &str, body: &Json) -> Result<Json, Ended> {
-        wire::ask(&self.http, at.address, path, body).await
+        let token = self.token(at).await?;
+        let answer = wire::ask(&self.http, at.address, token.as_deref(), path, body).await;
+        if matches!(&answer, Err(ended) if ended.code == INVALID_TOKEN) {
+            // A member that was started again has forgotten it; the next request has another.
+            self.tokens().remove(at.address);
+        }
+        answer
+    }
+
+    /// The token of the login, if there is a login. The request itself has not been sent then.
+    async fn token(&self, at: At<'_>) -> Result<Option<String>, Ended> {
+        let Some(user) = &self.login.user else {
+            return Ok(None);
+        };
+        let known = self.tokens().get(at.address).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let asked = json!({"name": user, "password": self.login.password});
+        let answer = wire::ask(&self.http, at.address, None, "auth/authenticate", &asked).await;
+        let answer = answer.map_err(|ended| Ended::fail(&ended.code))?;
+        let token = answer.get("token").and_then(Json::as_str);
+        let token = token.ok_or_else(|| Ended::fail("bad-response"))?.to_owned();
+        self.tokens().insert(at.address.to_owned(), token.clone());
+        Ok(Some(token))
+    }
+
+    fn tokens(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.tokens.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The current state of these keys, of one revision.
@@ -231,7 +271,7 @@ impl EtcdClient {
         Ok(())
     }
 
-    fn known_accounts(&self) -> std::sync::MutexGuard<'_, BTreeSet<String>> {
+    fn known_accounts(&self) -> MutexGuard<'_, BTreeSet<String>> {
         self.accounts.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

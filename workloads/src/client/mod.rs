@@ -5,6 +5,7 @@ pub mod dynamodb;
 pub mod etcd;
 pub mod exec;
 pub mod http;
+mod login;
 pub mod mapped;
 #[cfg(feature = "mysql")]
 pub mod mysql;
@@ -25,6 +26,7 @@ use crate::operation::{Completion, Invocation};
 pub use etcd::EtcdClient;
 pub use exec::ExecClient;
 pub use http::HttpClient;
+pub use login::Login;
 pub use mapped::MappedClient;
 pub use null::NullClient;
 

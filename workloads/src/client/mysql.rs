@@ -92,7 +92,7 @@ const REFUSED: [(u16, &str); 10] = [
 const NO_TABLE: &str = "no-such-table";
 
 /// As whom, and how, the client speaks to its servers.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Default, PartialEq, Eq)]
 pub struct Access {
     /// The user.
     pub user: String,
@@ -104,6 +104,39 @@ pub struct Access {
     pub session: Vec<String>,
     /// Nodes that are read only are not read from.
     pub primary_reads: bool,
+}
+
+impl fmt::Debug for Access {
+    /// Without the password.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Access")
+            .field("user", &self.user)
+            .field("database", &self.database)
+            .field("session", &self.session)
+            .field("primary_reads", &self.primary_reads)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Access {
+    /// How to connect to this address, `host:port`; `None` if it is none.
+    pub fn options(&self, address: &str) -> Option<Opts> {
+        let (host, port) = address.rsplit_once(':')?;
+        let builder = OptsBuilder::default()
+            .ip_or_hostname(host.trim_matches(['[', ']']))
+            .tcp_port(port.parse().ok()?)
+            .user(Some(self.user.clone()))
+            .pass(self.password.clone())
+            .db_name(Some(self.database.clone()))
+            .init(self.session.clone())
+            // An update that finds what it looks for counts, though it changes nothing.
+            .client_found_rows(true)
+            .prefer_socket(false)
+            // What would be asked otherwise, on every connection.
+            .max_allowed_packet(Some(16 * 1024 * 1024))
+            .wait_timeout(Some(28_800));
+        Some(builder.into())
+    }
 }
 
 /// Speaks to MariaDB or MySQL, over a connection for each thread and node.
@@ -299,31 +332,13 @@ impl MysqlClient {
         self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn options(&self, address: &str) -> Option<Opts> {
-        let (host, port) = address.rsplit_once(':')?;
-        let builder = OptsBuilder::default()
-            .ip_or_hostname(host.trim_matches(['[', ']']))
-            .tcp_port(port.parse().ok()?)
-            .user(Some(self.access.user.clone()))
-            .pass(self.access.password.clone())
-            .db_name(Some(self.access.database.clone()))
-            .init(self.access.session.clone())
-            // An update that finds what it looks for counts, though it changes nothing.
-            .client_found_rows(true)
-            .prefer_socket(false)
-            // What would be asked otherwise, on every connection.
-            .max_allowed_packet(Some(16 * 1024 * 1024))
-            .wait_timeout(Some(28_800));
-        Some(builder.into())
-    }
-
     /// The connection of a thread, taken from the idle ones or made.
     async fn connection(&self, at: At<'_>) -> Result<Conn, String> {
         let known = self.idle().remove(&(at.thread, at.address.to_owned()));
         if let Some(connection) = known {
             return Ok(connection);
         }
-        let options = self.options(at.address).ok_or("bad-address")?;
+        let options = self.access.options(at.address).ok_or("bad-address")?;
         Conn::new(options).await.map_err(|error| match error {
             Error::Server(error) => {
                 let mut known = UNDONE.iter().chain(&REFUSED);

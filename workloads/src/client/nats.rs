@@ -37,7 +37,7 @@ use checkers::{F, Outcome, Value};
 use serde_json::{Value as Json, json};
 use tokio::time::{sleep, timeout};
 
-use super::{At, Client};
+use super::{At, Client, Login};
 use crate::operation::{Completion, Invocation};
 
 /// The bucket of all registers, and the stream that it is.
@@ -64,6 +64,7 @@ pub struct NatsClient {
     replicas: u16,
     /// Reads of registers are answered by any replica.
     direct: bool,
+    login: Login,
     connections: Mutex<BTreeMap<(u32, String), async_nats::Client>>,
     /// Streams that are known to be there.
     made: Mutex<BTreeSet<String>>,
@@ -75,6 +76,7 @@ impl std::fmt::Debug for NatsClient {
             .field("timeout", &self.timeout)
             .field("replicas", &self.replicas)
             .field("direct", &self.direct)
+            .field("login", &self.login)
             .finish_non_exhaustive()
     }
 }
@@ -91,12 +93,14 @@ struct Taken {
 
 impl NatsClient {
     /// With this time for an operation, so many copies of each stream, and reads of registers from
-    /// any replica (`direct`) or from the leader.
-    pub fn new(timeout: Duration, replicas: u16, direct: bool) -> Self {
+    /// any replica (`direct`) or from the leader, and this login: a password without a user is a
+    /// token.
+    pub fn new(timeout: Duration, replicas: u16, direct: bool, login: Login) -> Self {
         Self {
             timeout,
             replicas,
             direct,
+            login,
             connections: Mutex::default(),
             made: Mutex::default(),
         }
@@ -122,7 +126,7 @@ impl NatsClient {
             return Ok(client);
         }
         let first = AtomicBool::new(true);
-        let options = ConnectOptions::new()
+        let mut options = ConnectOptions::new()
             .ignore_discovered_servers()
             .connection_timeout(self.timeout)
             .request_timeout(None)
@@ -133,9 +137,18 @@ impl NatsClient {
                     NEVER
                 }
             });
+        let Login { user, password } = self.login.clone();
+        options = match (user, password) {
+            (Some(user), password) => options.user_and_password(user, password.unwrap_or_default()),
+            (None, Some(token)) => options.token(token),
+            (None, None) => options,
+        };
         let made = options.connect(format!("nats://{}", at.address)).await;
         let client = made.map_err(|error| match error.kind() {
             ConnectErrorKind::TimedOut => "unreachable".to_owned(),
+            ConnectErrorKind::Authentication | ConnectErrorKind::AuthorizationViolation => {
+                "access-denied".to_owned()
+            }
             _ => "connection-refused".to_owned(),
         })?;
         self.connections().insert(place, client.clone());

@@ -34,20 +34,56 @@ use lapin::options::{
     QueueDeclareOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
+use lapin::uri::{AMQPAuthority, AMQPQueryString, AMQPUri, AMQPUserInfo};
 use lapin::{
     BasicProperties, Channel, Confirmation, Connection, ConnectionProperties, Error, ErrorKind,
 };
 use tokio::time::timeout;
 
-use super::{At, Client};
+use super::{At, Client, Login};
 use crate::operation::{Completion, Invocation};
 
 /// Seconds between heartbeats: how soon a broker notices that a client is gone.
-const HEARTBEAT: u32 = 2;
+const HEARTBEAT: u16 = 2;
 /// AMQP's code for what does not exist.
 const NOT_FOUND: u16 = 404;
+/// The user that a server begins with, and its password.
+const GUEST: &str = "guest";
 /// The delivery mode of a message that goes to disk.
 const PERSISTENT: u8 = 2;
+
+/// As whom, and where, the client keeps its queues.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Access {
+    /// Whom it logs in as; `guest` with the same password where it is not said.
+    pub login: Login,
+    /// The virtual host.
+    pub vhost: String,
+}
+
+impl Access {
+    /// Where a node at this address is; `None` if that is no address.
+    fn uri(&self, address: &str) -> Option<AMQPUri> {
+        let (host, port) = address.rsplit_once(':')?;
+        let given = |text: &Option<String>| text.clone().unwrap_or_else(|| GUEST.to_owned());
+        Some(AMQPUri {
+            authority: AMQPAuthority {
+                userinfo: AMQPUserInfo {
+                    username: given(&self.login.user),
+                    password: given(&self.login.password),
+                },
+                host: host.trim_matches(['[', ']']).to_owned(),
+                port: port.parse().ok()?,
+            },
+            vhost: self.vhost.clone(),
+            query: AMQPQueryString {
+                heartbeat: Some(HEARTBEAT),
+                ..AMQPQueryString::default()
+            },
+            ..AMQPUri::default()
+        })
+    }
+}
 
 /// Speaks to RabbitMQ, over a connection and a channel for each thread and node.
 pub struct RabbitMqClient {
@@ -55,6 +91,7 @@ pub struct RabbitMqClient {
     /// The type that queues are declared with: `quorum` or `classic`.
     queue_type: &'static str,
     confirms: bool,
+    access: Access,
     connections: Mutex<BTreeMap<(u32, String), Arc<Link>>>,
 }
 
@@ -77,6 +114,7 @@ impl std::fmt::Debug for RabbitMqClient {
             .field("timeout", &self.timeout)
             .field("queue_type", &self.queue_type)
             .field("confirms", &self.confirms)
+            .field("access", &self.access)
             .finish_non_exhaustive()
     }
 }
@@ -94,12 +132,19 @@ struct Taken {
 }
 
 impl RabbitMqClient {
-    /// With this time for an operation, this type of queues, and with publisher confirms or without.
-    pub fn new(timeout: Duration, queue_type: &'static str, confirms: bool) -> Self {
+    /// With this time for an operation, this type of queues, with publisher confirms or without, and
+    /// this access.
+    pub fn new(
+        timeout: Duration,
+        queue_type: &'static str,
+        confirms: bool,
+        access: Access,
+    ) -> Self {
         Self {
             timeout,
             queue_type,
             confirms,
+            access,
             connections: Mutex::default(),
         }
     }
@@ -117,7 +162,8 @@ impl RabbitMqClient {
         let link = match known.filter(|link| link.stands()) {
             Some(link) => link,
             None => {
-                let link = Arc::new(self.connect(at).await.map_err(|error| code(&error))?);
+                let uri = self.access.uri(at.address).ok_or("bad-address")?;
+                let link = Arc::new(self.connect(uri).await.map_err(|error| code(&error))?);
                 self.connections().insert(place, Arc::clone(&link));
                 link
             }
@@ -142,13 +188,9 @@ impl RabbitMqClient {
         Ok(link)
     }
 
-    async fn connect(&self, at: At<'_>) -> Result<Link, Error> {
-        let uri = format!(
-            "amqp://guest:guest@{}/%2f?heartbeat={HEARTBEAT}",
-            at.address
-        );
+    async fn connect(&self, uri: AMQPUri) -> Result<Link, Error> {
         // By default it neither reconnects nor sends anything twice.
-        let connection = Connection::connect(&uri, ConnectionProperties::default()).await?;
+        let connection = Connection::connect_uri(uri, ConnectionProperties::default()).await?;
         let channel = connection.create_channel().await?;
         if self.confirms {
             let options = ConfirmSelectOptions::default();
@@ -225,6 +267,8 @@ fn code(error: &Error) -> String {
     match error.kind() {
         ErrorKind::ProtocolError(error) => match error.get_id() {
             NOT_FOUND => "not-found".to_owned(),
+            403 => "access-refused".to_owned(),
+            530 => "not-allowed".to_owned(),
             405 => "resource-locked".to_owned(),
             406 => "precondition-failed".to_owned(),
             320 => "connection-forced".to_owned(),

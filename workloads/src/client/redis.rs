@@ -19,10 +19,13 @@ use std::time::Duration;
 
 use checkers::{F, Outcome, Value};
 use redis::aio::MultiplexedConnection;
-use redis::{AsyncConnectionConfig, Cmd, ErrorKind, RedisError, Value as Reply};
+use redis::{
+    AsyncConnectionConfig, Cmd, ConnectionInfo, ErrorKind, IntoConnectionInfo, RedisConnectionInfo,
+    RedisError, Value as Reply,
+};
 use tokio::time::timeout;
 
-use super::{At, Client};
+use super::{At, Client, Login};
 use crate::operation::{Completion, Invocation};
 
 /// Compares and sets; a key never written is the empty comparison.
@@ -42,6 +45,7 @@ pub struct Wait {
 pub struct RedisClient {
     timeout: Duration,
     wait: Option<Wait>,
+    login: Login,
     connections: Mutex<BTreeMap<(u32, String), MultiplexedConnection>>,
 }
 
@@ -50,6 +54,7 @@ impl std::fmt::Debug for RedisClient {
         f.debug_struct("RedisClient")
             .field("timeout", &self.timeout)
             .field("wait", &self.wait)
+            .field("login", &self.login)
             .finish_non_exhaustive()
     }
 }
@@ -57,12 +62,29 @@ impl std::fmt::Debug for RedisClient {
 /// How a command ended that did not end well.
 type Ended = (Outcome, String);
 
+/// How to connect to this address with this login.
+///
+/// # Errors
+/// If the address is none.
+pub fn connection_info(address: &str, login: &Login) -> Result<ConnectionInfo, RedisError> {
+    let mut settings = RedisConnectionInfo::default();
+    if let Some(user) = &login.user {
+        settings = settings.set_username(user);
+    }
+    if let Some(password) = &login.password {
+        settings = settings.set_password(password);
+    }
+    let info = format!("redis://{address}/").into_connection_info()?;
+    Ok(info.set_redis_settings(settings))
+}
+
 impl RedisClient {
-    /// With this time for an operation.
-    pub fn new(timeout: Duration, wait: Option<Wait>) -> Self {
+    /// With this time for an operation, and this login.
+    pub fn new(timeout: Duration, wait: Option<Wait>, login: Login) -> Self {
         Self {
             timeout,
             wait,
+            login,
             connections: Mutex::default(),
         }
     }
@@ -73,7 +95,9 @@ impl RedisClient {
         if let Some(connection) = known {
             return Ok(connection);
         }
-        let client = redis::Client::open(format!("redis://{}/", at.address))
+        let info = connection_info(at.address, &self.login);
+        let client = info
+            .and_then(redis::Client::open)
             .map_err(|_| (Outcome::Fail, "bad-address".to_owned()))?;
         // The whole operation has a limit of its own.
         let config = AsyncConnectionConfig::new()

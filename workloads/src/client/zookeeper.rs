@@ -26,7 +26,7 @@ use percent_encoding::{NON_ALPHANUMERIC, utf8_percent_encode};
 use tokio::time::timeout;
 use zookeeper_client::{Acls, Client as Session, CreateMode, Error, SessionState};
 
-use super::{At, Client};
+use super::{At, Client, Login};
 use crate::operation::{Completion, Invocation};
 
 /// What is asked for as the time after which a silent session ends; servers have bounds for it.
@@ -36,6 +36,7 @@ const SESSION: Duration = Duration::from_secs(4);
 pub struct ZooKeeperClient {
     timeout: Duration,
     sync: bool,
+    login: Login,
     sessions: Mutex<BTreeMap<(u32, String), Session>>,
 }
 
@@ -44,6 +45,7 @@ impl std::fmt::Debug for ZooKeeperClient {
         f.debug_struct("ZooKeeperClient")
             .field("timeout", &self.timeout)
             .field("sync", &self.sync)
+            .field("login", &self.login)
             .finish_non_exhaustive()
     }
 }
@@ -53,11 +55,13 @@ type Ended = (Outcome, &'static str);
 
 impl ZooKeeperClient {
     /// With this time for an operation. `sync` has the asked server catch up with the leader before
-    /// each read, those of a conditional write too.
-    pub fn new(timeout: Duration, sync: bool) -> Self {
+    /// each read, those of a conditional write too. A login that names a user is one of the scheme
+    /// `digest`.
+    pub fn new(timeout: Duration, sync: bool, login: Login) -> Self {
         Self {
             timeout,
             sync,
+            login,
             sessions: Mutex::default(),
         }
     }
@@ -70,11 +74,14 @@ impl ZooKeeperClient {
             // Nothing is given to it any more, so nothing waits in it to be sent some day.
             _ => self.sessions().remove(&place),
         };
-        let made = Session::connector()
+        let mut connector = Session::connector()
             .with_session_timeout(SESSION)
-            .with_fail_eagerly()
-            .connect(at.address)
-            .await;
+            .with_fail_eagerly();
+        if let Some(user) = &self.login.user {
+            let password = self.login.password.as_deref().unwrap_or_default();
+            connector = connector.with_auth("digest", format!("{user}:{password}").as_bytes());
+        }
+        let made = connector.connect(at.address).await;
         // No operation was sent.
         let session = made.map_err(|error| (Outcome::Fail, unconnected(&error)))?;
         self.sessions().insert(place, session.clone());

@@ -105,7 +105,14 @@ pub(super) async fn end(
         watching.spawn(async move {
             let witness = inner.witness(&member.pod);
             let witness = timeout(ANSWER_WITHIN, witness).await;
-            (member, slot, witness.ok().and_then(Result::ok))
+            let mut witness = witness.ok().and_then(Result::ok);
+            // One that the process has ended already is no witness of its end.
+            if let Some(it) = &mut witness
+                && !it.stands().await
+            {
+                witness = None;
+            }
+            (member, slot, witness)
         });
     }
     let watched = watching.join_all().await;

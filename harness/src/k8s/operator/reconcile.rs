@@ -294,6 +294,8 @@ async fn start<K: Served>(
         task: K::TASK,
         service_account: account.unwrap_or_else(|| RUNNER.to_owned()),
         claim: claim.map(str::to_owned),
+        // Refused to whoever asks an operator.
+        secret: None,
         owner: owner.and_then(|owner| serde_json::to_value(owner).ok()),
         // The operator keeps as many as it is told to.
         expires: false,

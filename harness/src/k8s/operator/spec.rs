@@ -103,6 +103,12 @@ fn place(
              another; `quorate test --on k8s` and `quorate preflight` make copies"
         ));
     }
+    if kubernetes.secret.is_some() {
+        return Err(format!(
+            "{place}.kubernetes.secret: expected nothing, since who may make this resource may not be \
+             allowed to see Secrets; `quorate test --in-cluster --secret NAME` takes one"
+        ));
+    }
     namespace.clone_into(&mut kubernetes.namespace);
     if let Some(image) = image {
         kubernetes.image = Some(image.to_owned());
@@ -173,6 +179,7 @@ mod tests {
                 json!({"kubernetes": {"statefulset": {"selector": "a=b", "port": 1, "copy": true}}}),
                 "statefulset.copy",
             ),
+            (json!({"kubernetes": {"secret": "s"}}), "--in-cluster"),
             (json!({"compare": {"modes": ["raft"]}}), "Scorecard"),
             (json!({"faults": {"packages": ["meteor"]}}), "meteor"),
         ] {

@@ -16,6 +16,7 @@ mod status;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
 use checkers::ConsistencyModel;
@@ -24,10 +25,11 @@ use nemesis::{Capabilities, FaultKind as K};
 use serde::{Deserialize, Serialize};
 use workloads::client::mysql::{Access, MysqlClient};
 
+use super::client::password;
 use super::recipe::{CLOCKS, Ready, Recipe, Status};
 use super::{AnyClient, ClientError, Target};
 
-use self::status::status;
+use self::status::{status, status_as};
 
 /// What it can be asked for.
 const OPERATIONS: [&str; 8] = [
@@ -208,10 +210,9 @@ impl Mariadb {
         if let Some(wait) = self.sync_wait {
             session.push(format!("SET SESSION wsrep_sync_wait = {wait}"));
         }
-        let password = self.password_env.as_ref();
         Access {
             user: self.user.clone(),
-            password: password.and_then(|name| std::env::var(name).ok()),
+            password: password(self.password_env.as_deref()),
             database: self.database.clone(),
             session,
             primary_reads: self.reads == Reads::Primary && !self.is_galera(),
@@ -263,11 +264,6 @@ impl Target for Mariadb {
                 return Err(format!("sync-wait: expected 0 to 15, not {wait}"));
             }
         }
-        if let Some(name) = &self.password_env
-            && std::env::var_os(name).is_none()
-        {
-            return Err(format!("password-env: {name} is not in the environment"));
-        }
         Ok(())
     }
 
@@ -289,6 +285,10 @@ impl Target for Mariadb {
         Some(&RECIPE)
     }
 
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
+    }
+
     fn capabilities(&self, here: Capabilities) -> Capabilities {
         let here = RECIPE.capabilities(here);
         if !self.is_galera() {
@@ -304,8 +304,11 @@ impl Target for Mariadb {
     }
 
     fn status(&self) -> Option<Status> {
-        // Not to strangers: as whom to log in is for clients to know.
-        None
+        let access = Arc::new(self.access());
+        Some(Status::with_login(move |_, node, at| {
+            let access = Arc::clone(&access);
+            Box::pin(async move { status_as(&access, node, at).await })
+        }))
     }
 }
 
@@ -444,14 +447,6 @@ mod tests {
         };
         assert!(told(wait(Replication::Async, 1)).contains("replication=galera"));
         assert!(told(wait(Replication::Galera, 16)).contains("0 to 15"));
-        let env = Some("QUORATE_NO_SUCH_VARIABLE".to_owned());
-        assert!(
-            told(Mariadb {
-                password_env: env,
-                ..default()
-            })
-            .contains("environment")
-        );
         assert_eq!(wait(Replication::Galera, 15).validate(), Ok(()));
     }
 

@@ -4,9 +4,11 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use mysql_async::Conn;
 use mysql_async::prelude::Queryable;
 use nemesis::{Node, NodeView};
 use tokio::time::timeout;
+use workloads::client::mysql::Access;
 
 use super::{ADMIN, Gtid, admin};
 
@@ -15,10 +17,23 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(300);
 /// `wsrep_local_state` of a node that has all it should.
 const SYNCED: &str = "4";
 
-/// What the node there says; `None` if nothing, or not in time.
+/// What the node there says, which was started here; `None` if nothing, or not in time.
 pub(super) async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
-    let said = timeout(ANSWER_WITHIN, ask(at)).await.ok()?.ok()?;
+    let epoch = format!("(SELECT MAX(epoch) FROM {ADMIN}.epochs)");
+    let said = async { ask(admin(at).await?, &epoch).await };
+    let said = timeout(ANSWER_WITHIN, said).await.ok()?.ok()?;
     Some(described(node, &said))
+}
+
+/// The same of a node that runs already, asked as its clients: it says nothing of an epoch.
+pub(super) async fn status_as(access: &Access, node: Node, at: SocketAddr) -> Option<NodeView> {
+    // What clients ask of their sessions may have a node wait that is behind.
+    let plain = Access {
+        session: Vec::new(),
+        ..access.clone()
+    };
+    let client = Conn::new(plain.options(&at.to_string())?).await.ok()?;
+    Some(described(node, &ask(client, "NULL").await.ok()?))
 }
 
 /// The answers to all that is asked.
@@ -31,8 +46,8 @@ struct Said {
     epoch: u64,
 }
 
-async fn ask(at: SocketAddr) -> Result<Said, mysql_async::Error> {
-    let mut node = admin(at).await?;
+/// `epoch` is where it is found.
+async fn ask(mut node: Conn, epoch: &str) -> Result<Said, mysql_async::Error> {
     let rows: Vec<(String, String)> = node
         .query(
             "SHOW GLOBAL STATUS WHERE Variable_name IN ('wsrep_provider_name', 'wsrep_cluster_status', \
@@ -50,9 +65,7 @@ async fn ask(at: SocketAddr) -> Result<Said, mysql_async::Error> {
         .is_none_or(String::is_empty)
     {
         said.galera.clear();
-        let asked = format!(
-            "SELECT @@global.read_only, @@global.gtid_current_pos, MAX(epoch) FROM {ADMIN}.epochs"
-        );
+        let asked = format!("SELECT @@global.read_only, @@global.gtid_current_pos, {epoch}");
         let row: Option<(bool, String, Option<u64>)> = node.query_first(asked).await?;
         let (read_only, position, epoch) = row.unwrap_or((true, String::new(), None));
         said = Said {

@@ -15,11 +15,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use workloads::client::postgres::{Commit, Isolation, PostgresClient, Reads, Session, TABLE};
 
+use super::super::client::password;
 use super::super::recipe::{Recipe, Setup, Status};
 use super::super::{AnyClient, ClientError, Target};
 use super::{
-    Fsync, GREETING, OPERATIONS, PARAMETERS, Postgres, Store, WITHOUT, asked_as, program, programs,
-    promises, scripted, status,
+    Fsync, GREETING, OPERATIONS, PARAMETERS, Store, WITHOUT, asked_as, program, programs, promises,
+    scripted, status,
 };
 use checkers::ConsistencyModel;
 
@@ -53,6 +54,13 @@ pub struct Patroni {
     pub reads: Reads,
     /// Whether what was committed is on disk.
     pub fsync: Fsync,
+    /// The role that clients connect as.
+    pub user: String,
+    /// The database.
+    pub database: String,
+    /// The variable of the environment that holds the password.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub password_env: Option<String>,
 }
 
 impl Default for Patroni {
@@ -65,6 +73,9 @@ impl Default for Patroni {
             isolation: None,
             reads: Reads::default(),
             fsync: Fsync::default(),
+            user: super::USER.to_owned(),
+            database: "postgres".to_owned(),
+            password_env: None,
         }
     }
 }
@@ -149,6 +160,10 @@ impl Target for Patroni {
 
     fn recipe(&self) -> Option<&'static Recipe> {
         Some(&RECIPE)
+    }
+
+    fn password_env(&self) -> Option<&str> {
+        self.password_env.as_deref()
     }
 
     fn status(&self) -> Option<Status> {

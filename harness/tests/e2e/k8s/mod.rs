@@ -14,6 +14,8 @@ mod in_cluster;
 mod lost;
 mod operator;
 mod preflight;
+#[cfg(feature = "nats")]
+mod queues;
 mod rights;
 mod running;
 mod scorecard;

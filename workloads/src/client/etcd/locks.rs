@@ -63,12 +63,14 @@ impl EtcdClient {
             None => return Err(Ended::info("bad-response")),
         }
         if self.settings.keep_alive {
-            let task = keep_alive(
-                self.http.clone(),
-                at.address.to_owned(),
-                id.to_owned(),
-                lease / 3,
-            );
+            let kept = Kept {
+                http: self.http.clone(),
+                address: at.address.to_owned(),
+                // The one that the request before has used.
+                token: self.tokens().get(at.address).cloned(),
+                lease: id.to_owned(),
+            };
+            let task = kept.keep_alive(lease / 3);
             let kept = tokio::spawn(task).abort_handle();
             self.leases.lock().insert((key.to_owned(), name), kept);
         }
@@ -99,11 +101,23 @@ impl EtcdClient {
     }
 }
 
-/// Renews a lease for ever, whatever etcd says to it.
-async fn keep_alive(http: reqwest::Client, address: String, lease: String, every: Duration) {
-    loop {
-        sleep(every).await;
-        // Nobody is told: the owner goes by what he was told when he acquired the lock.
-        let _ = wire::ask(&http, &address, "lease/keepalive", &json!({"ID": lease})).await;
+/// A lease, and whom to ask to renew it.
+struct Kept {
+    http: reqwest::Client,
+    address: String,
+    token: Option<String>,
+    lease: String,
+}
+
+impl Kept {
+    /// Renews it for ever, whatever etcd says to it.
+    async fn keep_alive(self, every: Duration) {
+        let asked = json!({"ID": self.lease});
+        let token = self.token.as_deref();
+        loop {
+            sleep(every).await;
+            // Nobody is told: the owner goes by what he was told when he acquired the lock.
+            let _ = wire::ask(&self.http, &self.address, token, "lease/keepalive", &asked).await;
+        }
     }
 }

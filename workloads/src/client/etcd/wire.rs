@@ -11,7 +11,7 @@ use crate::client::http::failure;
 
 /// Errors of etcd after which nothing was done: those of requests that it does not even propose, and
 /// those that it gives when it applies one that cannot be.
-pub(super) const REFUSALS: [&str; 13] = [
+pub(super) const REFUSALS: [&str; 14] = [
     "etcdserver: key is not provided",
     "etcdserver: value is provided",
     "etcdserver: lease is provided",
@@ -25,6 +25,7 @@ pub(super) const REFUSALS: [&str; 13] = [
     "etcdserver: requested lease not found",
     "etcdserver: permission denied",
     "etcdserver: invalid auth token",
+    "etcdserver: user name is empty",
 ];
 
 /// What a key holds, and since which revision.
@@ -169,18 +170,22 @@ pub(super) fn read_text(text: &str) -> Value {
     serde_json::from_str(text).unwrap_or_else(|_| Value::str(text))
 }
 
-/// One request and its answer.
+/// One request, with the token of a login if there is one, and its answer.
 pub(super) async fn ask(
     http: &reqwest::Client,
     address: &str,
+    token: Option<&str>,
     path: &str,
     body: &Json,
 ) -> Result<Json, Ended> {
     let url = format!("{}/v3/{path}", address.trim_end_matches('/'));
-    let request = http
+    let mut request = http
         .post(url)
         .header("content-type", "application/json")
         .body(body.to_string());
+    if let Some(token) = token {
+        request = request.header("authorization", token);
+    }
     let broken = |error: reqwest::Error| {
         let (outcome, code) = failure(&error);
         Ended {
