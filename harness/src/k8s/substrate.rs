@@ -34,8 +34,8 @@ use crate::external::OwnKeys;
 use crate::local::signals::{self, Handler, Registration};
 use crate::local::{refused, view};
 use crate::mode;
-use crate::stores::AnyClient;
 use crate::stores::recipe::Status;
+use crate::stores::{self, AnyClient};
 use crate::substrate::{Happening, Substrate};
 use crate::versions::Versions;
 

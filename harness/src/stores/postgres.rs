@@ -419,7 +419,7 @@ async fn status_as(session: &Session, node: Node, at: SocketAddr) -> Option<Node
 /// The same, said to this role.
 fn asked_as(session: Session) -> Status {
     let session = Arc::new(session);
-    Status::with_login(move |_, node, at| {
+    Status::elsewhere(move |_, node, at| {
         let session = Arc::clone(&session);
         Box::pin(async move { status_as(&session, node, at).await })
     })

@@ -88,12 +88,12 @@ impl Status {
         Self(Arc::new(ask))
     }
 
-    /// Nodes that run already are asked like this, with a login.
-    pub fn with_login(
+    /// Nodes that run already are asked like this, perhaps with a login.
+    pub fn elsewhere(
         ask: impl Fn(reqwest::Client, Node, SocketAddr) -> Said + Send + Sync + 'static,
     ) -> Self {
         Self::new(move |http, node, at| {
-            let said = timeout(LOGIN_WITHIN, ask(http, node, at));
+            let said = timeout(ELSEWHERE_WITHIN, ask(http, node, at));
             Box::pin(async move { said.await.ok()? })
         })
     }
@@ -110,9 +110,9 @@ impl fmt::Debug for Status {
     }
 }
 
-/// How long a node may take for a login and an answer, through the API server of a cluster where it is
-/// on one.
-const LOGIN_WITHIN: Duration = Duration::from_secs(1);
+/// How long a node that runs already may take for a login and an answer, through the API server of a
+/// cluster where it is on one.
+const ELSEWHERE_WITHIN: Duration = Duration::from_secs(1);
 
 /// Kinds of faults that a store is without, and why.
 pub type Without = (&'static [FaultKind], &'static str);

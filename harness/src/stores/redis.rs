@@ -138,7 +138,7 @@ impl Target for Redis {
 
     fn status(&self) -> Option<Status> {
         let login = Arc::new(self.login());
-        Some(Status::with_login(move |_, node, at| {
+        Some(Status::elsewhere(move |_, node, at| {
             let login = Arc::clone(&login);
             Box::pin(async move { status_as(&login, node, at).await })
         }))

@@ -9,14 +9,14 @@ use std::{fs, io};
 
 use nemesis::{Node, NodeView};
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 use workloads::client::Login;
 use workloads::client::zookeeper::ZooKeeperClient;
 
 use super::client::login;
-use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup};
+use super::recipe::{CLOCK_NOT_SEEN, CLOCKS, Ready, Recipe, Setup, Status};
 use super::{AnyClient, ClientError, Store, Target};
 
 /// What it can be asked for.
@@ -79,6 +79,12 @@ impl Target for Zookeeper {
 
     fn password_env(&self) -> Option<&str> {
         self.password_env.as_deref()
+    }
+
+    fn status(&self) -> Option<Status> {
+        Some(Status::elsewhere(|_, node, at| {
+            Box::pin(async move { Some(described(node, &said(at).await.ok()?)) })
+        }))
     }
 }
 
@@ -162,11 +168,19 @@ async fn status(node: Node, at: SocketAddr) -> Option<NodeView> {
 }
 
 async fn said(at: SocketAddr) -> io::Result<String> {
-    let mut stream = TcpStream::connect(at).await?;
+    let mut stream = BufReader::new(TcpStream::connect(at).await?);
     stream.write_all(b"srvr").await?;
     let mut text = String::new();
-    stream.read_to_string(&mut text).await?;
+    // Whether the server has hung up is not known through the API server of a cluster.
+    while stream.read_line(&mut text).await? > 0 && !is_whole(&text) {}
     Ok(text)
+}
+
+/// Whether an answer has its last line: of a server in a quorum, or of one in none.
+fn is_whole(said: &str) -> bool {
+    let last = said.lines().last().unwrap_or_default();
+    said.ends_with('\n')
+        && (last.starts_with("Node count") || last.contains("not currently serving"))
 }
 
 /// A server that is in no quorum says so in a sentence, and nothing of what it has.
@@ -207,6 +221,7 @@ mod tests {
         let said = "Zookeeper version: 3.8.0-x, built on 2024-12-29 17:54 UTC\n\
                     Latency min/avg/max: 0/0.5/7\nReceived: 3\nOutstanding: 0\n\
                     Zxid: 0x30000002a\nMode: leader\nNode count: 5\n";
+        assert!(is_whole(said) && !is_whole(&said[..said.len() - 1]));
         let leader = described(2, said);
         assert_eq!(leader.role.as_deref(), Some("leader"));
         assert_eq!(

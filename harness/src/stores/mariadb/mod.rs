@@ -305,7 +305,7 @@ impl Target for Mariadb {
 
     fn status(&self) -> Option<Status> {
         let access = Arc::new(self.access());
-        Some(Status::with_login(move |_, node, at| {
+        Some(Status::elsewhere(move |_, node, at| {
             let access = Arc::clone(&access);
             Box::pin(async move { status_as(&access, node, at).await })
         }))

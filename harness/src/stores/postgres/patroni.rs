@@ -107,10 +107,12 @@ impl Patroni {
     /// What clients ask of their sessions.
     pub fn session(&self) -> Session {
         Session {
+            user: self.user.clone(),
+            database: self.database.clone(),
+            password: password(self.password_env.as_deref()),
             isolation: self.isolation,
             commit: self.commit,
             reads: self.reads,
-            ..Postgres::default().session()
         }
     }
 }
