@@ -15,6 +15,7 @@ mod lost;
 mod operator;
 mod preflight;
 #[cfg(feature = "nats")]
+#[cfg(feature = "nats")]
 mod queues;
 mod rights;
 mod running;
@@ -94,7 +95,7 @@ fn refusal(kubeconfig: Option<&Path>, dir: &Path, namespace: &str) -> String {
     String::from_utf8(output.stderr).unwrap()
 }
 
-/// What is tested on a cluster whenever there is one. All together take half an hour.
+/// What is tested on a cluster whenever there is one. All together take an hour.
 const IN_EVERY_RUN: [&str; 7] = [
     "agent",
     "agent-async",
